@@ -1,0 +1,388 @@
+//! Pixels: values with validity, the only form in which they travel inside the engine.
+
+use bytes::Bytes;
+
+use crate::error::{Classify, ErrorClass};
+
+/// Type of a pixel value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit float; all numbers.
+    F32,
+    /// Truth value; comparisons and logic.
+    Bool,
+}
+
+impl DType {
+    /// Bytes of one value in memory, validity not counted.
+    pub fn bytes(self) -> u64 {
+        match self {
+            DType::F32 => 4,
+            DType::Bool => 1,
+        }
+    }
+
+    /// The name numpy uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "float32",
+            DType::Bool => "bool",
+        }
+    }
+}
+
+/// What a value is an array of. Pixel axes follow: a mosaic is `[band, row, col]`, a stack is
+/// `[image, band, row, col]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One number for the whole grid.
+    Number,
+    /// A raster of one or more bands.
+    Mosaic {
+        /// Number of bands.
+        bands: u32,
+    },
+    /// A time series of rasters with equal bands. It may be empty.
+    Stack {
+        /// Number of images.
+        images: u32,
+        /// Number of bands of each image.
+        bands: u32,
+    },
+}
+
+impl Kind {
+    /// Planes of pixels: images times bands; 0 for a number.
+    pub fn planes(self) -> usize {
+        match self {
+            Kind::Number => 0,
+            Kind::Mosaic { bands } => bands as usize,
+            Kind::Stack { images, bands } => images as usize * bands as usize,
+        }
+    }
+
+    /// Number of bands; `None` for a number.
+    pub fn bands(self) -> Option<u32> {
+        match self {
+            Kind::Number => None,
+            Kind::Mosaic { bands } | Kind::Stack { bands, .. } => Some(bands),
+        }
+    }
+
+    /// Number of images; `None` unless a stack.
+    pub fn images(self) -> Option<u32> {
+        match self {
+            Kind::Stack { images, .. } => Some(images),
+            Kind::Number | Kind::Mosaic { .. } => None,
+        }
+    }
+
+    /// The word for it in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Number => "number",
+            Kind::Mosaic { .. } => "Mosaic",
+            Kind::Stack { .. } => "ImageStack",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Kind::Number => f.write_str("number"),
+            Kind::Mosaic { bands } => write!(f, "mosaic[{bands}]"),
+            Kind::Stack { images, bands } => write!(f, "stack[{images}, {bands}]"),
+        }
+    }
+}
+
+/// Values of one type, row-major in the order `[image][band][row][col]`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Samples {
+    /// Numbers.
+    F32(Vec<f32>),
+    /// Truth values, 0 or 1.
+    Bool(Vec<u8>),
+}
+
+impl Samples {
+    /// `len` zeros of a type.
+    pub fn zeros(dtype: DType, len: usize) -> Self {
+        match dtype {
+            DType::F32 => Samples::F32(vec![0.0; len]),
+            DType::Bool => Samples::Bool(vec![0; len]),
+        }
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Samples::F32(values) => values.len(),
+            Samples::Bool(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Type of the values.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Samples::F32(_) => DType::F32,
+            Samples::Bool(_) => DType::Bool,
+        }
+    }
+}
+
+/// Pixels of a window: values and, for each, whether it is valid.
+///
+/// Invariant: `samples` and `valid` have `kind.planes() * rows * cols` entries; `valid` is 0 or 1.
+/// What stands under an invalid entry means nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    kind: Kind,
+    rows: u32,
+    cols: u32,
+    samples: Samples,
+    valid: Vec<u8>,
+}
+
+impl Block {
+    /// A block from its parts.
+    ///
+    /// # Panics
+    /// When the lengths do not fit the shape: that is a defect of the caller, never of data.
+    pub fn new(kind: Kind, (rows, cols): (u32, u32), samples: Samples, valid: Vec<u8>) -> Self {
+        let len = kind.planes() * rows as usize * cols as usize;
+        assert_eq!(samples.len(), len, "samples of a {kind} block of {rows} x {cols}");
+        assert_eq!(valid.len(), len, "validity of a {kind} block of {rows} x {cols}");
+        Block { kind, rows, cols, samples, valid }
+    }
+
+    /// A block without a valid pixel.
+    pub fn invalid(kind: Kind, dtype: DType, (rows, cols): (u32, u32)) -> Self {
+        let len = kind.planes() * rows as usize * cols as usize;
+        Block { kind, rows, cols, samples: Samples::zeros(dtype, len), valid: vec![0; len] }
+    }
+
+    /// Mosaic or stack, with its counts.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Rows and columns.
+    pub fn shape(&self) -> (u32, u32) {
+        (self.rows, self.cols)
+    }
+
+    /// Pixels of one plane.
+    pub fn pixels(&self) -> usize {
+        self.rows as usize * self.cols as usize
+    }
+
+    /// The values.
+    pub fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
+    /// Validity, 1 = valid.
+    pub fn valid(&self) -> &[u8] {
+        &self.valid
+    }
+
+    /// The values and their validity.
+    pub fn into_parts(self) -> (Samples, Vec<u8>) {
+        (self.samples, self.valid)
+    }
+
+    /// The part of this block that `inner` covers, where the block covers `outer`.
+    pub fn crop(self, outer: &crate::grid::Window, inner: &crate::grid::Window) -> Block {
+        if outer == inner {
+            return self;
+        }
+        let (top, left) = ((inner.row - outer.row) as usize, (inner.col - outer.col) as usize);
+        let (rows, cols) = (inner.rows as usize, inner.cols as usize);
+        let (plane, width) = (self.pixels(), self.cols as usize);
+        fn cut<T: Copy>(
+            from: &[T],
+            plane: usize,
+            width: usize,
+            at: (usize, usize),
+            size: (usize, usize),
+        ) -> Vec<T> {
+            let mut out = Vec::with_capacity(from.len() / plane.max(1) * size.0 * size.1);
+            for band in from.chunks_exact(plane) {
+                for row in at.0..at.0 + size.0 {
+                    out.extend_from_slice(&band[row * width + at.1..][..size.1]);
+                }
+            }
+            out
+        }
+        let samples = match &self.samples {
+            Samples::F32(values) => Samples::F32(cut(values, plane, width, (top, left), (rows, cols))),
+            Samples::Bool(values) => Samples::Bool(cut(values, plane, width, (top, left), (rows, cols))),
+        };
+        let valid = cut(&self.valid, plane, width, (top, left), (rows, cols));
+        Block { kind: self.kind, rows: inner.rows, cols: inner.cols, samples, valid }
+    }
+
+    /// The block as bytes: the same pixels always give the same bytes.
+    ///
+    /// A 24-byte header, the values little-endian (zero where invalid, one NaN for all NaNs), then
+    /// validity as bits, least significant first; no validity bits at all when everything is valid.
+    pub fn encode(&self) -> Bytes {
+        let len = self.valid.len();
+        let all_valid = !self.valid.contains(&0);
+        let mut out =
+            Vec::with_capacity(HEADER_BYTES + len * self.samples.dtype().bytes() as usize + len.div_ceil(8));
+        out.extend_from_slice(MAGIC);
+        let (kind, images, bands) = match self.kind {
+            Kind::Number => (0u8, 0, 0),
+            Kind::Mosaic { bands } => (1, 0, bands),
+            Kind::Stack { images, bands } => (2, images, bands),
+        };
+        out.extend_from_slice(&[ENCODING_VERSION, kind, self.samples.dtype() as u8, u8::from(all_valid)]);
+        for word in [images, bands, self.rows, self.cols] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        match &self.samples {
+            Samples::F32(values) => out.extend(values.iter().zip(&self.valid).flat_map(|(v, ok)| {
+                let v = if *ok == 0 {
+                    0.0
+                } else if v.is_nan() {
+                    f32::from_bits(CANONICAL_NAN)
+                } else {
+                    *v
+                };
+                v.to_le_bytes()
+            })),
+            Samples::Bool(values) => out.extend(values.iter().zip(&self.valid).map(|(v, ok)| v & ok)),
+        }
+        if !all_valid {
+            out.extend(
+                self.valid.chunks(8).map(|bits| bits.iter().rev().fold(0u8, |byte, bit| byte << 1 | bit)),
+            );
+        }
+        Bytes::from(out)
+    }
+
+    /// Reads what [`Block::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`BlockError`] for anything else; never a wrong block.
+    pub fn decode(bytes: &[u8]) -> Result<Block, BlockError> {
+        let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(BlockError::Length)?;
+        if &header[..4] != MAGIC || header[4] != ENCODING_VERSION {
+            return Err(BlockError::Header);
+        }
+        let word =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let (images, bands, rows, cols) = (word(8), word(12), word(16), word(20));
+        let kind = match header[5] {
+            0 => Kind::Number,
+            1 => Kind::Mosaic { bands },
+            2 => Kind::Stack { images, bands },
+            _ => return Err(BlockError::Header),
+        };
+        let dtype = match header[6] {
+            0 => DType::F32,
+            1 => DType::Bool,
+            _ => return Err(BlockError::Header),
+        };
+        let len = (rows as usize)
+            .checked_mul(cols as usize)
+            .and_then(|n| n.checked_mul(kind.planes()))
+            .ok_or(BlockError::Length)?;
+        let data_bytes = len.checked_mul(dtype.bytes() as usize).ok_or(BlockError::Length)?;
+        let (data, bits) = body.split_at_checked(data_bytes).ok_or(BlockError::Length)?;
+        let valid = match header[7] {
+            1 if bits.is_empty() => vec![1; len],
+            0 if bits.len() == len.div_ceil(8) => (0..len).map(|i| bits[i / 8] >> (i % 8) & 1).collect(),
+            0 | 1 => return Err(BlockError::Length),
+            _ => return Err(BlockError::Header),
+        };
+        let samples = match dtype {
+            DType::F32 => Samples::F32(
+                data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            ),
+            DType::Bool if data.iter().any(|b| *b > 1) => return Err(BlockError::Header),
+            DType::Bool => Samples::Bool(data.to_vec()),
+        };
+        Ok(Block { kind, rows, cols, samples, valid })
+    }
+}
+
+const MAGIC: &[u8; 4] = b"GBLK";
+const ENCODING_VERSION: u8 = 1;
+const HEADER_BYTES: usize = 24;
+const CANONICAL_NAN: u32 = 0x7fc0_0000;
+
+/// Why bytes are not a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlockError {
+    /// Magic, version or a code is unknown.
+    #[error("not an encoded block, or one of another version")]
+    Header,
+    /// Shorter or longer than the header says.
+    #[error("an encoded block whose length does not fit its header")]
+    Length,
+}
+
+impl Classify for BlockError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            BlockError::Header | BlockError::Length => ErrorClass::Internal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    prop_compose! {
+        fn any_block()(images in 0u32..3, bands in 1u32..3, rows in 1u32..6, cols in 1u32..6, stack: bool, boolean: bool)
+            (kind in Just(if stack { Kind::Stack { images, bands } } else { Kind::Mosaic { bands } }),
+             shape in Just((rows, cols)), boolean in Just(boolean),
+             values in proptest::collection::vec(any::<f32>(), 3 * 3 * 36), valid in proptest::collection::vec(0u8..2, 3 * 3 * 36))
+            -> Block {
+            let len = kind.planes() * shape.0 as usize * shape.1 as usize;
+            let samples = if boolean {
+                Samples::Bool(values[..len].iter().map(|v| u8::from(*v > 0.0)).collect())
+            } else {
+                Samples::F32(values[..len].to_vec())
+            };
+            Block::new(kind, shape, samples, valid[..len].to_vec())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn encoding_round_trips(block in any_block()) {
+            let bytes = block.encode();
+            let back = Block::decode(&bytes).unwrap();
+            prop_assert_eq!(back.valid(), block.valid());
+            prop_assert_eq!(back.encode(), bytes);
+        }
+
+        /// No cut, longer or changed header is taken for a block of another shape without notice.
+        #[test]
+        fn damage_to_length_is_noticed(block in any_block(), cut in 1usize..40) {
+            let bytes = block.encode();
+            prop_assert!(Block::decode(&bytes[..bytes.len().saturating_sub(cut)]).is_err());
+            prop_assert!(Block::decode(&[&bytes[..], &[0u8; 3][..]].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn invalid_values_do_not_reach_the_bytes() {
+        let block = |under: f32| {
+            Block::new(Kind::Mosaic { bands: 1 }, (1, 2), Samples::F32(vec![under, 1.0]), vec![0, 1]).encode()
+        };
+        assert_eq!(block(7.0), block(f32::NAN));
+    }
+}

@@ -1,0 +1,53 @@
+//! Every bound on what one request may ask for. Nothing in the engine is unbounded; each bound has
+//! its name here or in the configuration of the process that enforces it.
+
+/// Bounds on grafts, plans, grids and memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Size of a graft's JSON text, in bytes.
+    pub graft_bytes: usize,
+    /// Nesting of JSON arrays and objects in a graft.
+    pub json_depth: usize,
+    /// Definitions in a graft, nested functions included.
+    pub graft_nodes: usize,
+    /// Arguments of one application.
+    pub fan_in: usize,
+    /// Length of one JSON string, in bytes. Arrays travel in strings, hence the size.
+    pub string_bytes: usize,
+    /// Evaluations while names are resolved: what a graft may unfold into.
+    pub expansion_steps: usize,
+    /// Graft functions applied inside one another.
+    pub call_depth: usize,
+    /// Scenes that one selection may find.
+    pub scenes: usize,
+    /// Pixels of the output times its images and bands.
+    pub output_samples: u64,
+    /// Rows or columns of a grid.
+    pub grid_side: u32,
+    /// Vertices of an AOI's outline.
+    pub outline_vertices: usize,
+    /// Memory that one tile may take, in bytes: the planner cuts tiles until they fit.
+    pub tile_peak_bytes: u64,
+    /// Tiles of one interactive request.
+    pub tiles: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            graft_bytes: 4 << 20,
+            json_depth: 256,
+            graft_nodes: 10_000,
+            fan_in: 1_000,
+            string_bytes: 3 << 20,
+            expansion_steps: 100_000,
+            call_depth: 256,
+            scenes: 2_000,
+            output_samples: 64 << 20,
+            grid_side: 1 << 20,
+            outline_vertices: 50_000,
+            tile_peak_bytes: 512 << 20,
+            tiles: 100_000,
+        }
+    }
+}

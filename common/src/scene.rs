@@ -1,0 +1,248 @@
+//! What a catalog answers: scenes, their files, and how a band's stored values become pixels.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::grid::Crs;
+
+/// Metadata of a scene or a result, by name. Sorted, so that equal metadata print equally.
+pub type Properties = BTreeMap<String, serde_json::Value>;
+
+/// An instant in microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// Reads an ISO 8601 date or date-time as Python's `isoformat` prints it. Without an offset it
+    /// is UTC; a date alone is its midnight.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        let text = text.trim();
+        let instant = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+            let civil = text
+                .parse::<jiff::civil::DateTime>()
+                .or_else(|_| text.parse::<jiff::civil::Date>().map(|date| date.at(0, 0, 0, 0)))
+                .ok()?;
+            jiff::tz::Offset::UTC.to_timestamp(civil).ok()
+        })?;
+        Some(Timestamp(instant.as_microsecond()))
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(instant) => write!(f, "{instant}"),
+            Err(_) => write!(f, "{} us", self.0),
+        }
+    }
+}
+
+/// A rectangle in degrees: longitude and latitude in WGS 84.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LonLatBox {
+    /// West edge.
+    pub west: f64,
+    /// South edge.
+    pub south: f64,
+    /// East edge, not below `west`.
+    pub east: f64,
+    /// North edge.
+    pub north: f64,
+}
+
+impl LonLatBox {
+    /// Whether two rectangles share a point.
+    pub fn intersects(&self, other: &LonLatBox) -> bool {
+        self.west <= other.east
+            && other.west <= self.east
+            && self.south <= other.north
+            && other.south <= self.north
+    }
+}
+
+/// What a graft asks of the catalog. The area comes from the request, not from the graft.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SceneQuery {
+    /// Product id.
+    pub product: String,
+    /// First instant that counts; `None` is unbounded.
+    pub start: Option<Timestamp>,
+    /// First instant that no longer counts; `None` is unbounded.
+    pub end: Option<Timestamp>,
+}
+
+/// A product as a catalog knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Product {
+    /// Product id: the STAC collection's id.
+    pub id: String,
+    /// Title, or the id where there is none.
+    pub title: String,
+    /// Names of all bands that any scene of the product has.
+    pub bands: Vec<String>,
+    /// Number of scenes.
+    pub scenes: u64,
+    /// Earliest and latest acquisition.
+    pub acquired: Option<(Timestamp, Timestamp)>,
+}
+
+/// One acquisition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scene {
+    /// Image id: the STAC item's id.
+    pub id: String,
+    /// Product id.
+    pub product: String,
+    /// Time of acquisition.
+    pub acquired: Timestamp,
+    /// What grafts see of the scene: every STAC property by its name, and protocol names.
+    pub properties: Arc<Properties>,
+    /// Bands by name.
+    pub bands: BTreeMap<String, BandSource>,
+}
+
+/// Where a band's pixels are stored and how they read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BandSource {
+    /// The file.
+    pub asset: Arc<Asset>,
+    /// Band number in the file, from 1.
+    pub band: u32,
+    /// Stored value that means "no pixel". `None`: what the file says.
+    pub nodata: Option<f64>,
+    /// Physical value = stored value × scale + offset. `None`: what the file says.
+    pub scale_offset: Option<(f64, f64)>,
+    /// Bytes of a stored value, where the catalog knows; for estimates only.
+    pub sample_bytes: Option<u32>,
+}
+
+/// One file of a scene.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asset {
+    /// Key of the asset in its STAC item, for messages.
+    pub key: String,
+    /// Where it is.
+    pub source: SourceRef,
+    /// What identifies its contents: for local files, size and time of change at registration.
+    pub version: String,
+    /// The file's pixel grid, where the catalog knows it.
+    pub raster: Option<AssetGrid>,
+}
+
+/// Where a file is. Only a catalog makes one: no text of a client ever becomes a path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SourceRef {
+    /// A file at an absolute path.
+    Local(String),
+    /// Pixels made from a formula, for tests and demonstrations; the name tells which.
+    Synthetic(String),
+}
+
+impl std::fmt::Display for SourceRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SourceRef::Local(path) => f.write_str(path),
+            SourceRef::Synthetic(name) => write!(f, "synthetic:{name}"),
+        }
+    }
+}
+
+/// The pixel grid of a file: an affine geotransform without rotation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AssetGrid {
+    /// CRS of x and y.
+    pub crs: Crs,
+    /// x of the west edge.
+    pub x: f64,
+    /// y of the first row's outer edge.
+    pub y: f64,
+    /// Pixel width, positive.
+    pub res_x: f64,
+    /// Step in y from row to row; negative for a north-up file.
+    pub step_y: f64,
+    /// Rows.
+    pub rows: u32,
+    /// Columns.
+    pub cols: u32,
+}
+
+/// How stored pixels become pixels of a grid where the two do not coincide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Resampler {
+    /// The stored pixel whose area holds the centre of the grid's pixel.
+    Near,
+    /// Linear in both directions over 2 × 2 pixels.
+    Bilinear,
+    /// Cubic convolution over 4 × 4 pixels.
+    Cubic,
+    /// Cubic B-spline over 4 × 4 pixels.
+    CubicSpline,
+    /// Windowed sinc over 6 × 6 pixels.
+    Lanczos,
+    /// Mean of the covered pixels.
+    Average,
+    /// Most frequent of the covered pixels.
+    Mode,
+    /// Largest of the covered pixels.
+    Max,
+    /// Smallest of the covered pixels.
+    Min,
+    /// Median of the covered pixels.
+    Med,
+    /// First quartile of the covered pixels.
+    Q1,
+    /// Third quartile of the covered pixels.
+    Q3,
+}
+
+impl Resampler {
+    /// Every resampler with the name grafts use.
+    pub const ALL: [(&'static str, Resampler); 12] = [
+        ("near", Resampler::Near),
+        ("bilinear", Resampler::Bilinear),
+        ("cubic", Resampler::Cubic),
+        ("cubicspline", Resampler::CubicSpline),
+        ("lanczos", Resampler::Lanczos),
+        ("average", Resampler::Average),
+        ("mode", Resampler::Mode),
+        ("max", Resampler::Max),
+        ("min", Resampler::Min),
+        ("med", Resampler::Med),
+        ("q1", Resampler::Q1),
+        ("q3", Resampler::Q3),
+    ];
+
+    /// The resampler with a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Resampler::ALL.iter().find(|(known, _)| *known == name).map(|(_, resampler)| *resampler)
+    }
+
+    /// The name grafts use.
+    pub fn name(self) -> &'static str {
+        Resampler::ALL.iter().find(|(_, known)| *known == self).map_or("near", |(name, _)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_as_python_prints_them() {
+        let day = Timestamp::parse("2024-02-01").unwrap();
+        for same in [
+            "2024-02-01T00:00:00",
+            "2024-02-01T00:00:00+00:00",
+            "2024-02-01T00:00:00Z",
+            "2024-02-01T01:00:00+01:00",
+            "2024-02-01 00:00:00",
+        ] {
+            assert_eq!(Timestamp::parse(same), Some(day), "{same}");
+        }
+        assert_eq!(Timestamp::parse("2024-02-01T00:00:00.000001"), Some(Timestamp(day.0 + 1)));
+        for bad in ["", "summer", "2024-13-01", "2024-02-30T00:00:00"] {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+        assert_eq!(day.to_string(), "2024-02-01T00:00:00Z");
+    }
+}

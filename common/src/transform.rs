@@ -1,0 +1,55 @@
+//! Transforms between CRSs. A trait, so that the pure crate stays pure; PROJ is its one implementation.
+
+use crate::error::{Classify, ErrorClass};
+use crate::grid::Crs;
+
+/// Why a CRS or a point cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum TransformError {
+    /// Not an EPSG code, PROJ string or WKT that PROJ knows.
+    #[error("unknown CRS `{text}`: {reason}; use `EPSG:32613`, a PROJ string or WKT")]
+    UnknownCrs {
+        /// What was given.
+        text: String,
+        /// What PROJ said.
+        reason: String,
+    },
+    /// A point has no place in the other CRS.
+    #[error("({x}, {y}) in {from} has no place in {to}")]
+    NoPlace {
+        /// First coordinate.
+        x: f64,
+        /// Second coordinate.
+        y: f64,
+        /// CRS of the point.
+        from: Crs,
+        /// CRS asked for.
+        to: Crs,
+    },
+}
+
+impl Classify for TransformError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            TransformError::UnknownCrs { .. } | TransformError::NoPlace { .. } => ErrorClass::InvalidRequest,
+        }
+    }
+}
+
+/// Knowledge about CRSs. Coordinates are in traditional order: x (longitude) first, then y (latitude).
+pub trait Transform: Send + Sync {
+    /// The canonical form of a text that names a CRS: an authority code, a PROJ string or WKT.
+    fn canonical(&self, text: &str) -> Result<Crs, TransformError>;
+
+    /// Whether two CRSs place every coordinate pair at the same point.
+    fn same(&self, a: &Crs, b: &Crs) -> bool;
+
+    /// Whether coordinates are angles.
+    fn is_geographic(&self, crs: &Crs) -> Result<bool, TransformError>;
+
+    /// Moves points from one CRS to another, in place.
+    ///
+    /// # Errors
+    /// [`TransformError::NoPlace`] for the first point that does not transform to finite coordinates.
+    fn points(&self, from: &Crs, to: &Crs, points: &mut [(f64, f64)]) -> Result<(), TransformError>;
+}
