@@ -354,6 +354,9 @@ impl TileSize {
     /// The largest edge: a tile's window must stay addressable.
     pub const MAX: u32 = 1 << 14;
 
+    /// The smallest tile the planner goes down to when memory is short.
+    pub const SMALLEST_PLANNED: TileSize = TileSize(16);
+
     /// A tile size of 1 to [`TileSize::MAX`] pixels.
     pub fn new(pixels: u32) -> Option<Self> {
         (1..=TileSize::MAX).contains(&pixels).then_some(TileSize(pixels))

@@ -1,0 +1,345 @@
+//! The only interpreter: a tile's steps and the blocks they read → the tile's block.
+
+use crate::block::{Block, DType, Kind, Samples};
+use crate::grid::Window;
+use crate::literal::Literal;
+use crate::ops::{BlockCall, Facts, Kernel, Op, PixelKernel};
+use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Program, Read, TilePlan};
+
+/// What the interpreter asks of the world around it.
+pub trait Surroundings {
+    /// Why pixels could not be read.
+    type Error;
+
+    /// Pixels of a read on a window: a stack with one image for each scene.
+    fn read(&mut self, read: &Read, window: &Window) -> Result<Block, Self::Error>;
+
+    /// Called with every block that is worth remembering.
+    fn finished(&mut self, node: NodeId, block: &Block);
+
+    /// Whether nobody waits for the result any more; asked between steps.
+    fn is_cancelled(&self) -> bool;
+}
+
+/// Why a tile has no block.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EvalError<E> {
+    /// Pixels could not be read.
+    Read(E),
+    /// Nobody waits for it any more.
+    Cancelled,
+}
+
+/// Evaluates a tile. `ready` holds blocks that are there already, by node, on the window that the tile
+/// plan gives them; the steps must have been ordered with them ([`TilePlan::with_ready`]).
+pub fn eval<S: Surroundings>(
+    tile: &TilePlan<'_>,
+    ready: Vec<(NodeId, Block)>,
+    around: &mut S,
+) -> Result<Block, EvalError<S::Error>> {
+    let plan = tile.plan();
+    let mut blocks: Vec<Option<Block>> = vec![None; plan.nodes().len()];
+    for (id, block) in ready {
+        blocks[id.index()] = Some(block);
+    }
+    for step in tile.steps() {
+        if around.is_cancelled() {
+            return Err(EvalError::Cancelled);
+        }
+        let node = plan.node(step.node);
+        let shape = (step.window.rows, step.window.cols);
+        let block = match &node.kind {
+            NodeKind::Read(read) => around.read(read, &step.window).map_err(EvalError::Read)?,
+            NodeKind::Outline(outline) => {
+                let outside = outline.outside(&step.window);
+                let valid = vec![1; outside.len()];
+                Block::new(node.facts.kind, shape, Samples::Bool(outside), valid)
+            }
+            NodeKind::Call { op, params, inputs } => {
+                let inputs = inputs.iter().map(|input| match input {
+                    Input::Node(id) => Operands::Block(block_of(&blocks, *id)),
+                    Input::Number(literal) => Operands::Number(literal),
+                });
+                call(*op, params, &inputs.collect::<Vec<_>>(), node.facts, shape)
+            }
+            NodeKind::Program(program) => {
+                let inputs: Vec<&Block> = program.inputs.iter().map(|id| block_of(&blocks, *id)).collect();
+                run(program, &inputs, node.facts, shape)
+            }
+        };
+        if node.cached {
+            around.finished(step.node, &block);
+        }
+        blocks[step.node.index()] = Some(block);
+        for id in &step.drops {
+            blocks[id.index()] = None;
+        }
+    }
+    let root = blocks[plan.root().index()].take().expect("the last step is the plan's result");
+    Ok(root.crop(&tile.node_window(plan.root()), &tile.window()))
+}
+
+fn block_of(blocks: &[Option<Block>], id: NodeId) -> &Block {
+    blocks[id.index()].as_ref().expect("steps are ordered after their inputs and drop nothing early")
+}
+
+enum Operands<'a> {
+    Block(&'a Block),
+    Number(&'a Literal),
+}
+
+fn call(
+    op: &'static dyn Op,
+    params: &[Literal],
+    inputs: &[Operands<'_>],
+    facts: Facts,
+    shape: (u32, u32),
+) -> Block {
+    let input_facts: Vec<Facts> = inputs.iter().map(facts_of).collect();
+    match op.kernel(&input_facts) {
+        Kernel::Block(kernel) | Kernel::PerBand(kernel) => {
+            let inputs: Vec<&Block> = inputs
+                .iter()
+                .filter_map(|input| match input {
+                    Operands::Block(block) => Some(*block),
+                    Operands::Number(_) => None,
+                })
+                .collect();
+            kernel(&BlockCall { params, inputs: &inputs, facts })
+        }
+        // A single value-by-value op is a program of one.
+        Kernel::Pixel(_) => {
+            let mut blocks = Vec::new();
+            let operands = inputs
+                .iter()
+                .map(|input| match input {
+                    Operands::Number(literal) => Operand::Number((*literal).clone()),
+                    Operands::Block(block) => {
+                        blocks.push(*block);
+                        Operand::Input(blocks.len() - 1)
+                    }
+                })
+                .collect();
+            let program = Program { inputs: Vec::new(), instrs: vec![Instr { op, operands }] };
+            run(&program, &blocks, facts, shape)
+        }
+        Kernel::Bind => unreachable!("`{}` has no kernel; plans do not hold it", op.name()),
+    }
+}
+
+fn facts_of(operand: &Operands<'_>) -> Facts {
+    match operand {
+        Operands::Block(block) => Facts { kind: block.kind(), dtype: block.samples().dtype() },
+        Operands::Number(literal) => number_facts(literal),
+    }
+}
+
+fn number_facts(literal: &Literal) -> Facts {
+    Facts::number(literal).expect("type rules let only numbers through")
+}
+
+/// Values of a strip. Small enough that a program's strips stay in the first-level cache.
+const STRIP: usize = 1024;
+
+/// Values and validity of one strip.
+#[derive(Clone)]
+enum Lane {
+    F32(Vec<f32>),
+    Bool(Vec<u8>),
+}
+
+impl Lane {
+    fn new(dtype: DType) -> Lane {
+        match dtype {
+            DType::F32 => Lane::F32(vec![0.0; STRIP]),
+            DType::Bool => Lane::Bool(vec![0; STRIP]),
+        }
+    }
+}
+
+/// A run of values that a kernel reads.
+#[derive(Clone, Copy)]
+enum Values<'a> {
+    F32(&'a [f32]),
+    Bool(&'a [u8]),
+}
+
+impl<'a> Values<'a> {
+    /// As numbers; truth values are converted into `scratch`.
+    fn floats(self, scratch: &'a mut [f32]) -> &'a [f32] {
+        match self {
+            Values::F32(values) => values,
+            Values::Bool(values) => {
+                let scratch = &mut scratch[..values.len()];
+                scratch.iter_mut().zip(values).for_each(|(out, value)| *out = f32::from(*value));
+                scratch
+            }
+        }
+    }
+
+    fn bools(self) -> &'a [u8] {
+        match self {
+            Values::Bool(values) => values,
+            Values::F32(_) => unreachable!("type rules keep numbers away from logic"),
+        }
+    }
+}
+
+/// A program's instruction with its kernel chosen and its constants spread out.
+struct Prepared<'a> {
+    kernel: PixelKernel,
+    operands: Vec<Source<'a>>,
+}
+
+enum Source<'a> {
+    Input(&'a Block),
+    Instr(usize),
+    Number(Lane),
+}
+
+fn prepare<'a>(program: &'a Program, inputs: &[&'a Block]) -> Vec<Prepared<'a>> {
+    let mut types: Vec<DType> = Vec::with_capacity(program.instrs.len());
+    let mut prepared = Vec::with_capacity(program.instrs.len());
+    for instr in &program.instrs {
+        let facts: Vec<Facts> = instr
+            .operands
+            .iter()
+            .map(|operand| match operand {
+                Operand::Input(at) => facts_of(&Operands::Block(inputs[*at])),
+                // Kernels are chosen by type alone.
+                Operand::Instr(at) => Facts { kind: Kind::Number, dtype: types[*at] },
+                Operand::Number(literal) => number_facts(literal),
+            })
+            .collect();
+        let Kernel::Pixel(kernel) = instr.op.kernel(&facts) else {
+            unreachable!("`{}` does not work value by value; programs do not hold it", instr.op.name())
+        };
+        let operands = instr
+            .operands
+            .iter()
+            .map(|operand| match operand {
+                Operand::Input(at) => Source::Input(inputs[*at]),
+                Operand::Instr(at) => Source::Instr(*at),
+                Operand::Number(literal) => Source::Number(spread(literal)),
+            })
+            .collect();
+        types.push(kernel.result());
+        prepared.push(Prepared { kernel, operands });
+    }
+    prepared
+}
+
+/// A constant as a strip. Numbers meet pixels in single precision.
+fn spread(literal: &Literal) -> Lane {
+    match literal {
+        Literal::Bool(value) => Lane::Bool(vec![u8::from(*value); STRIP]),
+        number => Lane::F32(vec![number.as_f64().unwrap_or(f64::NAN) as f32; STRIP]),
+    }
+}
+
+/// Runs a program over the planes of its result, strip by strip. An input with one band, or one image,
+/// serves for all.
+fn run(program: &Program, inputs: &[&Block], facts: Facts, shape: (u32, u32)) -> Block {
+    let pixels = shape.0 as usize * shape.1 as usize;
+    let len = facts.kind.planes() * pixels;
+    let prepared = prepare(program, inputs);
+    let mut samples = Samples::zeros(facts.dtype, len);
+    let mut valid = vec![0u8; len];
+    let mut lanes: Vec<(Lane, Vec<u8>)> =
+        prepared.iter().map(|instr| (Lane::new(instr.kernel.result()), vec![0; STRIP])).collect();
+    let mut scratch = [vec![0.0f32; STRIP], vec![0.0f32; STRIP]];
+    let bands = facts.kind.bands().unwrap_or(0) as usize;
+    for plane in 0..facts.kind.planes() {
+        let (image, band) = (plane / bands, plane % bands);
+        for start in (0..pixels).step_by(STRIP) {
+            let width = STRIP.min(pixels - start);
+            for at in 0..prepared.len() {
+                let (done, rest) = lanes.split_at_mut(at);
+                let (out, out_valid) = &mut rest[0];
+                let out_valid = &mut out_valid[..width];
+                out_valid.fill(1);
+                let instr = &prepared[at];
+                let mut operands = [Values::Bool(&[]); 2];
+                for (operand, source) in operands.iter_mut().zip(&instr.operands) {
+                    let (values, ok) = fetch(source, done, (image, band), start..start + width, pixels);
+                    if let Some(ok) = ok {
+                        out_valid.iter_mut().zip(ok).for_each(|(out, ok)| *out &= ok);
+                    }
+                    *operand = values;
+                }
+                apply(instr.kernel, operands, out, out_valid, &mut scratch, width);
+            }
+            let Some((lane, ok)) = lanes.last() else { continue };
+            let range = plane * pixels + start..plane * pixels + start + width;
+            valid[range.clone()].copy_from_slice(&ok[..width]);
+            match (&mut samples, lane) {
+                (Samples::F32(out), Lane::F32(values)) => out[range].copy_from_slice(&values[..width]),
+                (Samples::Bool(out), Lane::Bool(values)) => out[range].copy_from_slice(&values[..width]),
+                _ => unreachable!("the last instruction has the type of the result"),
+            }
+        }
+    }
+    Block::new(facts.kind, shape, samples, valid)
+}
+
+/// An operand's values on a strip, and their validity unless all are valid.
+fn fetch<'a>(
+    source: &'a Source<'_>,
+    done: &'a [(Lane, Vec<u8>)],
+    (image, band): (usize, usize),
+    strip: std::ops::Range<usize>,
+    pixels: usize,
+) -> (Values<'a>, Option<&'a [u8]>) {
+    let width = strip.len();
+    let lane = |lane: &'a Lane| match lane {
+        Lane::F32(values) => Values::F32(&values[..width]),
+        Lane::Bool(values) => Values::Bool(&values[..width]),
+    };
+    match source {
+        Source::Number(values) => (lane(values), None),
+        Source::Instr(at) => (lane(&done[*at].0), Some(&done[*at].1[..width])),
+        Source::Input(block) => {
+            let kind = block.kind();
+            let bands = kind.bands().unwrap_or(1) as usize;
+            let image = if kind.images().is_none_or(|images| images == 1) { 0 } else { image };
+            let band = if bands == 1 { 0 } else { band };
+            let from = (image * bands + band) * pixels;
+            let range = from + strip.start..from + strip.end;
+            let values = match block.samples() {
+                Samples::F32(values) => Values::F32(&values[range.clone()]),
+                Samples::Bool(values) => Values::Bool(&values[range.clone()]),
+            };
+            (values, Some(&block.valid()[range]))
+        }
+    }
+}
+
+fn apply(
+    kernel: PixelKernel,
+    [a, b]: [Values<'_>; 2],
+    out: &mut Lane,
+    valid: &mut [u8],
+    [scratch_a, scratch_b]: &mut [Vec<f32>; 2],
+    width: usize,
+) {
+    match (kernel, out) {
+        (PixelKernel::Float1(f), Lane::F32(out)) => f(a.floats(scratch_a), &mut out[..width], valid),
+        (PixelKernel::Float2(f), Lane::F32(out)) => {
+            f(a.floats(scratch_a), b.floats(scratch_b), &mut out[..width], valid);
+        }
+        (PixelKernel::Compare(f), Lane::Bool(out)) => {
+            f(a.floats(scratch_a), b.floats(scratch_b), &mut out[..width]);
+        }
+        (PixelKernel::Bool1(f), Lane::Bool(out)) => f(a.bools(), &mut out[..width]),
+        (PixelKernel::Bool2(f), Lane::Bool(out)) => f(a.bools(), b.bools(), &mut out[..width]),
+        (PixelKernel::Hide(_), out) => {
+            match (a, out) {
+                (Values::F32(data), Lane::F32(out)) => out[..width].copy_from_slice(data),
+                (Values::Bool(data), Lane::Bool(out)) => out[..width].copy_from_slice(data),
+                _ => unreachable!("hiding keeps the type of the data"),
+            }
+            valid.iter_mut().zip(b.bools()).for_each(|(valid, hidden)| *valid &= 1 - hidden);
+        }
+        _ => unreachable!("a lane has the type of its kernel's result"),
+    }
+}

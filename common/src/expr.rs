@@ -1,0 +1,206 @@
+//! Expressions: a DAG of ops in which equal computations exist once.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::error::GraftPath;
+use crate::hash::{ContentHash, Hasher};
+use crate::literal::Literal;
+use crate::ops::source::SelectScenes;
+use crate::ops::{Arg, Op, TypeError};
+use crate::scene::SceneQuery;
+
+/// A node of an [`Expr`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExprId(u32);
+
+impl ExprId {
+    /// Position in [`Expr::nodes`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A constant or a call.
+#[derive(Clone, Debug)]
+pub enum ExprNode {
+    /// A constant.
+    Literal(Literal),
+    /// An op on as many arguments as it has parameters; those left out are null.
+    Call {
+        /// The op.
+        op: &'static dyn Op,
+        /// Its arguments, in order of its parameters.
+        args: Vec<ExprId>,
+    },
+}
+
+/// A closed expression. Nodes stand after their arguments; every node is part of the result.
+#[derive(Clone, Debug)]
+pub struct Expr {
+    nodes: Vec<ExprNode>,
+    /// Where in the graft each node stands; several places that say the same were merged.
+    paths: Vec<Vec<GraftPath>>,
+    hashes: Vec<ContentHash>,
+    root: ExprId,
+}
+
+impl Expr {
+    /// The nodes, arguments first.
+    pub fn nodes(&self) -> &[ExprNode] {
+        &self.nodes
+    }
+
+    /// The nodes with their ids, arguments first.
+    pub fn iter(&self) -> impl Iterator<Item = (ExprId, &ExprNode)> {
+        self.nodes.iter().enumerate().map(|(at, node)| (ExprId(at as u32), node))
+    }
+
+    /// The result.
+    pub fn root(&self) -> ExprId {
+        self.root
+    }
+
+    /// Identity of the computation: equal for any spelling, order or naming of the same graft.
+    pub fn hash(&self) -> ContentHash {
+        self.hashes[self.root.index()]
+    }
+
+    /// The first place in the graft where a node stands.
+    pub fn path(&self, id: ExprId) -> GraftPath {
+        self.paths[id.index()].first().cloned().unwrap_or_default()
+    }
+
+    /// What must be asked of the catalog before a plan can be built, with the place of the question.
+    pub fn scene_queries(&self) -> Result<Vec<(SceneQuery, GraftPath)>, (TypeError, GraftPath)> {
+        let mut queries: Vec<(SceneQuery, GraftPath)> = Vec::new();
+        for (at, node) in self.nodes.iter().enumerate() {
+            let ExprNode::Call { op, args } = node else { continue };
+            if op.name() != SelectScenes.name() {
+                continue;
+            }
+            let path = self.paths[at].first().cloned().unwrap_or_default();
+            let null = Literal::Null;
+            let args: Vec<Arg<'_>> = args
+                .iter()
+                .map(|arg| match &self.nodes[arg.index()] {
+                    ExprNode::Literal(literal) => Arg::Literal(literal),
+                    ExprNode::Call { .. } => Arg::Literal(&null),
+                })
+                .collect();
+            let query = SelectScenes::query(&args).map_err(|error| (error, path.clone()))?;
+            if !queries.iter().any(|(known, _)| *known == query) {
+                queries.push((query, path));
+            }
+        }
+        Ok(queries)
+    }
+
+    /// The expression as a graft that means the same. Calls name ops directly.
+    pub fn to_graft(&self) -> serde_json::Value {
+        let mut graft = serde_json::Map::new();
+        for (at, node) in self.nodes.iter().enumerate() {
+            let value = match node {
+                ExprNode::Literal(literal @ (Literal::List(_) | Literal::Object(_))) => {
+                    serde_json::Value::Array(vec![literal.to_json()])
+                }
+                ExprNode::Literal(literal) => literal.to_json(),
+                ExprNode::Call { op, args } => {
+                    let keys = args.iter().map(|arg| arg.0.to_string());
+                    std::iter::once(op.name().to_owned()).chain(keys).collect::<Vec<_>>().into()
+                }
+            };
+            graft.insert(at.to_string(), value);
+        }
+        graft.insert("returns".into(), self.root.0.to_string().into());
+        graft.into()
+    }
+}
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to_graft())
+    }
+}
+
+/// Builds expressions. Asking for an equal node again returns the one there is.
+#[derive(Debug, Default)]
+pub struct ExprBuilder {
+    nodes: Vec<ExprNode>,
+    paths: Vec<Vec<GraftPath>>,
+    hashes: Vec<ContentHash>,
+    known: HashMap<ContentHash, ExprId>,
+}
+
+/// Places kept for one node: enough for messages, however often it was merged.
+const PATHS_MAX: usize = 4;
+
+impl ExprBuilder {
+    /// A constant.
+    pub fn literal(&mut self, literal: Literal, path: &GraftPath) -> ExprId {
+        let mut hasher = Hasher::new("literal");
+        literal.hash_into(&mut hasher);
+        self.intern(hasher.finish(), path, || ExprNode::Literal(literal))
+    }
+
+    /// A call with one argument for each parameter of the op.
+    pub fn call(&mut self, op: &'static dyn Op, args: Vec<ExprId>, path: &GraftPath) -> ExprId {
+        let mut hasher = Hasher::new("call");
+        hasher.str(op.name()).int(op.version().into()).int(args.len() as i64);
+        for arg in &args {
+            hasher.hash(self.hashes[arg.index()]);
+        }
+        self.intern(hasher.finish(), path, || ExprNode::Call { op, args })
+    }
+
+    /// The constant at a node, if it is one.
+    pub fn as_literal(&self, id: ExprId) -> Option<&Literal> {
+        match &self.nodes[id.index()] {
+            ExprNode::Literal(literal) => Some(literal),
+            ExprNode::Call { .. } => None,
+        }
+    }
+
+    fn intern(&mut self, hash: ContentHash, path: &GraftPath, node: impl FnOnce() -> ExprNode) -> ExprId {
+        if let Some(id) = self.known.get(&hash) {
+            let paths = &mut self.paths[id.index()];
+            if paths.len() < PATHS_MAX && !paths.contains(path) {
+                paths.push(path.clone());
+            }
+            return *id;
+        }
+        let id = ExprId(self.nodes.len() as u32);
+        self.nodes.push(node());
+        self.paths.push(vec![path.clone()]);
+        self.hashes.push(hash);
+        self.known.insert(hash, id);
+        id
+    }
+
+    /// The expression whose result is `root`; nodes it does not need are gone.
+    pub fn finish(self, root: ExprId) -> Expr {
+        let mut needed = vec![false; self.nodes.len()];
+        needed[root.index()] = true;
+        for at in (0..self.nodes.len()).rev() {
+            if let (true, ExprNode::Call { args, .. }) = (needed[at], &self.nodes[at]) {
+                args.iter().for_each(|arg| needed[arg.index()] = true);
+            }
+        }
+        let mut renumbered = vec![ExprId(0); self.nodes.len()];
+        let (mut nodes, mut paths, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
+        let parts = self.nodes.into_iter().zip(self.paths).zip(self.hashes).zip(needed).enumerate();
+        for (at, (((mut node, node_paths), hash), needed)) in parts {
+            if !needed {
+                continue;
+            }
+            if let ExprNode::Call { args, .. } = &mut node {
+                args.iter_mut().for_each(|arg| *arg = renumbered[arg.index()]);
+            }
+            renumbered[at] = ExprId(nodes.len() as u32);
+            nodes.push(node);
+            paths.push(node_paths);
+            hashes.push(hash);
+        }
+        Expr { nodes, paths, hashes, root: renumbered[root.index()] }
+    }
+}

@@ -1,0 +1,185 @@
+//! The names that a graft may apply: ops by their own names, and the older spellings that the
+//! published client uses. This table is the only place that knows the spellings.
+
+use crate::literal::Literal;
+use crate::ops::{self, Op, stack};
+
+/// A builtin name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Builtin {
+    /// An op under its own name.
+    Op(&'static dyn Op),
+    /// An older spelling: some arguments choose the op, the rest are its arguments.
+    Older(Spelling),
+    /// Part of the language, not of this engine yet.
+    Later,
+}
+
+/// The older spellings.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Spelling {
+    /// `math(name, a, b)`
+    Math,
+    /// `reduction(a, reducer, axis, kind)`
+    Reduction,
+    /// `band_op(a, name, bands, other)`
+    BandOp,
+}
+
+/// What an older spelling stands for.
+pub(super) enum Meaning {
+    /// The op and which of the arguments it takes, in order.
+    Op(&'static dyn Op, Vec<usize>),
+    /// Part of the language, not of this engine yet; the name for the message.
+    Later(String),
+    /// A pickled callable; what to use.
+    Callable(&'static str),
+    /// Wrong; why.
+    Wrong(String),
+}
+
+impl Spelling {
+    /// Parameters, in order, for arguments given by name.
+    pub(super) fn params(self) -> &'static [ops::Param] {
+        use ops::{optional, required};
+        match self {
+            Spelling::Math => const { &[required("name"), required("a"), optional("b")] },
+            Spelling::Reduction => {
+                const { &[required("a"), required("reducer"), required("axis"), optional("kind")] }
+            }
+            Spelling::BandOp => {
+                const { &[required("a"), required("name"), optional("bands"), optional("other")] }
+            }
+        }
+    }
+
+    /// What a call means; `literal` gives the constant at an argument, if it is one.
+    pub(super) fn meaning<'a>(self, literal: impl Fn(usize) -> Option<&'a Literal>) -> Meaning {
+        let is_null = |at: usize| matches!(literal(at), Some(Literal::Null));
+        let selector = match self {
+            Spelling::Math => 0,
+            Spelling::Reduction | Spelling::BandOp => 1,
+        };
+        let Some(name) = literal(selector).and_then(Literal::as_str) else {
+            return Meaning::Wrong(format!("needs the name of an op as argument {selector}"));
+        };
+        match self {
+            Spelling::Math => {
+                if matches!(name, "gradient_x" | "gradient_y" | "arctan2") {
+                    return Meaning::Later(name.to_owned());
+                }
+                let Some(op) = math(name) else { return Meaning::Wrong(format!("has no function `{name}`")) };
+                match (op.doc().params.len(), is_null(2)) {
+                    (1, true) => Meaning::Op(op, vec![1]),
+                    (2, false) => Meaning::Op(op, vec![1, 2]),
+                    (1, false) => {
+                        Meaning::Wrong(format!("`{name}` takes one operand, the second must be null"))
+                    }
+                    _ => Meaning::Wrong(format!("`{name}` takes two operands, the second is null")),
+                }
+            }
+            Spelling::Reduction => {
+                let known = stack::OPS.iter().find(|op| op.name() == name);
+                if let Some(op) = known {
+                    return Meaning::Op(*op, vec![0, 2, 3]);
+                }
+                if stack::REDUCERS_LATER.contains(&name) {
+                    return Meaning::Later(format!("reduction `{name}`"));
+                }
+                // The client sends a Python function as the base64 of its pickle (protocol 2 or later).
+                if name.len() > 40 && name.starts_with("gA") {
+                    return Meaning::Callable("use a named reducer such as `median`");
+                }
+                Meaning::Wrong(format!("has no reducer `{name}`"))
+            }
+            Spelling::BandOp => match name {
+                "pick_bands" => Meaning::Op(&ops::bands::PickBands, vec![0, 2]),
+                "rename_bands" => Meaning::Op(&ops::bands::RenameBands, vec![0, 2]),
+                "concat_bands" => Meaning::Op(&ops::bands::ConcatBands, vec![0, 3]),
+                _ => Meaning::Wrong(format!("has no operation `{name}`")),
+            },
+        }
+    }
+}
+
+/// The builtin with a name.
+pub(super) fn builtin(name: &str) -> Option<Builtin> {
+    match name {
+        "math" => Some(Builtin::Older(Spelling::Math)),
+        "reduction" => Some(Builtin::Older(Spelling::Reduction)),
+        "band_op" => Some(Builtin::Older(Spelling::BandOp)),
+        _ if LATER.contains(&name) => Some(Builtin::Later),
+        _ => ops::find(name).map(Builtin::Op),
+    }
+}
+
+/// The builtin name that a misspelt one is closest to.
+pub(super) fn closest(name: &str) -> Option<&'static str> {
+    let names = ops::FAMILIES.iter().flat_map(|family| family.iter()).map(|op| op.name());
+    let all = names.chain(["math", "reduction", "band_op"]).chain(LATER.iter().copied());
+    all.map(|known| (distance(known, name), known))
+        .min()
+        .filter(|(distance, known)| *distance * 3 <= known.len())
+        .map(|(_, known)| known)
+}
+
+/// Ops of the published client that this engine does not compute yet.
+const LATER: &[&str] = &[
+    "array",
+    "clip",
+    "code",
+    "dot",
+    "filled",
+    "filter_by_id",
+    "filter_data",
+    "from_image_ids",
+    "functional",
+    "groupby_data",
+    "index",
+    "length",
+    "mosaic",
+    "resolution_x",
+    "resolution_y",
+];
+
+/// The op behind a name of `math`: Python's name of the method, sometimes with an underscore.
+fn math(name: &str) -> Option<&'static dyn Op> {
+    let name = match name {
+        "_pow" => "pow",
+        "_abs" => "abs",
+        "_and" => "and",
+        "_or" => "or",
+        "pow" | "abs" | "and" | "or" => return None,
+        other => other,
+    };
+    let families = [ops::arith::OPS, ops::compare::OPS];
+    families.into_iter().flatten().copied().find(|op| op.name() == name)
+}
+
+/// Levenshtein distance, for names of a few letters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_names_find_their_op() {
+        assert_eq!(closest("medain"), Some("median"));
+        assert_eq!(closest("stack_scene"), Some("stack_scenes"));
+        assert_eq!(closest("xyzzy"), None);
+    }
+}

@@ -1,0 +1,138 @@
+//! From bytes to an expression. [`resolve`] is the only entrance.
+
+use crate::error::{Classify, ErrorClass, GraftPath, listing};
+use crate::expr::Expr;
+use crate::limits::Limits;
+
+mod dialect;
+mod resolve;
+mod syntax;
+
+/// Reads a graft and resolves its names. Nothing is executed, nothing outside the text is looked at.
+///
+/// # Errors
+/// [`GraftError`]: the text is not a graft, a name or a count of arguments is wrong, or a limit is
+/// exceeded.
+pub fn resolve(bytes: &[u8], limits: &Limits) -> Result<Expr, GraftError> {
+    resolve::resolve(syntax::parse(bytes, limits)?, limits)
+}
+
+/// Why a text is not a graft that means something.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum GraftError {
+    /// The text is longer than `Limits::graft_bytes`.
+    #[error("the graft has {bytes} bytes, the limit is {limit}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// `Limits::graft_bytes`.
+        limit: usize,
+    },
+    /// Nested deeper than `Limits::json_depth`.
+    #[error("the graft is nested deeper than {limit} levels, at byte {byte}")]
+    TooDeep {
+        /// Offset of the bracket that is one too many.
+        byte: usize,
+        /// `Limits::json_depth`.
+        limit: usize,
+    },
+    /// Not JSON, or an object with a key twice.
+    #[error("the graft is not JSON as it must be: {reason}")]
+    Json {
+        /// What the parser said, with line and column.
+        reason: String,
+    },
+    /// JSON, but not an expression.
+    #[error("{at}: {problem}")]
+    Syntax {
+        /// Where.
+        at: GraftPath,
+        /// What is wrong and what is expected.
+        problem: String,
+    },
+    /// A key or builtin that does not exist.
+    #[error("{at}: there is no key or op `{name}` here{hint}")]
+    UnknownName {
+        /// Where.
+        at: GraftPath,
+        /// The name.
+        name: String,
+        /// A name that may have been meant, as a sentence part.
+        hint: String,
+    },
+    /// A definition that needs itself.
+    #[error("{at}: `{name}` depends on itself; a graft has no cycles")]
+    Cycle {
+        /// Where.
+        at: GraftPath,
+        /// The key.
+        name: String,
+    },
+    /// A function where a value is needed, or the other way round.
+    #[error("{at}: `{name}` is {is}, {expected} is needed")]
+    Sort {
+        /// Where.
+        at: GraftPath,
+        /// The key.
+        name: String,
+        /// What it is.
+        is: &'static str,
+        /// What is needed.
+        expected: &'static str,
+    },
+    /// Arguments that do not bind each parameter once.
+    #[error("{at}: `{op}` {problem}; its parameters are ({})", listing(.params))]
+    Arguments {
+        /// Where.
+        at: GraftPath,
+        /// Op or function.
+        op: String,
+        /// What is wrong.
+        problem: String,
+        /// The parameters.
+        params: Vec<String>,
+    },
+    /// Part of the language that this engine does not have yet.
+    #[error("{at}: `{name}` is not supported yet")]
+    Unsupported {
+        /// Where.
+        at: GraftPath,
+        /// Op, or op and variant.
+        name: String,
+    },
+    /// A pickled Python function.
+    #[error("{at}: a pickled callable is never run; {instead}")]
+    Callable {
+        /// Where.
+        at: GraftPath,
+        /// What to use.
+        instead: &'static str,
+    },
+    /// A named bound is exceeded.
+    #[error("{at}: {what}, the limit is {limit}")]
+    Limit {
+        /// Where.
+        at: GraftPath,
+        /// What there is too much of.
+        what: String,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl Classify for GraftError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            GraftError::Json { .. }
+            | GraftError::Syntax { .. }
+            | GraftError::UnknownName { .. }
+            | GraftError::Cycle { .. }
+            | GraftError::Sort { .. }
+            | GraftError::Arguments { .. } => ErrorClass::InvalidRequest,
+            GraftError::Unsupported { .. } | GraftError::Callable { .. } => ErrorClass::Unsupported,
+            GraftError::TooLong { .. } | GraftError::TooDeep { .. } | GraftError::Limit { .. } => {
+                ErrorClass::LimitExceeded
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Reductions of a stack over its images: `max min mean median`.
+//!
+//! Over the valid entries only; where there are none, the result is invalid. Entries are taken in the
+//! order of the images, so a result never depends on how the grid was cut.
+
+use super::{Arg, BindCx, BlockCall, Bound, Facts, Kernel, Op, OpDoc, Props, TypeError, optional, required};
+use crate::block::{Block, DType, Kind, Samples};
+use crate::literal::Literal;
+use crate::scene::Properties;
+
+/// The ops of this family.
+pub const OPS: &[&dyn Op] = &[
+    &OverImages {
+        name: "max",
+        summary: "Largest of the valid entries; of truth values, whether any is true.",
+        source: "numpy.ma.max, bit for bit; a valid NaN wins.",
+        floats: |call| fold(call, |a, b| if b > a || b.is_nan() { b } else { a }),
+        bools: Some(|call| fold_bool(call, |a, b| a | b)),
+    },
+    &OverImages {
+        name: "min",
+        summary: "Smallest of the valid entries; of truth values, whether all are true.",
+        source: "numpy.ma.min, bit for bit; a valid NaN wins.",
+        floats: |call| fold(call, |a, b| if b < a || b.is_nan() { b } else { a }),
+        bools: Some(|call| fold_bool(call, |a, b| a & b)),
+    },
+    &OverImages {
+        name: "mean",
+        summary: "Mean of the valid entries.",
+        source: "numpy.ma.mean; summed in double precision and rounded once; a mean that is not finite is invalid.",
+        floats: mean,
+        bools: None,
+    },
+    &OverImages {
+        name: "median",
+        summary: "Median of the valid entries; the mean of the middle two where their count is even.",
+        source: "numpy.ma.median, bit for bit; a valid NaN makes it NaN.",
+        floats: median,
+        bools: None,
+    },
+];
+
+type Reducer = fn(&BlockCall<'_>) -> Block;
+
+/// A row: a reduction over the image axis.
+#[derive(Debug)]
+struct OverImages {
+    name: &'static str,
+    summary: &'static str,
+    source: &'static str,
+    /// Reduces numbers; truth values too (as 0 and 1) where `bools` is absent.
+    floats: Reducer,
+    /// Reduces truth values to truth values.
+    bools: Option<Reducer>,
+}
+
+/// Names of reducers that the language has and this engine does not compute yet.
+pub const REDUCERS_LATER: &[&str] = &["sum", "std", "argmax", "argmin"];
+
+impl Op for OverImages {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn doc(&self) -> OpDoc {
+        OpDoc {
+            summary: self.summary,
+            params: const { &[required("a"), required("axis"), optional("kind")] },
+            validity: "Valid where at least one entry is.",
+            source: self.source,
+        }
+    }
+
+    fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
+        let (facts, props) = args[0].raster("a")?;
+        let axis = args[1].text("axis")?;
+        if !args[2].is_null() {
+            let said = args[2].text("kind")?;
+            if said != facts.kind.name() {
+                return Err(TypeError::KindMismatch { said: format!("`{said}`"), is: facts.kind.name() });
+            }
+        }
+        match (axis, facts.kind) {
+            ("images", Kind::Stack { .. }) => {}
+            ("bands" | "pixels", Kind::Stack { .. } | Kind::Mosaic { .. }) => {
+                return Err(TypeError::Unsupported { what: format!("`{}` over `{axis}`", self.name) });
+            }
+            ("images", kind) => return Err(TypeError::NoAxis { kind: kind.name(), axis: axis.into() }),
+            _ => {
+                let expected = "`images`, `bands` or `pixels`".into();
+                return Err(TypeError::Value { name: "axis", expected, value: axis.into() });
+            }
+        }
+        self.infer(&[], &[facts])?;
+        Ok(Bound::Call { params: vec![], inputs: vec![0], props: reduced(props) })
+    }
+
+    fn infer(&self, _: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
+        let [Facts { kind: Kind::Stack { bands, .. }, dtype }] = inputs else {
+            return Err(TypeError::NoAxis { kind: "value that is no ImageStack", axis: "images".into() });
+        };
+        let dtype = if self.bools.is_some() { *dtype } else { DType::F32 };
+        Ok(Facts { kind: Kind::Mosaic { bands: *bands }, dtype })
+    }
+
+    fn kernel(&self, inputs: &[Facts]) -> Kernel {
+        match (self.bools, inputs[0].dtype) {
+            (Some(bools), DType::Bool) => Kernel::PerBand(bools),
+            _ => Kernel::PerBand(self.floats),
+        }
+    }
+}
+
+/// Metadata of a reduction over images: exactly three entries of the first image.
+fn reduced(props: &Props) -> Props {
+    let Some(first) = props.first() else { return Props::none() };
+    let entry = |name: &str, missing: serde_json::Value| {
+        (name.to_owned(), first.get(name).cloned().unwrap_or(missing))
+    };
+    let kept: Properties =
+        [entry("bands", serde_json::json!([])), entry("pad", 0.into()), entry("product_id", "".into())]
+            .into();
+    Props::One(std::sync::Arc::new(kept))
+}
+
+/// The input as numbers, `[image][band × pixel]`.
+fn numbers<'a>(block: &'a Block, converted: &'a mut Vec<f32>) -> &'a [f32] {
+    match block.samples() {
+        Samples::F32(values) => values,
+        Samples::Bool(values) => {
+            converted.extend(values.iter().map(|v| f32::from(*v)));
+            converted
+        }
+    }
+}
+
+/// Entries of one image: all its bands and pixels.
+fn image_len(call: &BlockCall<'_>) -> usize {
+    call.facts.kind.planes() * call.inputs[0].pixels()
+}
+
+fn fold(call: &BlockCall<'_>, f: impl Fn(f32, f32) -> f32) -> Block {
+    let (input, len) = (call.inputs[0], image_len(call));
+    let mut converted = Vec::new();
+    let values = numbers(input, &mut converted);
+    let (mut out, mut valid) = (vec![0.0f32; len], vec![0u8; len]);
+    for (values, ok) in values.chunks_exact(len.max(1)).zip(input.valid().chunks_exact(len.max(1))) {
+        for (((out, valid), value), ok) in out.iter_mut().zip(&mut valid).zip(values).zip(ok) {
+            if *ok != 0 {
+                *out = if *valid != 0 { f(*out, *value) } else { *value };
+                *valid = 1;
+            }
+        }
+    }
+    Block::new(call.facts.kind, input.shape(), Samples::F32(out), valid)
+}
+
+fn fold_bool(call: &BlockCall<'_>, f: impl Fn(u8, u8) -> u8) -> Block {
+    let (input, len) = (call.inputs[0], image_len(call));
+    let (mut out, mut valid) = (vec![0u8; len], vec![0u8; len]);
+    if let Samples::Bool(values) = input.samples() {
+        for (values, ok) in values.chunks_exact(len.max(1)).zip(input.valid().chunks_exact(len.max(1))) {
+            for (((out, valid), value), ok) in out.iter_mut().zip(&mut valid).zip(values).zip(ok) {
+                if *ok != 0 {
+                    *out = if *valid != 0 { f(*out, *value) } else { *value };
+                    *valid = 1;
+                }
+            }
+        }
+    }
+    Block::new(call.facts.kind, input.shape(), Samples::Bool(out), valid)
+}
+
+fn mean(call: &BlockCall<'_>) -> Block {
+    let (input, len) = (call.inputs[0], image_len(call));
+    let mut converted = Vec::new();
+    let values = numbers(input, &mut converted);
+    let (mut sums, mut counts) = (vec![0.0f64; len], vec![0u32; len]);
+    for (values, ok) in values.chunks_exact(len.max(1)).zip(input.valid().chunks_exact(len.max(1))) {
+        for (((sum, count), value), ok) in sums.iter_mut().zip(&mut counts).zip(values).zip(ok) {
+            // Selected, not multiplied: what stands under an invalid entry may be infinite.
+            *sum += if *ok != 0 { f64::from(*value) } else { 0.0 };
+            *count += u32::from(*ok);
+        }
+    }
+    let means: Vec<f32> =
+        sums.iter().zip(&counts).map(|(sum, count)| (sum / f64::from((*count).max(1))) as f32).collect();
+    // numpy.ma divides the masked sum by the count, and that division hides what is not finite.
+    let valid =
+        means.iter().zip(&counts).map(|(mean, count)| u8::from(*count > 0 && mean.is_finite())).collect();
+    Block::new(call.facts.kind, input.shape(), Samples::F32(means), valid)
+}
+
+fn median(call: &BlockCall<'_>) -> Block {
+    /// Pixels gathered at a time: their columns of values stay in the cache.
+    const STRIP: usize = 64;
+    let (input, len) = (call.inputs[0], image_len(call));
+    let mut converted = Vec::new();
+    let values = numbers(input, &mut converted);
+    let images = input.kind().images().unwrap_or(0) as usize;
+    let (mut out, mut valid) = (vec![0.0f32; len], vec![0u8; len]);
+    let mut columns = vec![0.0f32; STRIP * images];
+    for start in (0..len).step_by(STRIP) {
+        let width = STRIP.min(len - start);
+        let mut counts = [0usize; STRIP];
+        for image in 0..images {
+            let at = image * len + start;
+            for (pixel, (value, ok)) in values[at..at + width].iter().zip(&input.valid()[at..]).enumerate() {
+                if *ok != 0 {
+                    columns[pixel * images + counts[pixel]] = *value;
+                    counts[pixel] += 1;
+                }
+            }
+        }
+        for (pixel, count) in counts[..width].iter().enumerate() {
+            if *count > 0 {
+                out[start + pixel] = median_of(&mut columns[pixel * images..][..*count]);
+                valid[start + pixel] = 1;
+            }
+        }
+    }
+    Block::new(call.facts.kind, input.shape(), Samples::F32(out), valid)
+}
+
+/// Median of at least one value. The mean of two is taken in single precision, as numpy takes it.
+fn median_of(values: &mut [f32]) -> f32 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f32::NAN;
+    }
+    let middle = values.len() / 2;
+    let is_odd = values.len() % 2 == 1;
+    let (below, high, _) = values.select_nth_unstable_by(middle, f32::total_cmp);
+    match below.iter().copied().max_by(f32::total_cmp) {
+        Some(low) if !is_odd => (low + *high) / 2.0,
+        _ => *high,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median_of(&mut [3.0]), 3.0);
+        assert_eq!(median_of(&mut [4.0, 1.0]), 2.5);
+        assert_eq!(median_of(&mut [9.0, -1.0, 5.0]), 5.0);
+        assert_eq!(median_of(&mut [f32::INFINITY, 1.0, 2.0, 0.0]), 1.5);
+        assert!(median_of(&mut [1.0, f32::NAN, 2.0]).is_nan());
+    }
+}

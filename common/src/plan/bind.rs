@@ -1,0 +1,157 @@
+//! Expression + grid + scenes → plan. Scene ops vanish here; every node gets its facts.
+
+use std::sync::Arc;
+
+use super::{BindError, Builder, Input, NodeId, NodeKind, Plan, Read, ReadScene};
+use crate::aoi::Outline;
+use crate::error::GraftPath;
+use crate::expr::{Expr, ExprNode};
+use crate::grid::{Grid, Window};
+use crate::literal::Literal;
+use crate::ops::{self, Arg, BindCx, Bound, Props, SceneSet, TypeError};
+use crate::scene::{Resampler, Scene};
+
+/// A plan before its passes, or a constant.
+pub(super) enum Result {
+    Number(Literal),
+    Raster(Plan, Props),
+}
+
+/// Value of an expression's node.
+enum Value {
+    Literal(Literal),
+    Scenes(SceneSet),
+    Raster(NodeId, Props),
+}
+
+pub(super) fn bind(
+    expr: &Expr,
+    cx: &BindCx<'_>,
+    outline: Option<Outline>,
+) -> std::result::Result<Result, BindError> {
+    let mut builder = Builder::default();
+    let mut values: Vec<Value> = Vec::with_capacity(expr.nodes().len());
+    for (id, node) in expr.iter() {
+        let value = match node {
+            ExprNode::Literal(literal) => Value::Literal(literal.clone()),
+            ExprNode::Call { op, args } => {
+                let args: Vec<&Value> = args.iter().map(|arg| &values[arg.index()]).collect();
+                call(&mut builder, cx, *op, &args, expr.path(id))?
+            }
+        };
+        values.push(value);
+    }
+    let root = expr.root();
+    let no_raster = |is| Err(BindError::NoRaster { at: expr.path(root), is });
+    match values.swap_remove(root.index()) {
+        Value::Literal(literal) => match ops::Facts::number(&literal) {
+            Some(_) => Ok(Result::Number(literal)),
+            None => no_raster(literal.kind_name()),
+        },
+        Value::Scenes(_) => no_raster("a selection of scenes, not read yet"),
+        Value::Raster(mut root, props) => {
+            if let Some(outline) = outline {
+                let typed = |error| BindError::Type { at: GraftPath::root(), op: "mask", error };
+                let outside = builder.add(NodeKind::Outline(Arc::new(outline)), None).map_err(typed)?;
+                let inputs = vec![Input::Node(root), Input::Node(outside)];
+                let hide = NodeKind::Call { op: &ops::mask::Mask, params: vec![], inputs };
+                root = builder.add(hide, None).map_err(typed)?;
+            }
+            Ok(Result::Raster(builder.finish(cx.grid.clone(), root), props))
+        }
+    }
+}
+
+fn call(
+    builder: &mut Builder,
+    cx: &BindCx<'_>,
+    op: &'static dyn ops::Op,
+    args: &[&Value],
+    at: GraftPath,
+) -> std::result::Result<Value, BindError> {
+    let typed = |error: TypeError| BindError::Type { at: at.clone(), op: op.name(), error };
+    let seen: Vec<Arg<'_>> = args
+        .iter()
+        .map(|value| match value {
+            Value::Literal(literal) => Arg::Literal(literal),
+            Value::Scenes(scenes) => Arg::Scenes(scenes),
+            Value::Raster(id, props) => Arg::Raster(builder.node(*id).facts, props),
+        })
+        .collect();
+    Ok(match op.bind(cx, &seen).map_err(typed)? {
+        Bound::Literal(literal) => Value::Literal(literal),
+        Bound::Scenes(scenes) => Value::Scenes(scenes),
+        Bound::Read { scenes, bands, resampler, props } => {
+            let read = read(cx.grid, &scenes, bands, resampler, &at)?;
+            Value::Raster(builder.add(NodeKind::Read(Arc::new(read)), None).map_err(typed)?, props)
+        }
+        Bound::Call { params, inputs, props } => {
+            let inputs = inputs
+                .into_iter()
+                .map(|arg| match args[arg] {
+                    Value::Raster(id, _) => Ok(Input::Node(*id)),
+                    Value::Literal(literal) => Ok(Input::Number(literal.clone())),
+                    Value::Scenes(_) => {
+                        Err(TypeError::Argument { name: "a", expected: "a raster", got: "scenes" })
+                    }
+                })
+                .collect::<std::result::Result<_, _>>()
+                .map_err(typed)?;
+            Value::Raster(builder.add(NodeKind::Call { op, params, inputs }, None).map_err(typed)?, props)
+        }
+        Bound::Same { arg, props } => match args[arg] {
+            Value::Raster(id, _) => Value::Raster(*id, props),
+            Value::Literal(literal) => Value::Literal(literal.clone()),
+            Value::Scenes(scenes) => Value::Scenes(scenes.clone()),
+        },
+    })
+}
+
+fn read(
+    grid: &Grid,
+    scenes: &SceneSet,
+    bands: Vec<String>,
+    resampler: Resampler,
+    at: &GraftPath,
+) -> std::result::Result<Read, BindError> {
+    let images = scenes
+        .scenes
+        .iter()
+        .map(|scene| {
+            let sources = bands.iter().filter_map(|band| scene.bands.get(band)).cloned().collect();
+            Ok(ReadScene { id: scene.id.clone(), bands: sources, reach: reach(grid, scene, &bands, at)? })
+        })
+        .collect::<std::result::Result<_, BindError>>()?;
+    Ok(Read { product: scenes.product.id.clone(), bands, resampler, scenes: images })
+}
+
+/// The window that holds all pixels of a scene's bands, where their files' grids are known.
+fn reach(
+    grid: &Grid,
+    scene: &Scene,
+    bands: &[String],
+    at: &GraftPath,
+) -> std::result::Result<Option<Window>, BindError> {
+    let mut union: Option<Window> = None;
+    let mut is_known = true;
+    for band in bands.iter().filter_map(|band| scene.bands.get(band)) {
+        let Some(raster) = &band.asset.raster else {
+            is_known = false;
+            continue;
+        };
+        if raster.crs != *grid.crs() {
+            return Err(BindError::OtherCrs {
+                at: at.clone(),
+                scene: scene.id.clone(),
+                asset: band.asset.key.clone(),
+                crs: raster.crs.to_string(),
+                grid_crs: grid.crs().to_string(),
+            });
+        }
+        match raster.reach(grid.lattice()) {
+            Some(window) => union = Some(union.map_or(window, |union| union.union(&window))),
+            None => is_known = false,
+        }
+    }
+    Ok(union.filter(|_| is_known))
+}

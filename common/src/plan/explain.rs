@@ -1,0 +1,135 @@
+//! A plan as text, for people and for golden files, and what it will take.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::{Input, NodeKind, Operand, Plan, Program};
+
+/// What a plan will take, counted before anything is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bill {
+    /// Tiles.
+    pub tiles: u64,
+    /// Scenes with at least one file that is read.
+    pub scenes: u64,
+    /// Stored bytes of the pixels to be read, decoded.
+    pub read_bytes: u64,
+    /// Bytes of pixels in the result, validity counted as bytes.
+    pub result_bytes: u64,
+    /// Most memory that one tile takes.
+    pub tile_peak_bytes: u64,
+}
+
+/// Bytes of a stored value where the catalog does not say.
+const SAMPLE_BYTES: u64 = 2;
+
+/// The bill of a plan.
+pub fn bill(plan: &Plan) -> Bill {
+    let mut scenes = std::collections::BTreeSet::new();
+    let mut read_bytes = 0u64;
+    let tiles = plan.tiles();
+    for tile in tiles.iter().filter_map(|tile| plan.tile(*tile)) {
+        for step in tile.steps() {
+            let NodeKind::Read(read) = &plan.node(step.node).kind else { continue };
+            for scene in read.scenes.iter().filter(|scene| scene.touches(&step.window)) {
+                scenes.insert((&read.product, &scene.id));
+                let pixels = scene
+                    .reach
+                    .and_then(|reach| reach.intersect(&step.window))
+                    .unwrap_or(step.window)
+                    .pixels();
+                for band in &scene.bands {
+                    let bytes = band.sample_bytes.map_or(SAMPLE_BYTES, u64::from);
+                    let density =
+                        band.asset.raster.as_ref().map_or(1.0, |raster| stored_per_pixel(plan, raster));
+                    read_bytes += (bytes as f64 * pixels as f64 * density).ceil() as u64;
+                }
+            }
+        }
+    }
+    let grid = plan.grid().window();
+    Bill {
+        tiles: tiles.len() as u64,
+        scenes: scenes.len() as u64,
+        read_bytes,
+        result_bytes: plan.root_node().facts.pixel_bytes() * grid.pixels() as u64,
+        tile_peak_bytes: plan.tile_peak_bytes(),
+    }
+}
+
+/// Stored pixels that are looked at for one pixel of the grid. Rows of a file that the grid skips are
+/// not read, columns are.
+fn stored_per_pixel(plan: &Plan, raster: &crate::scene::AssetGrid) -> f64 {
+    (plan.grid().lattice().resolution().0 / raster.res_x).max(f64::MIN_POSITIVE)
+}
+
+/// The plan as text, one line a node. Long scene lists are counted, not listed.
+pub fn text(plan: &Plan) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "grid    {}", plan.grid());
+    let size = plan.tile_size().pixels();
+    let _ = writeln!(out, "tiles   {} of up to {size} x {size} pixels", plan.tiles().len());
+    for (at, node) in plan.nodes().iter().enumerate() {
+        let mark = if at == plan.root().index() { "result" } else { "" };
+        let cached = if node.cached { "  [remembered]" } else { "" };
+        let what = describe(&node.kind);
+        let _ = writeln!(
+            out,
+            "%{at:<3} {mark:6} {} {} = {what}{cached}",
+            node.facts.kind,
+            node.facts.dtype.name()
+        );
+    }
+    out
+}
+
+fn describe(kind: &NodeKind) -> String {
+    match kind {
+        NodeKind::Read(read) => {
+            let span = match (read.scenes.first(), read.scenes.last()) {
+                (Some(first), Some(last)) if read.scenes.len() > 1 => format!(" {} .. {}", first.id, last.id),
+                (Some(only), _) => format!(" {}", only.id),
+                _ => String::new(),
+            };
+            let (bands, scenes) = (read.bands.join(" "), read.scenes.len());
+            format!("read {}[{bands}] {scenes} scenes{span}, {}", read.product, read.resampler.name())
+        }
+        NodeKind::Outline(outline) => format!("outside of the AOI's {} polygons", outline.polygons().len()),
+        NodeKind::Call { op, params, inputs } => {
+            let inputs = inputs.iter().map(|input| match input {
+                Input::Node(id) => format!("%{}", id.0),
+                Input::Number(literal) => literal.to_string(),
+            });
+            let params = params.iter().map(|param| param.to_string());
+            format!("{}({})", op.name(), inputs.chain(params).collect::<Vec<_>>().join(", "))
+        }
+        NodeKind::Program(program) => format!("fused {}", formula(program)),
+    }
+}
+
+/// A program as nested calls; shared parts are named.
+fn formula(program: &Program) -> String {
+    let mut uses: BTreeMap<usize, usize> = BTreeMap::new();
+    for operand in program.instrs.iter().flat_map(|instr| &instr.operands) {
+        if let Operand::Instr(at) = operand {
+            *uses.entry(*at).or_default() += 1;
+        }
+    }
+    let mut texts: Vec<String> = Vec::with_capacity(program.instrs.len());
+    let mut shared = String::new();
+    for (at, instr) in program.instrs.iter().enumerate() {
+        let operands = instr.operands.iter().map(|operand| match operand {
+            Operand::Input(input) => format!("%{}", program.inputs[*input].0),
+            Operand::Instr(instr) => texts[*instr].clone(),
+            Operand::Number(literal) => literal.to_string(),
+        });
+        let text = format!("{}({})", instr.op.name(), operands.collect::<Vec<_>>().join(", "));
+        texts.push(if uses.get(&at).copied().unwrap_or(0) > 1 {
+            let _ = write!(shared, "t{at} = {text}; ");
+            format!("t{at}")
+        } else {
+            text
+        });
+    }
+    shared + texts.last().map_or("", String::as_str)
+}

@@ -1,0 +1,619 @@
+//! Plans: what workers run. Read this first.
+//!
+//! [`build`] takes an expression, a grid and the catalog's answers and is pure. `bind` makes a plan
+//! node of every op; the passes of [`PASSES`] make the plan cheaper and nothing else; `tile` cuts it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::aoi::Outline;
+use crate::error::{Classify, ErrorClass, GraftPath};
+use crate::expr::Expr;
+use crate::grid::{Grid, Lattice, TileSize, Window};
+use crate::hash::{ContentHash, Hasher};
+use crate::limits::Limits;
+use crate::literal::Literal;
+use crate::ops::{BindCx, Facts, Footprint, Kernel, Op, Props, TypeError};
+use crate::scene::{BandSource, Resampler};
+
+mod bind;
+mod cache;
+pub mod explain;
+mod fuse;
+mod pushdown;
+pub mod tile;
+
+pub use tile::{Step, TilePlan};
+
+/// Rewrites that make a plan cheaper and nothing else: the same pixels, bit for bit. Order matters.
+pub const PASSES: &[Pass] = &[
+    // First: it moves the picking of bands, which stands between ops that could be fused.
+    Pass { name: "pushdown", run: pushdown::run },
+    // Before `cache`: nodes inside a fused program are never there to be remembered.
+    Pass { name: "fuse", run: fuse::run },
+    // Last: marks nodes that survive.
+    Pass { name: "cache", run: cache::run },
+];
+
+/// A named rewrite.
+#[derive(Debug)]
+pub struct Pass {
+    /// Its name, for switching it off.
+    pub name: &'static str,
+    run: fn(Plan) -> Plan,
+}
+
+/// A node of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+impl NodeId {
+    /// Position in [`Plan::nodes`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a plan does at a node.
+#[derive(Clone, Debug)]
+pub enum NodeKind {
+    /// Pixels from files.
+    Read(Arc<Read>),
+    /// One band, true outside the AOI's outline.
+    Outline(Arc<Outline>),
+    /// An op on earlier nodes and constants.
+    Call {
+        /// The op.
+        op: &'static dyn Op,
+        /// Constants its kernel needs.
+        params: Vec<Literal>,
+        /// Its inputs, in order.
+        inputs: Vec<Input>,
+    },
+    /// Several value-by-value ops as one loop.
+    Program(Arc<Program>),
+}
+
+/// An input of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Pixels of an earlier node.
+    Node(NodeId),
+    /// A number or truth value.
+    Number(Literal),
+}
+
+/// Value-by-value ops in order; the last is the result. All have the result's kind.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Earlier nodes whose pixels it uses.
+    pub inputs: Vec<NodeId>,
+    /// The ops.
+    pub instrs: Vec<Instr>,
+}
+
+/// One op of a [`Program`].
+#[derive(Clone, Debug)]
+pub struct Instr {
+    /// The op; its kernel is a `Kernel::Pixel`.
+    pub op: &'static dyn Op,
+    /// Its operands.
+    pub operands: Vec<Operand>,
+}
+
+/// An operand of an [`Instr`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operand {
+    /// An input of the program.
+    Input(usize),
+    /// The result of an earlier op of the program.
+    Instr(usize),
+    /// A number or truth value.
+    Number(Literal),
+}
+
+/// Bands of scenes, one image for each scene.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Read {
+    /// Product id, for people.
+    pub product: String,
+    /// Band names, for people and messages.
+    pub bands: Vec<String>,
+    /// How stored pixels become the grid's.
+    pub resampler: Resampler,
+    /// The scenes, in the order of the images.
+    pub scenes: Vec<ReadScene>,
+}
+
+/// A scene of a [`Read`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadScene {
+    /// Image id, for people and messages.
+    pub id: String,
+    /// Source of each band of the read.
+    pub bands: Vec<BandSource>,
+    /// The lattice pixels that its files cover; `None` where that is not known before they are opened.
+    pub reach: Option<Window>,
+}
+
+impl ReadScene {
+    /// Whether the scene can have a valid pixel in a window.
+    pub fn touches(&self, window: &Window) -> bool {
+        self.reach.is_none_or(|reach| reach.intersect(window).is_some())
+    }
+}
+
+/// A node with what is known about it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What is done.
+    pub kind: NodeKind,
+    /// What results.
+    pub facts: Facts,
+    /// Identity of the value, for any way of computing it: passes keep it.
+    pub hash: ContentHash,
+    /// Whether tiles of this node are worth remembering.
+    pub cached: bool,
+}
+
+impl Node {
+    /// Earlier nodes that this one needs.
+    pub fn inputs(&self) -> Vec<NodeId> {
+        match &self.kind {
+            NodeKind::Read(_) | NodeKind::Outline(_) => Vec::new(),
+            NodeKind::Call { inputs, .. } => inputs
+                .iter()
+                .filter_map(|input| match input {
+                    Input::Node(id) => Some(*id),
+                    Input::Number(_) => None,
+                })
+                .collect(),
+            NodeKind::Program(program) => program.inputs.clone(),
+        }
+    }
+
+    /// Pixels of the inputs that one pixel of this node needs.
+    pub fn footprint(&self) -> Footprint {
+        match &self.kind {
+            NodeKind::Call { op, .. } => op.footprint(),
+            NodeKind::Read(_) | NodeKind::Outline(_) | NodeKind::Program(_) => Footprint::Pixel,
+        }
+    }
+}
+
+/// A computation on a grid, ready to be cut into tiles.
+///
+/// Invariant: nodes stand after their inputs, every node is needed, facts agree with the ops' type
+/// rules, and no tile of `tile_size` takes more memory than `tile_peak_bytes`.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    grid: Grid,
+    nodes: Vec<Node>,
+    root: NodeId,
+    tile_size: TileSize,
+    tile_peak_bytes: u64,
+}
+
+/// What a graft turned out to be.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// A constant: no pixel needs to be looked at.
+    Number(Literal),
+    /// Pixels with metadata.
+    Raster {
+        /// How to compute them.
+        plan: Plan,
+        /// Metadata of the result.
+        props: Props,
+    },
+}
+
+/// How to plan; nothing here changes a pixel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Tile size to use instead of the planner's choice.
+    pub tile_size: Option<TileSize>,
+    /// Names of passes to leave out.
+    pub passes_off: Vec<String>,
+    /// Tiles that the fleet works on at the same time.
+    pub slots: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { tile_size: None, passes_off: Vec::new(), slots: 2 }
+    }
+}
+
+/// Plans an expression on a grid: pixels outside `outline` are invalid in the result.
+///
+/// # Errors
+/// [`BindError`]: types, bands or shapes do not fit, or a named limit is exceeded.
+pub fn build(
+    expr: &Expr,
+    cx: &BindCx<'_>,
+    outline: Option<Outline>,
+    limits: &Limits,
+    options: &Options,
+) -> Result<Outcome, BindError> {
+    if let Some(name) = options.passes_off.iter().find(|name| PASSES.iter().all(|pass| pass.name != **name)) {
+        return Err(BindError::UnknownPass { name: name.clone() });
+    }
+    let (mut plan, props) = match bind::bind(expr, cx, outline)? {
+        bind::Result::Number(literal) => return Ok(Outcome::Number(literal)),
+        bind::Result::Raster(plan, props) => (plan, props),
+    };
+    let samples = plan.root_node().facts.kind.planes() as u64
+        * u64::from(plan.grid.rows())
+        * u64::from(plan.grid.cols());
+    if samples > limits.output_samples {
+        return Err(BindError::Output { samples, limit: limits.output_samples });
+    }
+    for pass in PASSES.iter().filter(|pass| !options.passes_off.iter().any(|off| off == pass.name)) {
+        let facts = plan.root_node().facts;
+        plan = (pass.run)(plan);
+        assert_eq!(plan.root_node().facts, facts, "pass `{}` changed what the plan computes", pass.name);
+    }
+    tile::choose_size(&mut plan, limits, options)?;
+    Ok(Outcome::Raster { plan, props })
+}
+
+impl Plan {
+    /// A plan from parts that were checked before, as they arrive on the wire.
+    ///
+    /// # Errors
+    /// [`TypeError`] when the parts do not make a plan.
+    pub fn from_parts(
+        grid: Grid,
+        parts: Vec<(NodeKind, ContentHash, bool)>,
+        root: NodeId,
+        tile_size: TileSize,
+    ) -> Result<Plan, TypeError> {
+        let unfit = TypeError::Argument { name: "plan", expected: "nodes after their inputs", got: "others" };
+        let mut nodes: Vec<Node> = Vec::with_capacity(parts.len());
+        for (kind, hash, cached) in parts {
+            let facts = infer(&kind, &nodes).unwrap_or(Err(unfit.clone()))?;
+            nodes.push(Node { kind, facts, hash, cached });
+        }
+        if root.index() >= nodes.len() {
+            return Err(unfit);
+        }
+        let mut plan = Plan { grid, nodes, root, tile_size, tile_peak_bytes: 0 };
+        plan.tile_peak_bytes = tile::peak_bytes(&plan, tile_size);
+        Ok(plan)
+    }
+
+    /// The grid.
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// The nodes, inputs first.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// A node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// The node of the result.
+    pub fn root(&self) -> NodeId {
+        self.root
+    }
+
+    /// The node of the result.
+    pub fn root_node(&self) -> &Node {
+        &self.nodes[self.root.index()]
+    }
+
+    /// Edge of its tiles.
+    pub fn tile_size(&self) -> TileSize {
+        self.tile_size
+    }
+
+    /// Memory that a worker sets aside for one tile.
+    pub fn tile_peak_bytes(&self) -> u64 {
+        self.tile_peak_bytes
+    }
+
+    /// The reads.
+    pub fn reads(&self) -> impl Iterator<Item = &Arc<Read>> {
+        self.nodes.iter().filter_map(|node| match &node.kind {
+            NodeKind::Read(read) => Some(read),
+            NodeKind::Outline(_) | NodeKind::Call { .. } | NodeKind::Program(_) => None,
+        })
+    }
+
+    /// The AOI's outline, where it has one.
+    pub fn outline(&self) -> Option<&Arc<Outline>> {
+        self.nodes.iter().find_map(|node| match &node.kind {
+            NodeKind::Outline(outline) => Some(outline),
+            NodeKind::Read(_) | NodeKind::Call { .. } | NodeKind::Program(_) => None,
+        })
+    }
+
+    /// How many nodes use each node; the result counts as used once more.
+    fn uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.nodes.len()];
+        uses[self.root.index()] += 1;
+        for node in &self.nodes {
+            let mut inputs = node.inputs();
+            inputs.sort_unstable();
+            inputs.dedup();
+            inputs.into_iter().for_each(|id| uses[id.index()] += 1);
+        }
+        uses
+    }
+}
+
+/// Facts of a node from those of its inputs; `None` when it refers to a node that does not stand before
+/// it or is malformed.
+fn infer(kind: &NodeKind, nodes: &[Node]) -> Option<Result<Facts, TypeError>> {
+    use crate::block::{DType, Kind};
+    let of_node = |id: &NodeId| nodes.get(id.index()).map(|node| node.facts);
+    Some(match kind {
+        NodeKind::Read(read) => {
+            let (images, bands) = (read.scenes.len() as u32, read.bands.len() as u32);
+            if bands == 0 || read.scenes.iter().any(|scene| scene.bands.len() != read.bands.len()) {
+                return None;
+            }
+            Ok(Facts { kind: Kind::Stack { images, bands }, dtype: DType::F32 })
+        }
+        NodeKind::Outline(_) => Ok(Facts { kind: Kind::Mosaic { bands: 1 }, dtype: DType::Bool }),
+        NodeKind::Call { op, params, inputs } => {
+            let inputs: Vec<Facts> = inputs
+                .iter()
+                .map(|input| match input {
+                    Input::Node(id) => of_node(id),
+                    Input::Number(literal) => Facts::number(literal),
+                })
+                .collect::<Option<_>>()?;
+            op.infer(params, &inputs)
+        }
+        NodeKind::Program(program) => {
+            let mut results: Vec<Facts> = Vec::with_capacity(program.instrs.len());
+            for instr in &program.instrs {
+                let operands: Vec<Facts> = instr
+                    .operands
+                    .iter()
+                    .map(|operand| match operand {
+                        Operand::Input(at) => of_node(program.inputs.get(*at)?),
+                        Operand::Instr(at) => results.get(*at).copied(),
+                        Operand::Number(literal) => Facts::number(literal),
+                    })
+                    .collect::<Option<_>>()?;
+                if !matches!(instr.op.kernel(&operands), Kernel::Pixel(_)) {
+                    return None;
+                }
+                match instr.op.infer(&[], &operands) {
+                    Ok(facts) => results.push(facts),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            let last = *results.last()?;
+            if results.iter().any(|facts| facts.kind != last.kind) {
+                return None;
+            }
+            Ok(last)
+        }
+    })
+}
+
+/// Grows a plan node by node; equal values exist once.
+#[derive(Debug, Default)]
+struct Builder {
+    nodes: Vec<Node>,
+    known: HashMap<ContentHash, NodeId>,
+}
+
+impl Builder {
+    /// Adds a node. `hash` is the identity of its value, where it is that of a value known under it;
+    /// otherwise it follows from what is done.
+    fn add(&mut self, kind: NodeKind, hash: Option<ContentHash>) -> Result<NodeId, TypeError> {
+        let hash = hash.unwrap_or_else(|| self.identity(&kind));
+        if let Some(id) = self.known.get(&hash) {
+            return Ok(*id);
+        }
+        let unfit = TypeError::Argument { name: "plan", expected: "nodes after their inputs", got: "others" };
+        let facts = infer(&kind, &self.nodes).unwrap_or(Err(unfit))?;
+        let id = NodeId(self.nodes.len() as u32);
+        self.nodes.push(Node { kind, facts, hash, cached: false });
+        self.known.insert(hash, id);
+        Ok(id)
+    }
+
+    fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// Everything that can change a pixel of the node, apart from lattice and window.
+    fn identity(&self, kind: &NodeKind) -> ContentHash {
+        let mut hasher = Hasher::new("node");
+        match kind {
+            NodeKind::Read(read) => {
+                hasher.str("read").str(read.resampler.name());
+                hasher.int(read.scenes.len() as i64).int(read.bands.len() as i64);
+                for band in read.scenes.iter().flat_map(|scene| &scene.bands) {
+                    hasher.str(&band.asset.source.to_string()).str(&band.asset.version).int(band.band.into());
+                    hash_option(&mut hasher, band.nodata);
+                    hash_option(&mut hasher, band.scale_offset.map(|(scale, _)| scale));
+                    hash_option(&mut hasher, band.scale_offset.map(|(_, offset)| offset));
+                }
+            }
+            NodeKind::Outline(outline) => {
+                hasher.str("outline");
+                outline.hash_into(&mut hasher);
+            }
+            NodeKind::Call { op, params, inputs } => {
+                hasher.str("call").str(op.name()).int(op.version().into()).int(params.len() as i64);
+                params.iter().for_each(|param| param.hash_into(&mut hasher));
+                for input in inputs {
+                    match input {
+                        Input::Node(id) => {
+                            hasher.hash(self.node(*id).hash);
+                        }
+                        Input::Number(literal) => literal.hash_into(&mut hasher),
+                    }
+                }
+            }
+            NodeKind::Program(program) => {
+                hasher.str("program").int(program.inputs.len() as i64);
+                for id in &program.inputs {
+                    hasher.hash(self.node(*id).hash);
+                }
+                for instr in &program.instrs {
+                    hasher.str(instr.op.name()).int(instr.op.version().into());
+                    for operand in &instr.operands {
+                        match operand {
+                            Operand::Input(at) => _ = hasher.str("input").int(*at as i64),
+                            Operand::Instr(at) => _ = hasher.str("instr").int(*at as i64),
+                            Operand::Number(literal) => literal.hash_into(&mut hasher),
+                        }
+                    }
+                }
+            }
+        }
+        hasher.finish()
+    }
+
+    /// The plan whose result is `root`; nodes it does not need are gone.
+    fn finish(self, grid: Grid, root: NodeId) -> Plan {
+        let mut needed = vec![false; self.nodes.len()];
+        needed[root.index()] = true;
+        for at in (0..self.nodes.len()).rev() {
+            if needed[at] {
+                self.nodes[at].inputs().into_iter().for_each(|id| needed[id.index()] = true);
+            }
+        }
+        let mut renumbered = vec![NodeId(0); self.nodes.len()];
+        let mut nodes = Vec::new();
+        for (at, mut node) in self.nodes.into_iter().enumerate().filter(|(at, _)| needed[*at]) {
+            match &mut node.kind {
+                NodeKind::Read(_) | NodeKind::Outline(_) => {}
+                NodeKind::Call { inputs, .. } => inputs.iter_mut().for_each(|input| {
+                    if let Input::Node(id) = input {
+                        *id = renumbered[id.index()];
+                    }
+                }),
+                NodeKind::Program(program) => {
+                    Arc::make_mut(program).inputs.iter_mut().for_each(|id| *id = renumbered[id.index()]);
+                }
+            }
+            renumbered[at] = NodeId(nodes.len() as u32);
+            nodes.push(node);
+        }
+        // The size is a placeholder until `tile::choose_size` has seen the finished nodes.
+        Plan {
+            grid,
+            nodes,
+            root: renumbered[root.index()],
+            tile_size: TileSize::SMALLEST_PLANNED,
+            tile_peak_bytes: 0,
+        }
+    }
+}
+
+fn hash_option(hasher: &mut Hasher, value: Option<f64>) {
+    hasher.int(value.is_some().into());
+    hasher.float(value.unwrap_or(0.0));
+}
+
+/// Why an expression has no plan.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum BindError {
+    /// Arguments do not fit an op.
+    #[error("{at}: `{op}`: {error}")]
+    Type {
+        /// Where in the graft.
+        at: GraftPath,
+        /// The op.
+        op: &'static str,
+        /// What does not fit.
+        error: TypeError,
+    },
+    /// The value of the graft is neither pixels nor a number.
+    #[error("{at}: the graft's value is {is}; it must be a raster or a number")]
+    NoRaster {
+        /// Where in the graft.
+        at: GraftPath,
+        /// What it is.
+        is: &'static str,
+    },
+    /// A file in another CRS than the grid's.
+    #[error(
+        "{at}: asset `{asset}` of scene `{scene}` is in {crs}, the grid is in {grid_crs}; reprojection is not supported yet, use the scene's CRS"
+    )]
+    OtherCrs {
+        /// Where in the graft.
+        at: GraftPath,
+        /// The scene.
+        scene: String,
+        /// The asset.
+        asset: String,
+        /// The asset's CRS.
+        crs: String,
+        /// The grid's CRS.
+        grid_crs: String,
+    },
+    /// More output than `Limits::output_samples`.
+    #[error(
+        "the result would have {samples} values (images x bands x rows x columns), the limit is {limit}; ask for a smaller AOI or a coarser resolution"
+    )]
+    Output {
+        /// Values.
+        samples: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Not even the smallest tile fits into memory.
+    #[error(
+        "a tile of {tile} x {tile} pixels would take {bytes} bytes, the limit is {limit}; select fewer scenes or bands"
+    )]
+    Memory {
+        /// Edge of the smallest tile.
+        tile: u32,
+        /// Its peak.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// More tiles than `Limits::tiles`.
+    #[error(
+        "the request has {tiles} tiles of {size} x {size} pixels, the limit is {limit}; ask for a smaller AOI or a coarser resolution"
+    )]
+    Tiles {
+        /// Tiles.
+        tiles: u64,
+        /// Their edge.
+        size: u32,
+        /// The limit.
+        limit: u64,
+    },
+    /// A pass that does not exist was to be left out.
+    #[error("there is no pass `{name}`; there are pushdown, fuse and cache")]
+    UnknownPass {
+        /// The name.
+        name: String,
+    },
+}
+
+impl Classify for BindError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            BindError::Type { error, .. } => error.class(),
+            BindError::NoRaster { .. } | BindError::UnknownPass { .. } => ErrorClass::InvalidRequest,
+            BindError::OtherCrs { .. } => ErrorClass::Unsupported,
+            BindError::Output { .. } | BindError::Memory { .. } | BindError::Tiles { .. } => {
+                ErrorClass::LimitExceeded
+            }
+        }
+    }
+}
+
+/// What places a tile's key beside its node: lattice and windows.
+fn hash_place(hasher: &mut Hasher, lattice: &Lattice, windows: impl IntoIterator<Item = Window>) {
+    lattice.hash_into(hasher);
+    windows.into_iter().for_each(|window| window.hash_into(hasher));
+}

@@ -1,0 +1,264 @@
+//! A plan and a tile → steps with windows, memory and keys. The same pure function on both sides.
+
+use super::{BindError, NodeId, NodeKind, Options, Plan, hash_place};
+use crate::grid::{TileId, TileSize, Window};
+use crate::hash::{ContentHash, Hasher};
+use crate::limits::Limits;
+use crate::ops::{Footprint, Kernel};
+
+/// Sizes the planner chooses from. Multiples of 256 match the blocks of most files; the smaller ones
+/// are for stacks that do not fit otherwise.
+const SIZES: [u32; 10] = [2048, 1024, 768, 512, 256, 128, 64, 32, 24, 16];
+
+/// One tile of a plan: what to do, in order.
+#[derive(Clone, Debug)]
+pub struct TilePlan<'p> {
+    plan: &'p Plan,
+    tile: TileId,
+    window: Window,
+    /// The window each node is needed on.
+    windows: Vec<Window>,
+    steps: Vec<Step>,
+}
+
+/// One step of a tile: a node on a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The node.
+    pub node: NodeId,
+    /// Where it is needed.
+    pub window: Window,
+    /// Nodes whose pixels nobody needs after this step.
+    pub drops: Vec<NodeId>,
+}
+
+impl Plan {
+    /// The steps of a tile; `None` if the tile is not part of the grid.
+    pub fn tile(&self, tile: TileId) -> Option<TilePlan<'_>> {
+        let window = self.grid.tiling(self.tile_size).window(tile)?;
+        Some(TilePlan::new(self, tile, window))
+    }
+
+    /// The tiles that can have a valid pixel: none lies wholly outside the outline.
+    pub fn tiles(&self) -> Vec<TileId> {
+        let tiling = self.grid.tiling(self.tile_size);
+        let is_inside = |tile: &TileId| match (self.outline(), tiling.window(*tile)) {
+            (Some(outline), Some(window)) => outline.outside(&window).contains(&0),
+            _ => true,
+        };
+        tiling.tiles().filter(is_inside).collect()
+    }
+}
+
+impl<'p> TilePlan<'p> {
+    fn new(plan: &'p Plan, tile: TileId, window: Window) -> Self {
+        let windows = windows(plan, window);
+        let mut tile_plan = TilePlan { plan, tile, window, windows, steps: Vec::new() };
+        tile_plan.steps = tile_plan.order(&|_| false);
+        tile_plan
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &'p Plan {
+        self.plan
+    }
+
+    /// The tile.
+    pub fn tile(&self) -> TileId {
+        self.tile
+    }
+
+    /// The pixels of the tile.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    /// The window a node is needed on.
+    pub fn node_window(&self, node: NodeId) -> Window {
+        self.windows[node.index()]
+    }
+
+    /// What to do, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The same tile when the blocks of some nodes are there already: what only they needed is gone.
+    pub fn with_ready(&self, is_ready: &dyn Fn(NodeId) -> bool) -> TilePlan<'p> {
+        TilePlan { steps: self.order(is_ready), ..self.clone() }
+    }
+
+    /// The remembered nodes of this tile with their keys, the result first: nodes below one that is
+    /// found need not be looked at.
+    pub fn keys(&self, salt: &str) -> Vec<(NodeId, ContentHash)> {
+        let cached = self.steps.iter().rev().map(|step| step.node).filter(|id| self.plan.node(*id).cached);
+        cached.map(|id| (id, self.key(id, salt))).collect()
+    }
+
+    /// What a node's block on this tile is filed under. The node's hash holds ops and versions,
+    /// constants and sources; lattice and windows place it; `salt` names the engine and its libraries.
+    fn key(&self, id: NodeId, salt: &str) -> ContentHash {
+        let node = self.plan.node(id);
+        let mut hasher = Hasher::new("tile");
+        hasher.str(salt).hash(node.hash);
+        // Input windows say where a halo met the grid's edge.
+        let inputs = self.input_windows(id);
+        hash_place(
+            &mut hasher,
+            self.plan.grid.lattice(),
+            std::iter::once(self.windows[id.index()]).chain(inputs),
+        );
+        hasher.finish()
+    }
+
+    /// Windows of everything below a node that has a halo somewhere; empty where no halo makes a
+    /// difference, so that equal pixels have equal keys on any grid.
+    fn input_windows(&self, id: NodeId) -> Vec<Window> {
+        let mut below = vec![false; self.plan.nodes.len()];
+        below[id.index()] = true;
+        for at in (0..=id.index()).rev() {
+            if below[at] {
+                self.plan.nodes[at].inputs().into_iter().for_each(|input| below[input.index()] = true);
+            }
+        }
+        let own = self.windows[id.index()];
+        let others = (0..id.index()).filter(|at| below[*at]).map(|at| self.windows[at]);
+        others.filter(|window| *window != own).collect()
+    }
+
+    /// Steps in depth-first order, which keeps few blocks alive, with the moment each can be dropped.
+    fn order(&self, is_ready: &dyn Fn(NodeId) -> bool) -> Vec<Step> {
+        let mut is_placed = vec![false; self.plan.nodes.len()];
+        let mut order: Vec<NodeId> = Vec::new();
+        let mut stack = vec![(self.plan.root, false)];
+        while let Some((id, inputs_done)) = stack.pop() {
+            if is_placed[id.index()] || is_ready(id) {
+                continue;
+            }
+            if inputs_done {
+                is_placed[id.index()] = true;
+                order.push(id);
+                continue;
+            }
+            stack.push((id, true));
+            stack.extend(self.plan.node(id).inputs().into_iter().rev().map(|input| (input, false)));
+        }
+        let mut last_use = vec![None; self.plan.nodes.len()];
+        for (at, id) in order.iter().enumerate() {
+            self.plan.node(*id).inputs().into_iter().for_each(|input| last_use[input.index()] = Some(at));
+        }
+        let drops_after = |step: usize| {
+            let ids = (0..self.plan.nodes.len() as u32).map(NodeId);
+            ids.filter(|id| last_use[id.index()] == Some(step)).collect()
+        };
+        let step = |(at, id): (usize, &NodeId)| Step {
+            node: *id,
+            window: self.windows[id.index()],
+            drops: drops_after(at),
+        };
+        order.iter().enumerate().map(step).collect()
+    }
+
+    /// Most memory that the tile takes at any moment, in bytes: live blocks, the scratch space of the
+    /// running step, and at the end the encoded result.
+    pub fn peak_bytes(&self) -> u64 {
+        let bytes = |id: NodeId| {
+            let pixels = self.windows[id.index()].pixels() as u64;
+            self.plan.node(id).facts.pixel_bytes() * pixels
+        };
+        let (mut live, mut peak) = (0u64, 0u64);
+        for step in &self.steps {
+            live += bytes(step.node);
+            peak = peak.max(live + self.scratch_bytes(step));
+            live -= step.drops.iter().map(|id| bytes(*id)).sum::<u64>();
+        }
+        peak.max(live + bytes(self.plan.root)) + STEP_BYTES
+    }
+
+    fn scratch_bytes(&self, step: &Step) -> u64 {
+        let node = self.plan.node(step.node);
+        match &node.kind {
+            NodeKind::Read(_) => step.window.pixels() as u64 * READ_PIXEL_BYTES,
+            NodeKind::Outline(_) | NodeKind::Program(_) => 0,
+            NodeKind::Call { op, inputs, .. } => {
+                let facts: Vec<_> =
+                    inputs.iter().filter_map(|input| super::pushdown::facts(self.plan, input)).collect();
+                match op.kernel(&facts) {
+                    Kernel::Pixel(_) | Kernel::Bind => 0,
+                    // Sums and counts in double precision; truth values become numbers first.
+                    Kernel::PerBand(_) | Kernel::Block(_) => {
+                        let from: u64 = facts.iter().map(|facts| 4 * facts.kind.planes() as u64).sum();
+                        let converted =
+                            if facts.iter().any(|f| f.dtype == crate::block::DType::Bool) { from } else { 0 };
+                        (12 * node.facts.kind.planes() as u64 + converted) * step.window.pixels() as u64
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Strips of a program, the columns of a median, a decoder's block: small and the same for every tile.
+const STEP_BYTES: u64 = 2 << 20;
+
+/// One plane as it comes from a file, in double precision at worst.
+const READ_PIXEL_BYTES: u64 = 8;
+
+/// The window every node is needed on when the result is wanted on one: halos add up, the grid's edge
+/// clips them.
+fn windows(plan: &Plan, window: Window) -> Vec<Window> {
+    let mut needed: Vec<Option<Window>> = vec![None; plan.nodes.len()];
+    needed[plan.root.index()] = Some(window);
+    for at in (0..plan.nodes.len()).rev() {
+        let Some(own) = needed[at] else { continue };
+        let wanted = input_window(plan, &own, plan.nodes[at].footprint());
+        for input in plan.nodes[at].inputs() {
+            let slot = &mut needed[input.index()];
+            *slot = Some(slot.map_or(wanted, |window| window.union(&wanted)));
+        }
+    }
+    needed.into_iter().map(|needed| needed.unwrap_or(window)).collect()
+}
+
+/// The window of its inputs that a node needs for a window of its own.
+fn input_window(plan: &Plan, own: &Window, footprint: Footprint) -> Window {
+    match footprint {
+        Footprint::Pixel => *own,
+        Footprint::Halo { rows, cols } => own.pad(rows, cols).intersect(&plan.grid.window()).unwrap_or(*own),
+    }
+}
+
+/// Most memory that any tile of a size takes: that of a whole one.
+pub(super) fn peak_bytes(plan: &Plan, size: TileSize) -> u64 {
+    let grid = plan.grid.window();
+    let whole = Window { rows: grid.rows.min(size.pixels()), cols: grid.cols.min(size.pixels()), ..grid };
+    TilePlan::new(plan, TileId { row: 0, col: 0 }, whole).peak_bytes()
+}
+
+/// Sets the tile size: the largest whose tiles fit into memory and leave every slot of the fleet
+/// something to do.
+pub(super) fn choose_size(plan: &mut Plan, limits: &Limits, options: &Options) -> Result<(), BindError> {
+    let tiles = |size: TileSize| plan.grid.tiling(size).len();
+    let fits = |size: TileSize| peak_bytes(plan, size) <= limits.tile_peak_bytes;
+    let sizes = || SIZES.into_iter().filter_map(TileSize::new);
+    let size = match options.tile_size {
+        Some(size) => Some(size).filter(|size| fits(*size)),
+        None => {
+            // Two tiles a slot even out their differences; tiles below 256 pixels cost more than they even out.
+            let is_shared =
+                |size: &TileSize| tiles(*size) >= 2 * u64::from(options.slots) || size.pixels() <= 256;
+            sizes().filter(is_shared).find(|size| fits(*size))
+        }
+    };
+    let Some(size) = size else {
+        let smallest = options.tile_size.unwrap_or(TileSize::SMALLEST_PLANNED);
+        let (tile, bytes) = (smallest.pixels(), peak_bytes(plan, smallest));
+        return Err(BindError::Memory { tile, bytes, limit: limits.tile_peak_bytes });
+    };
+    if tiles(size) > limits.tiles {
+        return Err(BindError::Tiles { tiles: tiles(size), size: size.pixels(), limit: limits.tiles });
+    }
+    plan.tile_size = size;
+    plan.tile_peak_bytes = peak_bytes(plan, size);
+    Ok(())
+}
