@@ -1,1 +1,3 @@
-//! t
+//! What the end-to-end and golden tests share: a made-up world of scenes whose pixels are known.
+
+pub mod world;

@@ -453,7 +453,7 @@ pub enum TypeError {
         bands: u32,
     },
     /// Arithmetic that numpy refuses for truth values.
-    #[error("`{op}` of truth values is not defined; use {instead}")]
+    #[error("`{op}` of bool values is not defined; use {instead}")]
     BoolArithmetic {
         /// The op.
         op: &'static str,
@@ -461,7 +461,7 @@ pub enum TypeError {
         instead: &'static str,
     },
     /// Logic on numbers.
-    #[error("`{op}` needs truth values, got numbers; compare first, as in `x > 0`")]
+    #[error("`{op}` needs bool values, got numbers; compare first, as in `x > 0`")]
     FloatLogic {
         /// The op.
         op: &'static str,

@@ -1,5 +1,6 @@
 //! Where pixels come from: `select_scenes` asks the catalog, `stack_scenes` reads.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::bands::band_names;
@@ -42,7 +43,7 @@ impl Op for SelectScenes {
 
     fn doc(&self) -> OpDoc {
         OpDoc {
-            summary: "Scenes of a product with start <= acquired < end that touch the AOI, by time and id.",
+            summary: "Scenes of a product with start <= acquired < end that touch the AOI, by time, or by `sort_by`.",
             params: const {
                 &[
                     required("product_id"),
@@ -66,9 +67,7 @@ impl Op for SelectScenes {
         if !args[4].is_null() {
             return Err(later("predicate_filter"));
         }
-        if !args[5].is_null() {
-            return Err(later("sort_by"));
-        }
+        let sort_by = if args[5].is_null() { "acquired" } else { args[5].text("sort_by")? };
         let ascending = match args[6].literal("ascending")? {
             Literal::Null => true,
             Literal::Bool(ascending) => *ascending,
@@ -84,9 +83,7 @@ impl Op for SelectScenes {
         known_bands(&band_names(&args[1], "bands")?, &answer.product.id, &answer.product.bands)?;
         let mut scenes: Vec<Scene> =
             answer.scenes.iter().filter(|scene| may_touch(scene, cx.grid)).cloned().collect();
-        if !ascending {
-            scenes.reverse();
-        }
+        sort(&mut scenes, sort_by, ascending);
         Ok(Bound::Scenes(SceneSet { product: answer.product.clone(), scenes }))
     }
 
@@ -152,6 +149,41 @@ impl Op for StackScenes {
 
     fn kernel(&self, _: &[Facts]) -> Kernel {
         Kernel::Bind
+    }
+}
+
+/// Orders scenes by a property; those without it come last, equal ones by time and id.
+fn sort(scenes: &mut [Scene], by: &str, ascending: bool) {
+    scenes.sort_by(|a, b| {
+        let order = match by {
+            "acquired" => a.acquired.cmp(&b.acquired),
+            _ => compare(a.properties.get(by), b.properties.get(by), ascending),
+        };
+        let order = if ascending { order } else { order.reverse() };
+        order.then_with(|| (a.acquired, &a.id).cmp(&(b.acquired, &b.id)))
+    });
+}
+
+/// Numbers before texts before everything else; what is missing is last in either direction.
+fn compare(a: Option<&serde_json::Value>, b: Option<&serde_json::Value>, ascending: bool) -> Ordering {
+    let rank = |value: Option<&serde_json::Value>| match value {
+        Some(serde_json::Value::Number(_)) => 0,
+        Some(serde_json::Value::String(_)) => 1,
+        Some(serde_json::Value::Null) | None => {
+            if ascending {
+                3
+            } else {
+                -1
+            }
+        }
+        Some(_) => 2,
+    };
+    match (a, b) {
+        (Some(serde_json::Value::Number(a)), Some(serde_json::Value::Number(b))) => {
+            a.as_f64().unwrap_or(f64::NAN).total_cmp(&b.as_f64().unwrap_or(f64::NAN))
+        }
+        (Some(serde_json::Value::String(a)), Some(serde_json::Value::String(b))) => a.cmp(b),
+        _ => rank(a).cmp(&rank(b)),
     }
 }
 

@@ -237,7 +237,7 @@ def check_body(body, at):
 # ---------------------------------------------------------------- arithmetic
 
 OPERATIONS = {
-    "add": "add",
+    "add": "sum",
     "sub": "sub",
     "mul": "mul",
     "truediv": "div",
@@ -1341,7 +1341,7 @@ def fault_cases():
     body = {"returns": "x", "n": "add", "x": ["math", "n", "y", "y"], "y": ["math", "n", "x", "x"]}
     wrong("cycle", ["cycle"], None, body)
     wrong("cycle_of_one", ["cycle"], None, {"returns": "x", "n": "add", "x": ["math", "n", "x", "x"]})
-    wrong("few_arguments", ["math"], "/x", {"returns": "x", "n": "neg", "x": ["math", "n", "m"]}, **source)
+    wrong("few_arguments", ["math"], "/x", {"returns": "x", "n": "neg", "x": ["math", "n"]})
     body = {"returns": "x", "n": "add", "x": ["math", "n", "m", "m", "m"]}
     wrong("many_arguments", ["math"], "/x", body, **source)
     body = {"returns": "x", "f": {"parameters": ["v"], "returns": "v"}}
@@ -1371,7 +1371,7 @@ def fault_cases():
         y=("stack_scenes", Key("x"), "a", {"pad": 0, "resampler": "near"}),
         x=select("a", "someday", None, "made:up"),
     )
-    wrong("bands_not_json", [], "/x", {"returns": "x"}, x=("band_op", two("a b"), "pick_bands", "a b", None))
+    wrong("bands_not_names", [], "/x", {"returns": "x"}, x=("band_op", two("a b"), "pick_bands", "[1]", None))
     wrong("string_as_operand", [], "/x", {"returns": "x"}, x=math("add", two("a"), "a"))
     wrong(
         "unknown_reducer_axis",

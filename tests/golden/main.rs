@@ -1,0 +1,4 @@
+//! Golden tests: arrays that an independent numpy.ma program computed, and plans as text.
+
+mod arrays;
+mod plans;

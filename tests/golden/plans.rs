@@ -1,0 +1,1 @@
+//! Did planning change, visibly?

@@ -1,0 +1,281 @@
+//! The made-up world of `golden/arrays`: a catalog and pixels without files, evaluated in process.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use graticule_common::aoi::Outline;
+use graticule_common::block::{Block, Kind, Samples};
+use graticule_common::error::Classify;
+use graticule_common::eval::{EvalError, Surroundings, eval};
+use graticule_common::expr::Expr;
+use graticule_common::grid::{Crs, Grid, Window};
+use graticule_common::limits::Limits;
+use graticule_common::ops::{Answer, BindCx};
+use graticule_common::plan::{self, NodeId, Options, Outcome, Plan, Read};
+use graticule_common::scene::{
+    Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
+};
+use ndarray::Array3;
+use ndarray_npy::NpzReader;
+use serde_json::Value;
+
+/// Products, scenes and pixels held in memory.
+pub struct World {
+    /// The grid that all scenes lie on.
+    pub grid: Grid,
+    /// Products by id.
+    pub products: BTreeMap<String, (Product, Vec<Scene>)>,
+    /// Pixels by name of the synthetic source: values, masks (true = invalid), and where they lie.
+    pixels: BTreeMap<String, (Array3<f32>, Array3<bool>, Window)>,
+}
+
+/// A folder of this crate.
+pub fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// A committed JSON file of this crate.
+pub fn json(name: &str) -> Value {
+    let text = std::fs::read(folder(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A committed array file of this crate.
+pub fn npz(name: &str) -> NpzReader<std::fs::File> {
+    let file = std::fs::File::open(folder(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    NpzReader::new(file).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+impl World {
+    /// The world in `golden/arrays/world.{json,npz}`.
+    pub fn load() -> World {
+        let document = json("golden/arrays/world.json");
+        let mut arrays = npz("golden/arrays/world.npz");
+        let number = |value: &Value, key: &str| value[key].as_f64().expect("a number");
+        let text = |value: &Value, key: &str| value[key].as_str().expect("a string").to_owned();
+        let names =
+            |value: &Value| -> Vec<String> { serde_json::from_value(value["bands"].clone()).expect("names") };
+        let place = &document["grid"];
+        let (x, y) =
+            (place["upper_left"][0].as_f64().expect("x"), place["upper_left"][1].as_f64().expect("y"));
+        let res = number(place, "resolution");
+        let size = (number(place, "rows") as u64, number(place, "cols") as u64);
+        let crs = Crs::from_canonical(format!("EPSG:{}", place["epsg"]));
+        let grid = Grid::try_new(crs.clone(), (x, y), (res, res), size, &Limits::default()).expect("a grid");
+        let mut world = World { grid, products: BTreeMap::new(), pixels: BTreeMap::new() };
+        for (index, entry) in document["products"].as_array().expect("products").iter().enumerate() {
+            let product = text(entry, "id");
+            let mut scenes = Vec::new();
+            for scene in entry["scenes"].as_array().expect("scenes") {
+                let id = text(scene, "id");
+                let name = format!("{index}_{id}");
+                let data: Array3<f32> = arrays.by_name(&format!("{name}_data")).expect("data");
+                let mask: Array3<bool> = arrays.by_name(&format!("{name}_mask")).expect("mask");
+                let (row, col) = (number(scene, "row"), number(scene, "col"));
+                let (rows, cols) = (data.dim().1 as u32, data.dim().2 as u32);
+                let raster = AssetGrid {
+                    crs: crs.clone(),
+                    x: x + col * res,
+                    y: y - row * res,
+                    res_x: res,
+                    step_y: -res,
+                    rows,
+                    cols,
+                };
+                let window = raster.reach(world.grid.lattice()).expect("a window");
+                let asset = Arc::new(Asset {
+                    key: "data".into(),
+                    source: SourceRef::Synthetic(name.clone()),
+                    version: "1".into(),
+                    raster: Some(raster),
+                });
+                world.pixels.insert(name, (data, mask, window));
+                let mut properties: Properties =
+                    serde_json::from_value(scene["properties"].clone()).expect("properties");
+                let acquired = text(scene, "acquired");
+                properties.insert("id".into(), id.as_str().into());
+                properties.insert("acquired".into(), acquired.as_str().into());
+                let bands = names(scene).into_iter().zip(1..).map(|(band, at)| {
+                    let asset = asset.clone();
+                    (
+                        band,
+                        BandSource {
+                            asset,
+                            band: at,
+                            nodata: None,
+                            scale_offset: None,
+                            sample_bytes: Some(4),
+                        },
+                    )
+                });
+                scenes.push(Scene {
+                    id,
+                    product: product.clone(),
+                    acquired: Timestamp::parse(&acquired).expect("an instant"),
+                    properties: Arc::new(properties),
+                    bands: bands.collect(),
+                });
+            }
+            scenes.sort_by(|a, b| (a.acquired, &a.id).cmp(&(b.acquired, &b.id)));
+            let known = Product {
+                id: product.clone(),
+                title: product.clone(),
+                bands: names(entry),
+                scenes: scenes.len() as u64,
+                acquired: None,
+            };
+            world.products.insert(product, (known, scenes));
+        }
+        world
+    }
+
+    /// Answers to an expression's queries, as a catalog would give them; the error is an unknown product.
+    pub fn answers(&self, expr: &Expr) -> Result<BTreeMap<SceneQuery, Answer>, Failure> {
+        let queries = expr.scene_queries().map_err(|(error, at)| Failure {
+            class: error.class().name(),
+            message: format!("{at}: {error}"),
+        })?;
+        let mut answers = BTreeMap::new();
+        for (query, at) in queries {
+            let Some((product, scenes)) = self.products.get(&query.product) else {
+                let message = format!("{at}: there is no product `{}`", query.product);
+                return Err(Failure { class: "not_found", message });
+            };
+            let in_range = |scene: &&Scene| {
+                query.start.is_none_or(|start| start <= scene.acquired)
+                    && query.end.is_none_or(|end| scene.acquired < end)
+            };
+            let scenes = scenes.iter().filter(in_range).cloned().collect();
+            answers.insert(query, Answer { product: product.clone(), scenes });
+        }
+        Ok(answers)
+    }
+
+    /// Plans a graft on the world's grid.
+    pub fn plan(
+        &self,
+        graft: &[u8],
+        outline: Option<Outline>,
+        options: &Options,
+    ) -> Result<Outcome, Failure> {
+        self.plan_on(graft, &self.grid, outline, options)
+    }
+
+    /// Plans a graft on another grid.
+    pub fn plan_on(
+        &self,
+        graft: &[u8],
+        grid: &Grid,
+        outline: Option<Outline>,
+        options: &Options,
+    ) -> Result<Outcome, Failure> {
+        let limits = Limits::default();
+        let expr = graticule_common::graft::resolve(graft, &limits).map_err(Failure::of)?;
+        let answers = self.answers(&expr)?;
+        let cx = BindCx { grid, answers: &answers };
+        plan::build(&expr, &cx, outline, &limits, options).map_err(Failure::of)
+    }
+
+    /// Computes a plan tile by tile and puts the tiles together.
+    pub fn evaluate(&self, plan: &Plan) -> Block {
+        let tiles: Vec<(Window, Block)> = plan
+            .tiles()
+            .into_iter()
+            .map(|tile| {
+                let tile = plan.tile(tile).expect("a tile of the plan");
+                match eval(&tile, Vec::new(), &mut Pixels(self)) {
+                    Ok(block) => (tile.window(), block),
+                    Err(EvalError::Cancelled) => panic!("nobody cancels"),
+                    Err(EvalError::Read(never)) => match never {},
+                }
+            })
+            .collect();
+        assemble(plan, tiles)
+    }
+
+    fn read(&self, read: &Read, window: &Window) -> Block {
+        let (images, bands) = (read.scenes.len() as u32, read.bands.len() as u32);
+        let kind = Kind::Stack { images, bands };
+        let len = kind.planes() * window.pixels();
+        // What stands under an invalid pixel must not matter: it is never a plausible value here.
+        let (mut samples, mut valid) = (vec![-12345.0f32; len], vec![0u8; len]);
+        let sources = read.scenes.iter().flat_map(|scene| &scene.bands);
+        let planes = samples.chunks_exact_mut(window.pixels()).zip(valid.chunks_exact_mut(window.pixels()));
+        for (source, (samples, valid)) in sources.zip(planes) {
+            let SourceRef::Synthetic(name) = &source.asset.source else {
+                panic!("a file in a made-up world")
+            };
+            let (data, mask, place) = &self.pixels[name];
+            let Some(common) = place.intersect(window) else { continue };
+            for row in common.row..common.row_end() {
+                for col in common.col..common.col_end() {
+                    let at =
+                        [source.band as usize - 1, (row - place.row) as usize, (col - place.col) as usize];
+                    let to = (row - window.row) as usize * window.cols as usize + (col - window.col) as usize;
+                    samples[to] = data[at];
+                    valid[to] = u8::from(!mask[at]);
+                }
+            }
+        }
+        Block::new(kind, (window.rows, window.cols), Samples::F32(samples), valid)
+    }
+}
+
+struct Pixels<'a>(&'a World);
+
+impl Surroundings for Pixels<'_> {
+    type Error = std::convert::Infallible;
+
+    fn read(&mut self, read: &Read, window: &Window) -> Result<Block, Self::Error> {
+        Ok(self.0.read(read, window))
+    }
+
+    fn finished(&mut self, _: NodeId, _: &Block) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// A refusal, as tests compare it.
+#[derive(Debug, PartialEq)]
+pub struct Failure {
+    /// Name of its class.
+    pub class: &'static str,
+    /// Its message.
+    pub message: String,
+}
+
+impl Failure {
+    /// Of any stage.
+    pub fn of(error: impl Classify) -> Self {
+        Failure { class: error.class().name(), message: error.to_string() }
+    }
+}
+
+/// The whole grid from its tiles; where there is no tile, nothing is valid.
+pub fn assemble(plan: &Plan, tiles: impl IntoIterator<Item = (Window, Block)>) -> Block {
+    let (grid, facts) = (plan.grid().window(), plan.root_node().facts);
+    let (mut samples, mut valid) =
+        Block::invalid(facts.kind, facts.dtype, (grid.rows, grid.cols)).into_parts();
+    for (window, block) in tiles {
+        assert_eq!((block.kind(), block.samples().dtype()), (facts.kind, facts.dtype));
+        for plane in 0..facts.kind.planes() {
+            for row in 0..window.rows as usize {
+                let from = plane * window.pixels() + row * window.cols as usize;
+                let to = plane * grid.pixels()
+                    + ((window.row - grid.row) as usize + row) * grid.cols as usize
+                    + (window.col - grid.col) as usize;
+                let (from, to) = (from..from + window.cols as usize, to..to + window.cols as usize);
+                valid[to.clone()].copy_from_slice(&block.valid()[from.clone()]);
+                match (&mut samples, block.samples()) {
+                    (Samples::F32(out), Samples::F32(values)) => out[to].copy_from_slice(&values[from]),
+                    (Samples::Bool(out), Samples::Bool(values)) => out[to].copy_from_slice(&values[from]),
+                    _ => unreachable!("types were compared"),
+                }
+            }
+        }
+    }
+    Block::new(facts.kind, (grid.rows, grid.cols), samples, valid)
+}
