@@ -345,7 +345,7 @@ mod tests {
     use proptest::prelude::*;
 
     prop_compose! {
-        fn any_block()(images in 0u32..3, bands in 1u32..3, rows in 1u32..6, cols in 1u32..6, stack: bool, boolean: bool)
+        fn any_block()(images in 0u32..3, bands in 1u32..3, rows in 1u32..6, cols in 1u32..6, stack in any::<bool>(), boolean in any::<bool>())
             (kind in Just(if stack { Kind::Stack { images, bands } } else { Kind::Mosaic { bands } }),
              shape in Just((rows, cols)), boolean in Just(boolean),
              values in proptest::collection::vec(any::<f32>(), 3 * 3 * 36), valid in proptest::collection::vec(0u8..2, 3 * 3 * 36))
