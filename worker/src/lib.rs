@@ -1,1 +1,3 @@
-//! w
+//! Evaluates tiles of a plan over imagery.
+
+pub mod cache;
