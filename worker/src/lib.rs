@@ -1,1 +1,5 @@
 //! w
+
+#[cfg(feature = "gdal")]
+pub mod sink;
+pub mod source;
