@@ -138,11 +138,8 @@ impl Header {
         let reference = dataset
             .spatial_ref()
             .map_err(|_| ReadProblem::UnknownCrs { reason: "the file has no CRS".to_owned() })?;
-        // WKT 1 cannot express every CRS, PROJJSON can.
-        let text = reference
-            .to_wkt()
-            .or_else(|_| reference.to_projjson())
-            .map_err(|error| ReadProblem::UnknownCrs { reason: reason(&error, &[]) })?;
+        let text =
+            reference.to_wkt().map_err(|error| ReadProblem::UnknownCrs { reason: reason(&error, &[]) })?;
         let crs = transform
             .canonical(&text)
             .map_err(|error| ReadProblem::UnknownCrs { reason: error.to_string() })?;
