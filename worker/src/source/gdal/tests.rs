@@ -325,7 +325,7 @@ fn truncated_files_never_read_wrong() {
         let bytes = std::fs::read(&path).unwrap();
         let whole = pixels(&band_of(&path, 1), native(64, 64)).unwrap();
         assert_eq!(whole[..3], [None, Some(5.0), Some(7.0)]);
-        let cuts = (0..1200).chain((1200..bytes.len()).step_by(97)).chain([bytes.len() - 1]);
+        let cuts = (0..1200).step_by(3).chain((1200..bytes.len()).step_by(97)).chain([bytes.len() - 1]);
         let mut failed = 0;
         for len in cuts.filter(|len| *len < bytes.len()) {
             std::fs::write(&path, &bytes[..len]).unwrap();
@@ -337,7 +337,7 @@ fn truncated_files_never_read_wrong() {
                 }
             }
         }
-        assert!(failed > 1200, "{options:?}: {failed}");
+        assert!(failed > 400, "{options:?}: {failed}");
     }
 }
 
