@@ -1,1 +1,4 @@
 //! c
+
+mod colormaps;
+pub mod render;
