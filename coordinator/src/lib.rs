@@ -1,1 +1,3 @@
-//! c
+//! Turns requests into tiles and tiles into results.
+
+pub mod catalog;
