@@ -1,6 +1,9 @@
 //! Footprints: GeoJSON geometry as WKT, and bounding boxes on a round world.
 
+use std::fmt::Write;
+
 use graticule_common::scene::LonLatBox;
+use serde_json::Value;
 
 use super::CatalogError;
 use super::node::Node;
@@ -128,11 +131,14 @@ fn list(
 }
 
 fn position(node: &Node<'_>, text: &mut String, edges: &mut Edges) -> Result<(), CatalogError> {
-    let numbers = node.items()?;
-    let [x, y, ..] = numbers.as_slice() else { return Err(node.wrong("must be a position [x, y]")) };
-    let (x, y) = (x.number()?, y.number()?);
+    let numbers = node.value().as_array().map(Vec::as_slice).unwrap_or_default();
+    let (Some(x), Some(y)) =
+        (numbers.first().and_then(Value::as_f64), numbers.get(1).and_then(Value::as_f64))
+    else {
+        return Err(node.wrong("must be a position [x, y]"));
+    };
     *edges = [edges[0].min(x), edges[1].min(y), edges[2].max(x), edges[3].max(y)];
-    text.push_str(&format!("{x} {y}"));
+    write!(text, "{x} {y}").expect("a String takes all text");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A JSON document whose values know where they are, so that every complaint names the member.
 
 use std::fmt;
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
@@ -15,40 +16,65 @@ const ID_BYTES_MAX: usize = 512;
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
     file: &'a str,
-    path: String,
+    trail: Option<Rc<Trail<'a>>>,
     value: &'a Value,
+}
+
+/// The way to a value, from its end. Written out only for a message: most documents are right.
+#[derive(Debug)]
+struct Trail<'a> {
+    parent: Option<Rc<Trail<'a>>>,
+    step: Step<'a>,
+}
+
+#[derive(Debug)]
+enum Step<'a> {
+    Key(&'a str),
+    Index(usize),
 }
 
 impl<'a> Node<'a> {
     pub(super) fn root(file: &'a str, value: &'a Value) -> Self {
-        Node { file, path: String::new(), value }
+        Node { file, trail: None, value }
     }
 
     pub(super) fn file(&self) -> &'a str {
         self.file
     }
 
-    /// The JSON pointer to this value.
-    pub(super) fn path(&self) -> &str {
-        &self.path
-    }
-
     pub(super) fn value(&self) -> &'a Value {
         self.value
     }
 
+    /// The JSON pointer to this value.
+    pub(super) fn path(&self) -> String {
+        let mut steps = Vec::new();
+        let mut trail = self.trail.as_deref();
+        while let Some(Trail { parent, step }) = trail {
+            steps.push(match step {
+                Step::Key(key) => format!("/{}", escape(key)),
+                Step::Index(index) => format!("/{index}"),
+            });
+            trail = parent.as_deref();
+        }
+        steps.reverse();
+        steps.concat()
+    }
+
     /// A value that is the member `key` of this one.
-    pub(super) fn member<'b>(&self, key: &str, value: &'b Value) -> Node<'b>
-    where
-        'a: 'b,
-    {
-        Node { file: self.file, path: format!("{}/{}", self.path, escape(key)), value }
+    pub(super) fn member(&self, key: &'a str, value: &'a Value) -> Node<'a> {
+        self.step(Step::Key(key), value)
+    }
+
+    fn step(&self, step: Step<'a>, value: &'a Value) -> Node<'a> {
+        let trail = Trail { parent: self.trail.clone(), step };
+        Node { file: self.file, trail: Some(Rc::new(trail)), value }
     }
 
     /// The member `key`; `None` where it is absent or null.
     pub(super) fn get(&self, key: &str) -> Result<Option<Node<'a>>, CatalogError> {
-        let value = self.object()?.get(key).filter(|value| !value.is_null());
-        Ok(value.map(|value| self.member(key, value)))
+        let found = self.object()?.get_key_value(key).filter(|(_, value)| !value.is_null());
+        Ok(found.map(|(key, value)| self.member(key, value)))
     }
 
     /// The member `key`, which must be there.
@@ -62,8 +88,7 @@ impl<'a> Node<'a> {
 
     pub(super) fn items(&self) -> Result<Vec<Node<'a>>, CatalogError> {
         let values = self.value.as_array().ok_or_else(|| self.wrong("must be an array"))?;
-        let node = |(i, value)| Node { file: self.file, path: format!("{}/{i}", self.path), value };
-        Ok(values.iter().enumerate().map(node).collect())
+        Ok(values.iter().enumerate().map(|(i, value)| self.step(Step::Index(i), value)).collect())
     }
 
     pub(super) fn text(&self) -> Result<&'a str, CatalogError> {
@@ -84,13 +109,13 @@ impl<'a> Node<'a> {
 
     /// The error that says what is wrong with this value.
     pub(super) fn wrong(&self, problem: &str) -> CatalogError {
-        let member = if self.path.is_empty() { "/".to_owned() } else { self.path.clone() };
+        let member = if self.trail.is_none() { "/".to_owned() } else { self.path() };
         CatalogError::Member { file: self.file.to_owned(), member, problem: problem.to_owned() }
     }
 
     /// The error that says what is wrong with the member `key`.
     pub(super) fn member_wrong(&self, key: &str, problem: &str) -> CatalogError {
-        let member = format!("{}/{}", self.path, escape(key));
+        let member = format!("{}/{}", self.path(), escape(key));
         CatalogError::Member { file: self.file.to_owned(), member, problem: problem.to_owned() }
     }
 }
@@ -100,12 +125,42 @@ fn escape(key: &str) -> String {
 }
 
 /// A document as serde reads it. Assets keep their order, for it is the order of a product's bands.
-#[derive(Deserialize)]
+#[derive(Default)]
 pub(super) struct RawDocument {
-    #[serde(default)]
     pub(super) assets: Option<RawAssets>,
-    #[serde(flatten)]
     pub(super) members: Map<String, Value>,
+}
+
+// By hand: `flatten` would read every member twice.
+impl<'de> Deserialize<'de> for RawDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = RawDocument;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawDocument, A::Error> {
+                let mut document = RawDocument::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    if document.members.contains_key(&key) || (key == "assets" && document.assets.is_some()) {
+                        return Err(A::Error::custom(format!("member `{key}` is defined twice")));
+                    }
+                    if key == "assets" {
+                        document.assets = map.next_value()?;
+                    } else {
+                        document.members.insert(key, map.next_value()?);
+                    }
+                }
+                Ok(document)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
 }
 
 /// The member `assets`.

@@ -148,8 +148,8 @@ fn item(root: &Node<'_>, assets: Option<RawAssets>) -> Result<Item, CatalogError
     properties.insert("geometry".to_owned(), wkt.into());
 
     let mut rasters = Vec::new();
-    for (key, value) in assets.unwrap_or_default().0 {
-        let node = root.member("assets", &value).member(&key, &value);
+    for (key, value) in &assets.unwrap_or_default().0 {
+        let node = root.clone().member("assets", value).member(key, value);
         if is_raster(&node)? {
             rasters.push(asset(key, &node, &all)?);
         }
@@ -211,27 +211,27 @@ fn is_raster(asset: &Node<'_>) -> Result<bool, CatalogError> {
     Ok(is_data || evidence)
 }
 
-fn asset(key: String, asset: &Node<'_>, item: &Node<'_>) -> Result<ItemAsset, CatalogError> {
+fn asset(key: &str, asset: &Node<'_>, item: &Node<'_>) -> Result<ItemAsset, CatalogError> {
     let href = asset.need("href")?.text()?.to_owned();
     let or_item = |member| Ok(asset.get(member)?.or(item.get(member)?));
     let shape = or_item("proj:shape")?.map(|node: Node<'_>| shape(&node)).transpose()?;
     let transform = or_item("proj:transform")?.map(|node: Node<'_>| affine(&node)).transpose()?;
-    let bands = bands(&key, asset, item)?;
-    Ok(ItemAsset { key, href, crs: crs(asset, item)?, bands, shape, transform })
+    let bands = bands(key, asset, item)?;
+    Ok(ItemAsset { key: key.to_owned(), href, crs: crs(asset, item)?, bands, shape, transform })
 }
 
 /// The text that names an asset's CRS: its own members before those of the item.
 fn crs(asset: &Node<'_>, item: &Node<'_>) -> Result<Option<(String, String)>, CatalogError> {
     for owner in [asset, item] {
         if let Some(code) = owner.get("proj:code")? {
-            return Ok(Some((code.text()?.to_owned(), code.path().to_owned())));
+            return Ok(Some((code.text()?.to_owned(), code.path())));
         }
         if let Some(code) = owner.get("proj:epsg")? {
             let number = code.value().as_u64().ok_or_else(|| code.wrong("must be an EPSG code or null"))?;
-            return Ok(Some((format!("EPSG:{number}"), code.path().to_owned())));
+            return Ok(Some((format!("EPSG:{number}"), code.path())));
         }
         if let Some(wkt) = owner.get("proj:wkt2")? {
-            return Ok(Some((wkt.text()?.to_owned(), wkt.path().to_owned())));
+            return Ok(Some((wkt.text()?.to_owned(), wkt.path())));
         }
         // An asset that says it has no code does not mean its item's.
         if ["proj:code", "proj:epsg"].iter().any(|member| owner.value().get(member).is_some()) {
