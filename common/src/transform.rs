@@ -1,5 +1,11 @@
 //! Transforms between CRSs. A trait, so that the pure crate stays pure; PROJ is its one implementation.
 
+#[cfg(feature = "proj")]
+mod proj;
+
+#[cfg(feature = "proj")]
+pub use proj::Proj;
+
 use crate::error::{Classify, ErrorClass};
 use crate::grid::Crs;
 

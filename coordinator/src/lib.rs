@@ -1,4 +1,5 @@
-//! c
+//! Turns requests into tiles and tiles into results.
 
+pub mod catalog;
 mod colormaps;
 pub mod render;

@@ -1,0 +1,45 @@
+//! Which products and scenes there are: the catalog's contract, and the catalogs that keep it.
+//!
+//! A graft names products, never files; only a catalog turns a product into places of files.
+
+#[cfg(test)]
+mod conformance;
+mod error;
+mod footprint;
+mod local;
+mod node;
+mod stac;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use graticule_common::scene::{LonLatBox, Product, Scene, SceneQuery};
+
+pub use error::{CatalogError, HrefProblem};
+pub use local::{Added, LocalCatalog};
+pub use walk::file_version;
+
+/// Answers which scenes a selection finds.
+#[async_trait]
+pub trait SceneCatalog: Send + Sync + Debug {
+    /// Every product, by id.
+    async fn products(&self) -> Result<Vec<Product>, CatalogError>;
+
+    /// The scenes of a product with `start <= acquired < end` whose bounding box shares a point with
+    /// `area`, by time of acquisition, then by id. An area or a box beyond 180 degrees, either way,
+    /// goes on at the other side of the world.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`]; [`CatalogError::TooManyScenes`] when there are more than
+    /// `scenes_max`: an answer is whole or an error.
+    async fn search(
+        &self,
+        query: &SceneQuery,
+        area: &LonLatBox,
+        scenes_max: usize,
+    ) -> Result<Vec<Scene>, CatalogError>;
+}
