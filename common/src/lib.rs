@@ -1,7 +1,15 @@
 //! The graft language and its meaning: a pure compiler and interpreter.
 //!
-//! Without the feature `net` (and `proj`) this crate does no I/O and sees no clock, environment,
-//! thread or random number.
+//! Without the features `net` and `proj` this crate does no I/O and sees no clock, environment, thread
+//! or random number. The forms of a program, in order:
+//!
+//! | form | type | made by |
+//! |---|---|---|
+//! | text | `&[u8]` | the client |
+//! | expression | [`expr::Expr`] | [`graft::resolve`] |
+//! | plan | [`plan::Plan`] | [`plan::build`] |
+//! | tile plan | [`plan::TilePlan`] | [`plan::Plan::tile`] |
+//! | pixels | [`block::Block`] | [`eval::eval`] |
 
 pub mod aoi;
 pub mod block;
@@ -15,5 +23,17 @@ pub mod limits;
 pub mod literal;
 pub mod ops;
 pub mod plan;
+#[cfg(feature = "net")]
+pub mod proto;
 pub mod scene;
+#[cfg(feature = "net")]
+pub mod status;
+#[cfg(feature = "net")]
+pub mod telemetry;
 pub mod transform;
+#[cfg(feature = "net")]
+pub mod wire;
+
+/// Version of the engine and of the meaning of its ops. Coordinators and workers must agree on it; it
+/// is part of every remembered tile's key.
+pub const ENGINE_VERSION: &str = env!("CARGO_PKG_VERSION");

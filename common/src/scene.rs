@@ -129,6 +129,12 @@ pub struct Asset {
     pub raster: Option<AssetGrid>,
 }
 
+/// Version of a local file: size in bytes and time of change, as `SIZE-MTIME_NS`.
+pub fn file_version(size: u64, mtime_seconds: i64, mtime_nanoseconds: i64) -> String {
+    let mtime_ns = i128::from(mtime_seconds) * 1_000_000_000 + i128::from(mtime_nanoseconds);
+    format!("{size}-{mtime_ns}")
+}
+
 /// Where a file is. Only a catalog makes one: no text of a client ever becomes a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SourceRef {

@@ -21,7 +21,6 @@ use graticule_common::scene::{LonLatBox, Product, Scene, SceneQuery};
 
 pub use error::{CatalogError, HrefProblem};
 pub use local::{Added, LocalCatalog};
-pub use walk::file_version;
 
 /// Answers which scenes a selection finds.
 #[async_trait]

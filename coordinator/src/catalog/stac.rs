@@ -72,7 +72,7 @@ pub(super) struct ItemBand {
 pub(super) struct AssetFile {
     /// Absolute path.
     pub(super) path: String,
-    /// See [`super::file_version`].
+    /// See [`graticule_common::scene::file_version`].
     pub(super) version: String,
     /// The CRS in canonical form.
     pub(super) crs: Option<String>,

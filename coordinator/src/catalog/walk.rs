@@ -185,16 +185,14 @@ fn assets(
                 None => None,
             };
         let crs = crs.map(|crs| crs.as_str().to_owned());
-        files.insert(asset.key.clone(), AssetFile { path, version: file_version(&metadata), crs });
+        files.insert(asset.key.clone(), AssetFile { path, version: version_of(&metadata), crs });
     }
     Ok(files)
 }
 
-/// What identifies the contents of a local file: its size and its time of change in nanoseconds,
-/// as `SIZE-MTIME_NS`.
-pub fn file_version(metadata: &fs::Metadata) -> String {
-    let mtime_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-    format!("{}-{mtime_ns}", metadata.len())
+/// What identifies the contents of a local file, as `Asset::version` holds it.
+pub(super) fn version_of(metadata: &fs::Metadata) -> String {
+    graticule_common::scene::file_version(metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 /// The document that a path given by the user means.

@@ -24,7 +24,7 @@ use moka::sync::Cache;
 use self::header::{Header, Stored};
 use self::pixels::{Rule, SignedByte};
 use super::near::{self, Axis};
-use super::{BandRead, ReadError, ReadProblem, ReadStats, TileSource, file_version};
+use super::{BandRead, ReadError, ReadProblem, ReadStats, TileSource, version_of};
 
 /// The formats that are opened, whatever a file's name says.
 const DRIVERS: &[&str] = &["GTiff"];
@@ -256,7 +256,7 @@ fn check_version(path: &str, registered: &str) -> Result<(), ReadProblem> {
     if !metadata.is_file() {
         return Err(ReadProblem::Missing { reason: "not a regular file".to_owned() });
     }
-    let found = file_version(&metadata);
+    let found = version_of(&metadata);
     if found == registered {
         return Ok(());
     }

@@ -217,12 +217,11 @@ impl Classify for ReadProblem {
     }
 }
 
-/// What identifies the contents of a local file, as `Asset::version` holds it: `SIZE-MTIME`, the size in
-/// bytes and the time of change in nanoseconds since 1970.
-pub fn file_version(metadata: &std::fs::Metadata) -> String {
+/// What identifies the contents of a local file, as `Asset::version` holds it.
+#[cfg(feature = "gdal")]
+pub(crate) fn version_of(metadata: &std::fs::Metadata) -> String {
     use std::os::unix::fs::MetadataExt;
-    let mtime_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-    format!("{}-{mtime_ns}", metadata.size())
+    graticule_common::scene::file_version(metadata.size(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 /// Every source of a worker; picks by the kind of [`SourceRef`].

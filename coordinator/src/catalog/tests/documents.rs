@@ -8,7 +8,8 @@ use graticule_common::scene::{AssetGrid, SourceRef};
 use serde_json::{Value, json};
 
 use super::super::stac::{self, Document};
-use super::super::{CatalogError, SceneCatalog, file_version};
+use super::super::walk::version_of;
+use super::super::{CatalogError, SceneCatalog};
 use super::{Fixture, run, shared};
 
 #[test]
@@ -51,7 +52,7 @@ fn a_scene_has_what_the_item_says() {
     assert_eq!(band.scale_offset, Some((0.0001, 0.0)));
     let file = fixture.stac().canonicalize().unwrap().join("S1.tif");
     assert_eq!(band.asset.source, SourceRef::Local(file.to_str().unwrap().to_owned()));
-    assert_eq!(band.asset.version, file_version(&fs::metadata(&file).unwrap()));
+    assert_eq!(band.asset.version, version_of(&fs::metadata(&file).unwrap()));
     assert!(band.asset.version.starts_with("2-1"), "{}", band.asset.version);
     let crs = Crs::from_canonical("EPSG:32613");
     let grid = AssetGrid { crs, x: 336375.0, y: 4462425.0, res_x: 30.0, step_y: -30.0, rows: 61, cols: 62 };

@@ -1,0 +1,215 @@
+//! One tile: cache → read → eval → cache → encode. Read this first.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use graticule_common::block::{Block, Samples};
+use graticule_common::error::{Classify, ErrorClass};
+use graticule_common::eval::{EvalError, Surroundings, eval};
+use graticule_common::grid::{TileId, Window};
+use graticule_common::ops::Facts;
+use graticule_common::plan::{NodeId, Plan, Read, TilePlan};
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::{TileCache, TileKey};
+use crate::pool::{Pool, PoolError};
+use crate::source::{BandRead, ReadError, TileSource};
+
+/// What computing tiles needs.
+#[derive(Clone, Debug)]
+pub struct Tiles {
+    /// Where pixels come from.
+    pub source: Arc<dyn TileSource>,
+    /// Where finished blocks are remembered.
+    pub cache: Arc<dyn TileCache>,
+    /// Where the work is done.
+    pub pool: Pool,
+    /// Versions of the engine and its libraries: whatever can change a pixel and is not in the plan.
+    pub salt: Arc<str>,
+}
+
+/// A finished tile.
+#[derive(Clone, Debug)]
+pub struct TileResult {
+    /// The encoded block.
+    pub bytes: Bytes,
+    /// What it took.
+    pub cost: TileCost,
+}
+
+/// What a tile took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TileCost {
+    /// Whether the result itself was remembered.
+    pub from_cache: bool,
+    /// Blocks found in the cache.
+    pub cache_hits: u32,
+    /// Blocks looked for and not found.
+    pub cache_misses: u32,
+    /// Decoded bytes of the stored pixels that were read.
+    pub read_bytes: u64,
+    /// Time spent reading.
+    pub read: Duration,
+    /// Time spent evaluating, without reading.
+    pub eval: Duration,
+}
+
+/// Why a tile has no result.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum TileError {
+    /// The tile is not part of the plan.
+    #[error("tile {tile} is not part of the plan")]
+    NoSuchTile {
+        /// The tile.
+        tile: TileId,
+    },
+    /// Pixels could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The work could not be done.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// Nobody waits for it any more.
+    #[error("the request was cancelled")]
+    Cancelled,
+}
+
+impl Classify for TileError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            TileError::NoSuchTile { .. } => ErrorClass::Internal,
+            TileError::Read(error) => error.class(),
+            TileError::Pool(error) => error.class(),
+            TileError::Cancelled => ErrorClass::Cancelled,
+        }
+    }
+}
+
+impl Tiles {
+    /// Computes a tile. Without `use_cache` nothing remembered is used or made.
+    ///
+    /// # Errors
+    /// [`TileError`]. `cancel` takes effect between two steps of the tile.
+    pub async fn compute(
+        &self,
+        plan: &Arc<Plan>,
+        tile: TileId,
+        use_cache: bool,
+        cancel: CancellationToken,
+    ) -> Result<TileResult, TileError> {
+        let steps = plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
+        let keys = if use_cache { steps.keys(&self.salt) } else { Vec::new() };
+        let mut cost = TileCost::default();
+        let ready = self.remembered(&steps, &keys, &mut cost).await;
+        if let [(id, _, bytes), ..] = &ready[..]
+            && *id == plan.root()
+        {
+            cost.from_cache = true;
+            return Ok(TileResult { bytes: bytes.clone(), cost });
+        }
+        let (plan, source) = (plan.clone(), self.source.clone());
+        let work = move || {
+            // The tile plan borrows the plan, which the other thread owns: it is made anew there.
+            let steps = plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
+            let steps = steps.with_ready(&|id| ready.iter().any(|(ready, _, _)| *ready == id));
+            let blocks = ready.into_iter().map(|(id, block, _)| (id, block)).collect();
+            let mut around = Around { plan: &plan, source, cancel, cost, finished: Vec::new() };
+            let started = Instant::now();
+            let block = eval(&steps, blocks, &mut around).map_err(|error| match error {
+                EvalError::Read(error) => error,
+                EvalError::Cancelled => TileError::Cancelled,
+            })?;
+            let bytes = block.encode();
+            around.cost.eval = started.elapsed().saturating_sub(around.cost.read);
+            Ok::<_, TileError>((bytes, around.cost, around.finished))
+        };
+        let peak = steps.peak_bytes();
+        let (bytes, cost, finished) = self.pool.run(peak, work).await??;
+        if use_cache {
+            let key = |id: NodeId| keys.iter().find(|(keyed, _)| *keyed == id).map(|(_, key)| *key);
+            let entries = finished.into_iter().filter_map(|(id, bytes)| Some((key(id)?, bytes))).collect();
+            self.cache.put(entries);
+        }
+        Ok(TileResult { bytes, cost })
+    }
+
+    /// What the cache has of a tile, the result first. A block of another shape than the plan's is not
+    /// ours, whatever its key says.
+    async fn remembered(
+        &self,
+        steps: &TilePlan<'_>,
+        keys: &[(NodeId, TileKey)],
+        cost: &mut TileCost,
+    ) -> Vec<(NodeId, Block, Bytes)> {
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let wanted: Vec<TileKey> = keys.iter().map(|(_, key)| *key).collect();
+        let found = self.cache.get(&wanted).await;
+        let ready: Vec<_> = keys
+            .iter()
+            .zip(found)
+            .filter_map(|((id, _), bytes)| {
+                let bytes = bytes?;
+                let block = Block::decode(&bytes).ok()?;
+                let window = steps.node_window(*id);
+                let facts = Facts { kind: block.kind(), dtype: block.samples().dtype() };
+                let fits =
+                    facts == steps.plan().node(*id).facts && block.shape() == (window.rows, window.cols);
+                fits.then_some((*id, block, bytes))
+            })
+            .collect();
+        cost.cache_hits = ready.len() as u32;
+        cost.cache_misses = (keys.len() - ready.len()) as u32;
+        ready
+    }
+}
+
+/// The interpreter's surroundings on a pool thread.
+struct Around<'a> {
+    plan: &'a Plan,
+    source: Arc<dyn TileSource>,
+    cancel: CancellationToken,
+    cost: TileCost,
+    finished: Vec<(NodeId, Bytes)>,
+}
+
+impl Surroundings for Around<'_> {
+    type Error = TileError;
+
+    fn read(&mut self, read: &Read, window: &Window) -> Result<Block, TileError> {
+        let started = Instant::now();
+        let (images, bands) = (read.scenes.len() as u32, read.bands.len() as u32);
+        let kind = graticule_common::block::Kind::Stack { images, bands };
+        let pixels = window.pixels();
+        let (mut samples, mut valid) =
+            (vec![0.0f32; kind.planes() * pixels], vec![0u8; kind.planes() * pixels]);
+        let planes = samples.chunks_exact_mut(pixels).zip(valid.chunks_exact_mut(pixels));
+        let sources =
+            read.scenes.iter().flat_map(|scene| scene.bands.iter().zip(&read.bands).map(move |b| (scene, b)));
+        for ((scene, (band, band_name)), (samples, valid)) in sources.zip(planes) {
+            // A request that nobody waits for stops here too: a stack may take long to read.
+            if self.cancel.is_cancelled() {
+                return Err(TileError::Cancelled);
+            }
+            if !scene.touches(window) {
+                continue;
+            }
+            let lattice = self.plan.grid().lattice();
+            let resampler = read.resampler;
+            let read = BandRead { scene: &scene.id, band, band_name, lattice, window: *window, resampler };
+            self.cost.read_bytes += self.source.read(&read, samples, valid)?.bytes;
+        }
+        self.cost.read += started.elapsed();
+        Ok(Block::new(kind, (window.rows, window.cols), Samples::F32(samples), valid))
+    }
+
+    fn finished(&mut self, node: NodeId, block: &Block) {
+        self.finished.push((node, block.encode()));
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+}
