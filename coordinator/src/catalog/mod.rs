@@ -28,6 +28,19 @@ pub trait SceneCatalog: Send + Sync + Debug {
     /// Every product, by id.
     async fn products(&self) -> Result<Vec<Product>, CatalogError>;
 
+    /// A product.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`].
+    async fn product(&self, id: &str) -> Result<Product, CatalogError> {
+        let products = self.products().await?;
+        let unknown = || CatalogError::UnknownProduct {
+            product: id.to_owned(),
+            available: graticule_common::error::listing(products.iter().map(|product| &product.id)),
+        };
+        products.iter().find(|product| product.id == id).cloned().ok_or_else(unknown)
+    }
+
     /// The scenes of a product with `start <= acquired < end` whose bounding box shares a point with
     /// `area`, by time of acquisition, then by id. An area or a box beyond 180 degrees, either way,
     /// goes on at the other side of the world.

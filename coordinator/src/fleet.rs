@@ -1,0 +1,254 @@
+//! Which workers there are. They make themselves known; when their announcement ends, they are lost.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use graticule_common::ENGINE_VERSION;
+use graticule_common::error::{Classify, ErrorClass};
+use graticule_common::proto::v1 as pb;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::schedule::WorkerId;
+
+/// A worker that can be called.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Its name.
+    pub id: WorkerId,
+    /// Tiles it computes at the same time.
+    pub slots: u32,
+    /// Memory for tiles, in bytes.
+    pub memory_bytes: u64,
+    /// How it is called.
+    pub channel: Channel,
+    /// Tells this registration from an earlier one under the same name.
+    epoch: u64,
+    /// Ends the registration from this side.
+    lost: CancellationToken,
+}
+
+/// Every worker, and notice of changes.
+#[derive(Clone, Debug)]
+pub struct Fleet(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    workers: Mutex<Workers>,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Workers {
+    by_id: BTreeMap<WorkerId, Worker>,
+    epoch: u64,
+}
+
+/// Why a worker is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FleetError {
+    /// It means other things by the same ops.
+    #[error(
+        "worker `{worker}` has version {theirs}, this coordinator {ENGINE_VERSION}; run the same version everywhere"
+    )]
+    Version {
+        /// The worker.
+        worker: WorkerId,
+        /// Its version.
+        theirs: String,
+    },
+    /// Its announcement makes no sense.
+    #[error("worker `{worker}` announces `{address}`, which is no address such as `http://10.0.0.5:4001`")]
+    Address {
+        /// The worker.
+        worker: WorkerId,
+        /// What it announced.
+        address: String,
+    },
+    /// There is no worker.
+    #[error("no worker is connected; start one with `graticule worker --coordinator URL`")]
+    Empty,
+}
+
+impl Classify for FleetError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            FleetError::Version { .. } => ErrorClass::Impossible,
+            FleetError::Address { .. } => ErrorClass::InvalidRequest,
+            FleetError::Empty => ErrorClass::Unavailable,
+        }
+    }
+}
+
+/// A worker's place in the fleet; the worker is lost when this is dropped.
+#[derive(Debug)]
+pub struct Registration {
+    fleet: Fleet,
+    id: WorkerId,
+    epoch: u64,
+    /// Cancelled when the coordinator gives the worker up.
+    pub lost: CancellationToken,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.fleet.remove(&self.id, self.epoch);
+    }
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Fleet(Arc::new(Shared { workers: Mutex::default(), changes: watch::Sender::new(0) }))
+    }
+}
+
+impl Fleet {
+    fn workers(&self) -> MutexGuard<'_, Workers> {
+        // The map is consistent after every statement, so a panic elsewhere does not spoil it.
+        self.0.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a worker in.
+    ///
+    /// # Errors
+    /// [`FleetError`] when it does not fit.
+    pub fn register(&self, request: &pb::RegisterRequest) -> Result<Registration, FleetError> {
+        if request.engine_version != ENGINE_VERSION {
+            let (worker, theirs) = (request.worker.clone(), request.engine_version.clone());
+            return Err(FleetError::Version { worker, theirs });
+        }
+        let bad_address =
+            || FleetError::Address { worker: request.worker.clone(), address: request.address.clone() };
+        let endpoint = Endpoint::from_shared(request.address.clone()).map_err(|_| bad_address())?;
+        if request.worker.is_empty() || request.slots == 0 {
+            return Err(bad_address());
+        }
+        let channel = endpoint
+            .connect_timeout(Duration::from_secs(3))
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true)
+            .connect_lazy();
+        let lost = CancellationToken::new();
+        let mut workers = self.workers();
+        workers.epoch += 1;
+        let epoch = workers.epoch;
+        let worker = Worker {
+            id: request.worker.clone(),
+            slots: request.slots,
+            memory_bytes: request.memory_bytes,
+            channel,
+            epoch,
+            lost: lost.clone(),
+        };
+        if let Some(earlier) = workers.by_id.insert(request.worker.clone(), worker) {
+            earlier.lost.cancel();
+        }
+        drop(workers);
+        self.changed();
+        Ok(Registration { fleet: self.clone(), id: request.worker.clone(), epoch, lost })
+    }
+
+    /// Gives up a worker whose calls fail. Its registration ends; if it lives, it comes back by itself.
+    pub fn give_up(&self, worker: &Worker) {
+        self.remove(&worker.id, worker.epoch);
+    }
+
+    fn remove(&self, id: &str, epoch: u64) {
+        let mut workers = self.workers();
+        if workers.by_id.get(id).is_some_and(|worker| worker.epoch == epoch)
+            && let Some(worker) = workers.by_id.remove(id)
+        {
+            worker.lost.cancel();
+            drop(workers);
+            self.changed();
+        }
+    }
+
+    fn changed(&self) {
+        self.0.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The workers there are now.
+    pub fn snapshot(&self) -> Vec<Worker> {
+        self.workers().by_id.values().cloned().collect()
+    }
+
+    /// Notice of changes to the fleet.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// The workers, once there is at least one.
+    ///
+    /// # Errors
+    /// [`FleetError::Empty`] when there is none within `patience`.
+    pub async fn wait(&self, patience: Duration) -> Result<Vec<Worker>, FleetError> {
+        let mut changes = self.changes();
+        let some_worker = async {
+            loop {
+                let workers = self.snapshot();
+                if !workers.is_empty() {
+                    return workers;
+                }
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::time::timeout(patience, some_worker).await.map_err(|_| FleetError::Empty)
+    }
+}
+
+impl Worker {
+    /// Whether two are the same registration.
+    pub fn is(&self, other: &Worker) -> bool {
+        self.id == other.id && self.epoch == other.epoch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn announcement(worker: &str) -> pb::RegisterRequest {
+        pb::RegisterRequest {
+            worker: worker.into(),
+            address: "http://127.0.0.1:9".into(),
+            slots: 1,
+            memory_bytes: 1 << 30,
+            engine_version: ENGINE_VERSION.into(),
+            draining: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_is_there_as_long_as_its_registration() {
+        let fleet = Fleet::default();
+        let registration = fleet.register(&announcement("a")).unwrap();
+        assert_eq!(fleet.wait(Duration::ZERO).await.unwrap().len(), 1);
+        drop(registration);
+        assert_eq!(fleet.wait(Duration::ZERO).await.unwrap_err(), FleetError::Empty);
+    }
+
+    #[tokio::test]
+    async fn a_new_registration_replaces_an_old_one_whose_end_changes_nothing() {
+        let fleet = Fleet::default();
+        let old = fleet.register(&announcement("a")).unwrap();
+        let new = fleet.register(&announcement("a")).unwrap();
+        assert!(old.lost.is_cancelled() && !new.lost.is_cancelled());
+        drop(old);
+        assert_eq!(fleet.snapshot().len(), 1);
+        fleet.give_up(&fleet.snapshot()[0]);
+        assert!(new.lost.is_cancelled() && fleet.snapshot().is_empty());
+    }
+
+    #[tokio::test]
+    async fn other_versions_are_refused() {
+        let other = pb::RegisterRequest { engine_version: "0.0.0".into(), ..announcement("a") };
+        assert!(matches!(Fleet::default().register(&other), Err(FleetError::Version { .. })));
+    }
+}

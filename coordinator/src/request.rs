@@ -1,0 +1,313 @@
+//! One request from graft to stream. Read this first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use graticule_common::aoi::{AoiError, lon_lat_box};
+use graticule_common::error::{Classify, ErrorClass, GraftPath};
+use graticule_common::expr::Expr;
+use graticule_common::graft::{self, GraftError};
+use graticule_common::grid::Grid;
+use graticule_common::limits::Limits;
+use graticule_common::ops::{Answer, BindCx, Props, TypeError};
+use graticule_common::plan::{self, BindError, Outcome, Plan, explain};
+use graticule_common::proto::v1 as pb;
+use graticule_common::proto::v1::compute_response::Message;
+use graticule_common::scene::{Scene, SceneQuery};
+use graticule_common::status::to_status;
+use graticule_common::transform::Transform;
+use graticule_common::wire::{self, WireError};
+use tracing::{info, instrument};
+
+use crate::catalog::{CatalogError, SceneCatalog};
+use crate::dispatch::{self, DispatchError, Out, Work};
+use crate::fleet::{Fleet, FleetError, Worker};
+
+/// Everything a request needs.
+#[derive(Clone)]
+pub struct Requests {
+    /// Which scenes there are.
+    pub catalog: Arc<dyn SceneCatalog>,
+    /// What is known about CRSs.
+    pub transform: Arc<dyn Transform>,
+    /// Who computes.
+    pub fleet: Fleet,
+    /// What one request may ask for.
+    pub limits: Limits,
+    /// Time for one request.
+    pub deadline: Duration,
+    /// Time to wait for a worker when there is none.
+    pub patience: Duration,
+}
+
+/// Why a request has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The message.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The graft.
+    #[error(transparent)]
+    Graft(#[from] GraftError),
+    /// The AOI.
+    #[error(transparent)]
+    Aoi(#[from] AoiError),
+    /// A selection of scenes.
+    #[error("{at}: {error}")]
+    Selection {
+        /// Where in the graft.
+        at: GraftPath,
+        /// What does not fit.
+        error: TypeError,
+    },
+    /// The catalog.
+    #[error("{at}: {error}")]
+    Catalog {
+        /// Where in the graft.
+        at: GraftPath,
+        /// What it said.
+        error: CatalogError,
+    },
+    /// The plan.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The workers.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// The computation.
+    #[error(transparent)]
+    Dispatch(#[from] DispatchError),
+    /// Planning panicked: a defect.
+    #[error("planning stopped by a defect of the engine: {reason}")]
+    Panicked {
+        /// What is known of it.
+        reason: String,
+    },
+}
+
+impl Classify for RequestError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            RequestError::Wire(error) => error.class(),
+            RequestError::Graft(error) => error.class(),
+            RequestError::Aoi(error) => error.class(),
+            RequestError::Selection { error, .. } => error.class(),
+            RequestError::Catalog { error, .. } => error.class(),
+            RequestError::Bind(error) => error.class(),
+            RequestError::Fleet(error) => error.class(),
+            RequestError::Dispatch(error) => error.class(),
+            RequestError::Panicked { .. } => ErrorClass::Internal,
+        }
+    }
+}
+
+/// A request with its plan.
+struct Prepared {
+    expr: Arc<Expr>,
+    outcome: Outcome,
+    header: pb::Header,
+}
+
+impl Requests {
+    /// Plans a request without reading a pixel.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn explain(&self, request: pb::ComputeRequest) -> Result<pb::ExplainResponse, RequestError> {
+        let prepared = self.prepare(request, &self.fleet.snapshot()).await?;
+        let (text, bill) = match &prepared.outcome {
+            Outcome::Number(number) => (format!("number  {number}\n"), explain::Bill::default()),
+            Outcome::Raster { plan, .. } => (explain::text(plan), explain::bill(plan)),
+        };
+        let bill = pb::Bill {
+            tiles: bill.tiles,
+            scenes: bill.scenes,
+            read_bytes: bill.read_bytes,
+            result_bytes: bill.result_bytes,
+            tile_peak_bytes: bill.tile_peak_bytes,
+        };
+        let graft = prepared.expr.to_graft().to_string();
+        Ok(pb::ExplainResponse { text, graft, bill: Some(bill), header: Some(prepared.header) })
+    }
+
+    /// Computes a request into `out`: header, pieces of tiles, summary; or an error as the last message.
+    #[instrument(skip_all)]
+    pub async fn compute(&self, request: pb::ComputeRequest, out: Out) {
+        let started = Instant::now();
+        let error = match self.stream(request, &out, started).await {
+            Ok(summary) => {
+                info!(
+                    tiles = summary.tiles,
+                    cache_hits = summary.cache_hits,
+                    read_bytes = summary.read_bytes,
+                    read_ms = summary.read_ms,
+                    eval_ms = summary.eval_ms,
+                    wall_ms = summary.wall_ms,
+                    retries = summary.retries,
+                    "request done"
+                );
+                return;
+            }
+            Err(error) => error,
+        };
+        info!(class = error.class().name(), error = %error, "request failed");
+        // Fails only when the client has gone, and then nobody needs the error.
+        let _ = out.send(Err(to_status(&error))).await;
+    }
+
+    async fn stream(
+        &self,
+        request: pb::ComputeRequest,
+        out: &Out,
+        started: Instant,
+    ) -> Result<pb::Summary, RequestError> {
+        let no_cache = request.options.as_ref().is_some_and(|options| options.no_cache);
+        // A graft that means nothing is refused before anybody waits for a worker.
+        graft::resolve(&request.graft, &self.limits)?;
+        let workers = self.fleet.wait(self.patience).await?;
+        let Prepared { outcome, header, .. } = self.prepare(request, &workers).await?;
+        let send = async |message| {
+            let message = pb::ComputeResponse { message: Some(message) };
+            out.send(Ok(message)).await.map_err(|_| DispatchError::Gone)
+        };
+        send(Message::Header(header)).await?;
+        let mut summary = match outcome {
+            Outcome::Number(_) => pb::Summary::default(),
+            Outcome::Raster { plan, .. } => {
+                let work = Work {
+                    tiles: plan.tiles(),
+                    plan: wire::plan_to(&plan),
+                    no_cache,
+                    deadline: self.deadline.saturating_sub(started.elapsed()),
+                    patience: self.patience,
+                };
+                dispatch::run(work, &self.fleet, out).await?
+            }
+        };
+        summary.wall_ms = started.elapsed().as_secs_f64() * 1e3;
+        send(Message::Summary(summary.clone())).await?;
+        Ok(summary)
+    }
+
+    /// bytes → expression → scenes → plan.
+    async fn prepare(
+        &self,
+        request: pb::ComputeRequest,
+        workers: &[Worker],
+    ) -> Result<Prepared, RequestError> {
+        let expr = Arc::new(graft::resolve(&request.graft, &self.limits)?);
+        let aoi = wire::aoi_from(request.aoi.as_ref().ok_or(WireError::Missing { field: "aoi" })?)?;
+        let (grid, outline) = aoi.resolve(self.transform.as_ref(), &self.limits)?;
+        let slots = workers.iter().map(|worker| worker.slots).sum::<u32>().max(1);
+        let options = wire::options_from(request.options.as_ref(), slots)?;
+        let answers = self.answers(&expr, &grid).await?;
+        let limits = self.limits_of(workers);
+        let planning = {
+            let (expr, grid) = (expr.clone(), grid.clone());
+            move || {
+                let cx = BindCx { grid: &grid, answers: &answers };
+                let outcome = plan::build(&expr, &cx, outline, &limits, &options)?;
+                let header = header(&outcome, &grid, &answers);
+                Ok::<_, BindError>((outcome, header))
+            }
+        };
+        // Planning is computing: async threads only wait.
+        let planned = tokio::task::spawn_blocking(planning).await;
+        let (outcome, header) =
+            planned.map_err(|error| RequestError::Panicked { reason: error.to_string() })??;
+        Ok(Prepared { expr, outcome, header })
+    }
+
+    /// What the catalog has for every selection of the graft.
+    async fn answers(&self, expr: &Expr, grid: &Grid) -> Result<BTreeMap<SceneQuery, Answer>, RequestError> {
+        let queries = expr.scene_queries().map_err(|(error, at)| RequestError::Selection { at, error })?;
+        let mut answers = BTreeMap::new();
+        if queries.is_empty() {
+            return Ok(answers);
+        }
+        let area = lon_lat_box(grid, self.transform.as_ref());
+        for (query, at) in queries {
+            let failed = |error| RequestError::Catalog { at: at.clone(), error };
+            let mut scenes = self.catalog.search(&query, &area, self.limits.scenes).await.map_err(failed)?;
+            scenes.iter_mut().for_each(|scene| self.adopt_crs(scene, grid));
+            let product = self.catalog.product(&query.product).await.map_err(failed)?;
+            answers.insert(query, Answer { product, scenes });
+        }
+        Ok(answers)
+    }
+
+    /// Gives files whose CRS is the grid's by another name the grid's name for it.
+    fn adopt_crs(&self, scene: &mut Scene, grid: &Grid) {
+        for band in scene.bands.values_mut() {
+            let Some(raster) = &band.asset.raster else { continue };
+            if raster.crs != *grid.crs() && self.transform.same(&raster.crs, grid.crs()) {
+                let mut asset = band.asset.as_ref().clone();
+                if let Some(raster) = &mut asset.raster {
+                    raster.crs = grid.crs().clone();
+                }
+                band.asset = Arc::new(asset);
+            }
+        }
+    }
+
+    /// A tile must fit the smallest worker's share of memory.
+    fn limits_of(&self, workers: &[Worker]) -> Limits {
+        let shares = workers.iter().map(|worker| worker.memory_bytes / u64::from(worker.slots.max(1)));
+        let tile_peak_bytes = shares.chain([self.limits.tile_peak_bytes]).min().unwrap_or(0);
+        Limits { tile_peak_bytes, ..self.limits.clone() }
+    }
+}
+
+fn header(outcome: &Outcome, grid: &Grid, answers: &BTreeMap<SceneQuery, Answer>) -> pb::Header {
+    let (plan, props) = match outcome {
+        Outcome::Number(number) => {
+            return pb::Header {
+                grid: Some(wire::grid_to(grid)),
+                number: Some(wire::literal_to(number)),
+                ..pb::Header::default()
+            };
+        }
+        Outcome::Raster { plan, props } => (plan, props),
+    };
+    let facts = plan.root_node().facts;
+    let properties = match props {
+        Props::One(properties) => vec![wire::properties_to(properties)],
+        Props::Many(images) => images.iter().map(|properties| wire::properties_to(properties)).collect(),
+    };
+    pb::Header {
+        grid: Some(wire::grid_to(grid)),
+        shape: wire::kind_to(facts.kind),
+        data_type: wire::dtype_to(facts.dtype).into(),
+        properties,
+        tile_size: plan.tile_size().pixels(),
+        tiles: plan.tiles().len() as u64,
+        scenes: scenes_read(plan, answers),
+        number: None,
+    }
+}
+
+/// The scenes a plan reads, each once, in the order of time.
+fn scenes_read(plan: &Plan, answers: &BTreeMap<SceneQuery, Answer>) -> Vec<pb::SceneUse> {
+    let known = answers.values().flat_map(|answer| &answer.scenes);
+    let acquired: BTreeMap<(&str, &str), _> =
+        known.map(|scene| ((scene.product.as_str(), scene.id.as_str()), scene.acquired)).collect();
+    let grid = plan.grid().window();
+    let mut used: Vec<_> = plan
+        .reads()
+        .flat_map(|read| {
+            let touching = read.scenes.iter().filter(move |scene| scene.touches(&grid));
+            touching.map(move |scene| (read.product.as_str(), scene.id.as_str()))
+        })
+        .map(|key| (acquired.get(&key).copied(), key))
+        .collect();
+    used.sort_unstable();
+    used.dedup();
+    used.into_iter()
+        .map(|(acquired, (product, id))| pb::SceneUse {
+            product: product.to_owned(),
+            id: id.to_owned(),
+            acquired: acquired.map(|instant| instant.to_string()).unwrap_or_default(),
+        })
+        .collect()
+}

@@ -1,0 +1,303 @@
+//! Which worker computes which tile, and when again: a pure state machine. Events in, actions out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use graticule_common::grid::TileId;
+use graticule_common::hash::Hasher;
+
+/// A worker's name.
+pub type WorkerId = String;
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A worker can take tiles.
+    WorkerReady {
+        /// The worker.
+        worker: WorkerId,
+        /// Tiles it computes at the same time.
+        slots: u32,
+    },
+    /// A worker is gone, with whatever it was computing. The only way to lose one.
+    WorkerLost {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A tile is complete.
+    TileDone {
+        /// The worker.
+        worker: WorkerId,
+        /// The tile.
+        tile: TileId,
+    },
+    /// A worker could not take a tile now; another, or a later moment, may do.
+    TileReturned {
+        /// The worker.
+        worker: WorkerId,
+        /// The tile.
+        tile: TileId,
+    },
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send tiles to a worker.
+    Send {
+        /// The worker.
+        worker: WorkerId,
+        /// The tiles, neighbours first.
+        tiles: Vec<TileId>,
+    },
+    /// Give up: a tile was tried as often as it may be.
+    GiveUp {
+        /// The tile.
+        tile: TileId,
+        /// How often.
+        attempts: u32,
+    },
+}
+
+/// The tiles of one request on their way.
+#[derive(Debug)]
+pub struct Schedule {
+    pending: VecDeque<TileId>,
+    attempts: BTreeMap<TileId, u32>,
+    workers: BTreeMap<WorkerId, Worker>,
+    unfinished: usize,
+    /// Tiles computed more than once.
+    retries: u64,
+    attempts_max: u32,
+}
+
+#[derive(Debug)]
+struct Worker {
+    /// Tiles it may have at a time.
+    credit: usize,
+    running: BTreeSet<TileId>,
+}
+
+/// Tiles a worker has beyond those it computes: the next one is there when a slot gets free.
+const QUEUED_PER_SLOT: usize = 1;
+
+/// Tiles of one call: neighbours that share files, few enough to spread.
+const BATCH_MAX: usize = 8;
+
+impl Schedule {
+    /// A schedule of these tiles, in their order.
+    pub fn new(tiles: Vec<TileId>, attempts_max: u32) -> Self {
+        let unfinished = tiles.len();
+        Schedule {
+            pending: tiles.into(),
+            attempts: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            unfinished,
+            retries: 0,
+            attempts_max,
+        }
+    }
+
+    /// Whether every tile is done.
+    pub fn is_finished(&self) -> bool {
+        self.unfinished == 0
+    }
+
+    /// Whether no worker is left to compute the rest.
+    pub fn is_stranded(&self) -> bool {
+        !self.is_finished() && self.workers.is_empty()
+    }
+
+    /// Tiles that were computed again.
+    pub fn retries(&self) -> u64 {
+        self.retries
+    }
+
+    /// Takes in what happened and says what is to be done.
+    pub fn on_event(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::WorkerReady { worker, slots } => {
+                let credit = slots.max(1) as usize * (1 + QUEUED_PER_SLOT);
+                self.workers.entry(worker).or_insert(Worker { credit, running: BTreeSet::new() }).credit =
+                    credit;
+            }
+            Event::WorkerLost { worker } => {
+                let lost = self.workers.remove(&worker).map(|worker| worker.running).unwrap_or_default();
+                for tile in lost.into_iter().rev() {
+                    self.give_back(tile, &mut actions);
+                }
+            }
+            Event::TileDone { worker, tile } => {
+                if self.take(&worker, tile) {
+                    self.unfinished -= 1;
+                }
+            }
+            Event::TileReturned { worker, tile } => {
+                if self.take(&worker, tile) {
+                    self.give_back(tile, &mut actions);
+                }
+            }
+        }
+        if actions.is_empty() {
+            self.assign(&mut actions);
+        }
+        actions
+    }
+
+    /// Takes a tile from a worker; false for an answer nobody waits for, as after a loss.
+    fn take(&mut self, worker: &str, tile: TileId) -> bool {
+        self.workers.get_mut(worker).is_some_and(|worker| worker.running.remove(&tile))
+    }
+
+    fn give_back(&mut self, tile: TileId, actions: &mut Vec<Action>) {
+        let attempts = self.attempts.get(&tile).copied().unwrap_or(0);
+        if attempts >= self.attempts_max {
+            actions.push(Action::GiveUp { tile, attempts });
+        }
+        self.retries += 1;
+        self.pending.push_front(tile);
+    }
+
+    /// Gives free workers what they are the home of, then whatever there is.
+    fn assign(&mut self, actions: &mut Vec<Action>) {
+        let names: Vec<WorkerId> = self.workers.keys().cloned().collect();
+        let homes: Vec<usize> = self.pending.iter().map(|tile| home(&names, *tile)).collect();
+        let mut taken = vec![false; self.pending.len()];
+        let mut given: BTreeMap<usize, Vec<TileId>> = BTreeMap::new();
+        for own in [true, false] {
+            for (index, name) in names.iter().enumerate() {
+                let Some(worker) = self.workers.get_mut(name) else { continue };
+                for (at, tile) in self.pending.iter().enumerate() {
+                    let batch = given.entry(index).or_default();
+                    if worker.running.len() >= worker.credit || batch.len() >= BATCH_MAX {
+                        break;
+                    }
+                    // Work is taken from another worker's share only by one that would wait otherwise.
+                    if taken[at] || (own && homes[at] != index) || (!own && !worker.running.is_empty()) {
+                        continue;
+                    }
+                    taken[at] = true;
+                    worker.running.insert(*tile);
+                    batch.push(*tile);
+                }
+            }
+        }
+        let mut at = 0;
+        self.pending.retain(|_| {
+            at += 1;
+            !taken[at - 1]
+        });
+        for (index, tiles) in given.into_iter().filter(|(_, tiles)| !tiles.is_empty()) {
+            for tile in &tiles {
+                *self.attempts.entry(*tile).or_default() += 1;
+            }
+            actions.push(Action::Send { worker: names[index].clone(), tiles });
+        }
+    }
+}
+
+/// The worker that a tile goes to if it can, by rendezvous hashing: repeats meet warm caches, and a
+/// worker that comes or goes moves only its own share. Blocks of neighbours share a home, as they
+/// share files.
+fn home(workers: &[WorkerId], tile: TileId) -> usize {
+    /// Edge of a block of tiles with one home.
+    const NEIGHBOURHOOD: i64 = 2;
+    let weight = |worker: &WorkerId| {
+        let mut hasher = Hasher::new("home");
+        hasher.str(worker);
+        hasher.int(tile.row.div_euclid(NEIGHBOURHOOD)).int(tile.col.div_euclid(NEIGHBOURHOOD));
+        hasher.finish()
+    };
+    (0..workers.len()).max_by_key(|at| weight(&workers[*at])).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tiles(n: i64) -> Vec<TileId> {
+        (0..n).map(|at| TileId { row: at / 7, col: at % 7 }).collect()
+    }
+
+    #[test]
+    fn a_tile_is_not_tried_for_ever() {
+        let mut schedule = Schedule::new(tiles(1), 2);
+        for attempt in 1..=2 {
+            let worker = format!("w{attempt}");
+            let sent = schedule.on_event(Event::WorkerReady { worker: worker.clone(), slots: 1 });
+            assert_eq!(sent, [Action::Send { worker: worker.clone(), tiles: tiles(1) }]);
+            let lost = schedule.on_event(Event::WorkerLost { worker });
+            let expected = (attempt == 2).then_some(Action::GiveUp { tile: tiles(1)[0], attempts: 2 });
+            assert_eq!(lost, expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn repeats_go_to_the_same_workers() {
+        let homes = |names: &[&str]| -> Vec<String> {
+            let names: Vec<WorkerId> = names.iter().map(|name| (*name).to_owned()).collect();
+            tiles(49).into_iter().map(|tile| names[home(&names, tile)].clone()).collect()
+        };
+        let (three, two) = (homes(&["a", "b", "c"]), homes(&["a", "b"]));
+        assert!(["a", "b", "c"].iter().all(|name| three.iter().any(|home| home == name)));
+        // Only what was on the lost worker moves.
+        assert!(three.iter().zip(&two).all(|(before, after)| before == "c" || before == after));
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: no tile is with two workers, no worker is over its
+        /// credit, and with one worker left to itself everything gets done, each tile once.
+        #[test]
+        fn every_tile_is_answered_once(count in 1i64..60, script in proptest::collection::vec((0u8..4, 0usize..5, 0usize..64), 0..300)) {
+            let mut schedule = Schedule::new(tiles(count), u32::MAX);
+            let mut running: BTreeMap<WorkerId, Vec<TileId>> = BTreeMap::new();
+            let mut done: Vec<TileId> = Vec::new();
+            let name = |at: usize| format!("w{at}");
+            let mut apply = |schedule: &mut Schedule, running: &mut BTreeMap<WorkerId, Vec<TileId>>, event: Event| {
+                match &event {
+                    Event::WorkerReady { worker, .. } => drop(running.entry(worker.clone()).or_default()),
+                    Event::WorkerLost { worker } => drop(running.remove(worker)),
+                    Event::TileDone { worker, tile } | Event::TileReturned { worker, tile } => {
+                        running.get_mut(worker).unwrap().retain(|running| running != tile);
+                        if matches!(event, Event::TileDone { .. }) {
+                            done.push(*tile);
+                        }
+                    }
+                }
+                for action in schedule.on_event(event) {
+                    match action {
+                        Action::Send { worker, tiles } => running.get_mut(&worker).expect("a live worker").extend(tiles),
+                        Action::GiveUp { .. } => panic!("attempts are not limited here"),
+                    }
+                }
+                let all: Vec<TileId> = running.values().flatten().chain(&done).copied().collect();
+                let distinct: BTreeSet<TileId> = all.iter().copied().collect();
+                assert_eq!(all.len(), distinct.len(), "a tile is in two places");
+                assert!(running.values().all(|tiles| tiles.len() <= 4), "over credit");
+            };
+            for (what, worker, pick) in script {
+                let worker = name(worker);
+                let tile = running.get(&worker).and_then(|tiles| tiles.get(pick % tiles.len().max(1)).copied());
+                let event = match (what, tile) {
+                    (0, _) => Event::WorkerReady { worker, slots: 2 },
+                    (1, _) => Event::WorkerLost { worker },
+                    (2, Some(tile)) => Event::TileReturned { worker, tile },
+                    (3, Some(tile)) => Event::TileDone { worker, tile },
+                    _ => continue,
+                };
+                apply(&mut schedule, &mut running, event);
+            }
+            for at in 0..5 {
+                apply(&mut schedule, &mut running, Event::WorkerLost { worker: name(at) });
+            }
+            prop_assert!(schedule.is_finished() || schedule.is_stranded());
+            apply(&mut schedule, &mut running, Event::WorkerReady { worker: name(9), slots: 2 });
+            while let Some(tile) = running[&name(9)].first().copied() {
+                apply(&mut schedule, &mut running, Event::TileDone { worker: name(9), tile });
+            }
+            prop_assert!(schedule.is_finished());
+            prop_assert_eq!(done.len() as i64, count);
+        }
+    }
+}
