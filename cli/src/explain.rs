@@ -1,0 +1,41 @@
+//! `graticule explain`: plan, tiles, scenes, bytes and memory; no pixel is read.
+
+use clap::Args;
+use graticule_common::proto::v1 as pb;
+
+use crate::Global;
+use crate::failure::Failure;
+use crate::request::RequestArgs;
+
+/// Show what `compute` would do.
+#[derive(Args, Debug)]
+pub struct Explain {
+    #[command(flatten)]
+    request: RequestArgs,
+    /// Print the expression as a graft with every name resolved, and nothing else
+    #[arg(long = "graft")]
+    as_graft: bool,
+}
+
+impl Explain {
+    pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        let request = self.request.message()?;
+        let (mut client, engine) = self.request.connect(global).await?;
+        let answer = client.explain(pb::ExplainRequest { request: Some(request) }).await;
+        let answer = answer.map_err(|status| Failure::status(&status))?.into_inner();
+        if self.as_graft {
+            println!("{}", answer.graft);
+        } else {
+            print!("{}", answer.text);
+            let bill = answer.bill.unwrap_or_default();
+            println!("scenes  {} to read", bill.scenes);
+            println!("reads   {} bytes of stored pixels", bill.read_bytes);
+            println!("result  {} bytes", bill.result_bytes);
+            println!("memory  {} bytes at most for one tile", bill.tile_peak_bytes);
+        }
+        match engine {
+            Some(engine) => engine.stop().await,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! How a command fails: one message, one exit code.
+
+use std::fmt::Display;
+
+use graticule_common::error::{Classify, ErrorClass};
+use graticule_common::status::{class_of, exit_code};
+use tonic::Status;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The process's exit code.
+    pub code: u8,
+    /// What, where, and the way out.
+    pub message: String,
+}
+
+/// Exit code for files that cannot be read or written.
+const IO: u8 = 1;
+
+impl Failure {
+    /// An error of any stage.
+    pub fn of(error: impl Classify) -> Self {
+        Failure::new(error.class(), error.to_string())
+    }
+
+    /// An error of a class.
+    pub fn new(class: ErrorClass, message: impl Display) -> Self {
+        Failure { code: exit_code(class), message: message.to_string() }
+    }
+
+    /// A file that cannot be read or written.
+    pub fn file(path: &std::path::Path, what: &str, error: impl Display) -> Self {
+        Failure { code: IO, message: format!("cannot {what} `{}`: {error}", path.display()) }
+    }
+
+    /// An answer of a coordinator.
+    pub fn status(status: &Status) -> Self {
+        Failure::new(class_of(status), status.message())
+    }
+}

@@ -1,0 +1,103 @@
+//! `graticule coordinator` and `graticule worker`: the parts of `serve` in processes of their own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args;
+use graticule_common::transform::Proj;
+use graticule_coordinator::catalog::LocalCatalog;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tonic::service::RoutesBuilder;
+
+use crate::Global;
+use crate::failure::Failure;
+use crate::serve::sources;
+
+/// Run a coordinator.
+#[derive(Args, Debug)]
+pub struct Coordinator {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4000")]
+    listen: SocketAddr,
+}
+
+impl Coordinator {
+    pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::of)?);
+        let config = graticule_coordinator::Config { listen: self.listen, ..Default::default() };
+        let ready = |address| println!("coordinator on http://{address}");
+        let (transform, extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
+        let stop = stop_on_signal();
+        graticule_coordinator::run(config, catalog, transform, extra, stop, ready).await.map_err(Failure::of)
+    }
+}
+
+/// Run a worker.
+#[derive(Args, Debug)]
+pub struct Worker {
+    /// Coordinator to register with; may be given several times
+    #[arg(long, value_name = "URL", required = true)]
+    coordinator: Vec<String>,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Address at which coordinators reach this worker [default: the one listened on]
+    #[arg(long, value_name = "URL")]
+    advertise: Option<String>,
+    /// Tiles computed at the same time [default: one a processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    slots: Option<u32>,
+    /// Memory for tiles, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(16..))]
+    memory: u64,
+    /// Redis to share intermediate results through: redis://HOST[:PORT][/DB]
+    #[arg(long, value_name = "URL")]
+    cache: Option<String>,
+}
+
+impl Worker {
+    pub async fn run(self) -> Result<(), Failure> {
+        let config = graticule_worker::Config {
+            listen: self.listen,
+            advertise: self.advertise,
+            coordinators: self.coordinator,
+            slots: self
+                .slots
+                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32)),
+            memory_bytes: self.memory << 20,
+            cache_url: self.cache,
+            ..graticule_worker::Config::default()
+        };
+        let ready = |address| println!("worker on http://{address}");
+        graticule_worker::run(config, sources(), stop_on_signal(), ready).await.map_err(Failure::of)
+    }
+}
+
+/// Returns when the process is asked to stop.
+pub async fn until_signal() {
+    let mut terminate = signal(SignalKind::terminate()).ok();
+    let terminated = async {
+        match &mut terminate {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// A token that the first request to stop cancels; the second ends the process.
+fn stop_on_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        until_signal().await;
+        token.cancel();
+        until_signal().await;
+        std::process::exit(130);
+    });
+    stop
+}

@@ -1,0 +1,130 @@
+//! Coordinator and workers in one process: the embedded engine, and `graticule serve`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args;
+use graticule_common::proto::DESCRIPTORS;
+use graticule_common::transform::Proj;
+use graticule_coordinator::catalog::LocalCatalog;
+use graticule_worker::source::Sources;
+use graticule_worker::source::gdal::{GdalSource, configure};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::RoutesBuilder;
+
+use crate::Global;
+use crate::failure::Failure;
+use crate::request::EngineArgs;
+use crate::roles::until_signal;
+
+/// Run a coordinator and workers in one process.
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4000")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+impl Serve {
+    pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        let mut engine = Engine::start(global, &self.engine, Some(self.listen)).await?;
+        println!("serving on http://{} with {} workers; Ctrl-C stops", engine.address, self.engine.workers);
+        tokio::select! {
+            () = until_signal() => {}
+            failure = engine.failed() => return Err(failure),
+        }
+        engine.stop().await
+    }
+}
+
+/// A running engine: one coordinator and its workers, which talk gRPC over loopback.
+#[derive(Debug)]
+pub struct Engine {
+    /// Where the coordinator listens.
+    pub address: SocketAddr,
+    shutdown: CancellationToken,
+    parts: JoinSet<Result<(), Failure>>,
+}
+
+impl Engine {
+    /// Starts an engine over the catalog in the data folder. Without `listen` it is for this process
+    /// alone: on a free port, without reflection.
+    pub async fn start(
+        global: &Global,
+        args: &EngineArgs,
+        listen: Option<SocketAddr>,
+    ) -> Result<Engine, Failure> {
+        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::of)?);
+        let shutdown = CancellationToken::new();
+        let mut parts = JoinSet::new();
+        let mut config = graticule_coordinator::Config::default();
+        let mut extra = RoutesBuilder::default();
+        if let Some(listen) = listen {
+            config.listen = listen;
+            let reflection = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .build_v1()
+                .map_err(|error| Failure { code: 70, message: error.to_string() })?;
+            extra.add_service(reflection);
+        }
+        let (sender, address) = oneshot::channel();
+        let stop = shutdown.clone();
+        parts.spawn(async move {
+            // Nobody waits for the address only when the start was given up.
+            let ready = |address| _ = sender.send(address);
+            let run = graticule_coordinator::run(config, catalog, Arc::new(Proj::new()), extra, stop, ready);
+            run.await.map_err(Failure::of)
+        });
+        let Ok(address) = address.await else { return Err(end_of(&mut parts).await) };
+        let source = sources();
+        // The machine's threads are shared out: together the workers use each once.
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        for _ in 0..args.workers {
+            let config = graticule_worker::Config {
+                coordinators: vec![format!("http://{address}")],
+                slots: threads.div_ceil(args.workers),
+                cache_url: args.cache.clone(),
+                ..graticule_worker::Config::default()
+            };
+            let (source, stop) = (source.clone(), shutdown.clone());
+            parts.spawn(async move {
+                graticule_worker::run(config, source, stop, |_| {}).await.map_err(Failure::of)
+            });
+        }
+        Ok(Engine { address, shutdown, parts })
+    }
+
+    /// Why a part of the engine ended, once one does.
+    pub async fn failed(&mut self) -> Failure {
+        end_of(&mut self.parts).await
+    }
+
+    /// Stops all parts and waits for them.
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        self.shutdown.cancel();
+        while let Some(ended) = self.parts.join_next().await {
+            ended.unwrap_or_else(|error| Err(Failure { code: 70, message: error.to_string() }))?;
+        }
+        Ok(())
+    }
+}
+
+/// Where workers read: local files through GDAL, and formulas.
+pub fn sources() -> Arc<Sources> {
+    configure();
+    Arc::new(Sources::with_local(Arc::new(GdalSource::new(Arc::new(Proj::new())))))
+}
+
+async fn end_of(parts: &mut JoinSet<Result<(), Failure>>) -> Failure {
+    match parts.join_next().await {
+        Some(Ok(Err(failure))) => failure,
+        Some(Err(error)) => Failure { code: 70, message: error.to_string() },
+        Some(Ok(Ok(()))) | None => {
+            Failure { code: 70, message: "a part of the engine ended by itself".into() }
+        }
+    }
+}
