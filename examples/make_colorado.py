@@ -36,9 +36,7 @@ FILES = 420
 
 COLLECTION_ID = "landsat57-colorado"
 EXTENSIONS = {
-    "classification": (
-        "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
-    ),
+    "classification": ("https://stac-extensions.github.io/classification/v2.0.0/schema.json"),
     "eo": "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
     "projection": "https://stac-extensions.github.io/projection/v1.1.0/schema.json",
     "raster": "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
@@ -148,9 +146,7 @@ def describe_scene(folder: Path, scene: str) -> dict:
         "bbox": [min(longitudes), min(latitudes), max(longitudes), max(latitudes)],
         "properties": properties,
         "assets": assets,
-        "links": [
-            link(rel, "../collection.json") for rel in ("root", "parent", "collection")
-        ],
+        "links": [link(rel, "../collection.json") for rel in ("root", "parent", "collection")],
     }
 
 
@@ -233,10 +229,7 @@ def describe_collection(items: list[dict]) -> dict:
         "links": [
             link("root", "./collection.json"),
             {"rel": "license", "href": "./LICENSE", "type": "text/plain"},
-            *(
-                link("item", f"./items/{item['id']}.json", "application/geo+json")
-                for item in items
-            ),
+            *(link("item", f"./items/{item['id']}.json", "application/geo+json") for item in items),
         ],
     }
 
@@ -249,9 +242,7 @@ def footprint(path: Path) -> list[list[float]]:
     corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
     xs, ys = zip(*corners, strict=True)
     longitudes, latitudes = warp_transform(crs, "EPSG:4326", xs, ys)
-    ring = [
-        [round(x, 7), round(y, 7)] for x, y in zip(longitudes, latitudes, strict=True)
-    ]
+    ring = [[round(x, 7), round(y, 7)] for x, y in zip(longitudes, latitudes, strict=True)]
     return [*ring, ring[0]]
 
 

@@ -92,9 +92,7 @@ def reference(imagery: Path) -> tuple[np.ma.MaskedArray, tuple]:
     return np.ma.median(np.ma.stack(dates), axis=0), grids.pop()
 
 
-def clear_ndvi(
-    red: np.ndarray, nir: np.ndarray, fmask: np.ndarray
-) -> np.ma.MaskedArray:
+def clear_ndvi(red: np.ndarray, nir: np.ndarray, fmask: np.ndarray) -> np.ma.MaskedArray:
     """Return the NDVI of one scene in float32, masked where it is not to be trusted."""
     hidden = (red == NODATA) | (nir == NODATA) | ~np.isin(fmask, CLEAR)
     red = red.astype(np.float32)
@@ -121,13 +119,8 @@ def differences(actual: np.ma.MaskedArray, expected: np.ma.MaskedArray) -> list[
     if masks:
         found.append(f"{masks} of {hidden.size} pixels are valid on one side only")
     if values:
-        distance = np.abs(
-            actual.data[both].astype(np.float64)
-            - expected.data[both].astype(np.float64)
-        )
-        found.append(
-            f"{values} of {int(both.sum())} values, by up to {distance.max():.3g}"
-        )
+        distance = np.abs(actual.data[both].astype(np.float64) - expected.data[both].astype(np.float64))
+        found.append(f"{values} of {int(both.sum())} values, by up to {distance.max():.3g}")
     return found
 
 

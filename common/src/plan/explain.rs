@@ -103,6 +103,7 @@ fn describe(kind: &NodeKind) -> String {
             let params = params.iter().map(|param| param.to_string());
             format!("{}({})", op.name(), inputs.chain(params).collect::<Vec<_>>().join(", "))
         }
+        NodeKind::Program(program) if program.instrs.len() == 1 => formula(program),
         NodeKind::Program(program) => format!("fused {}", formula(program)),
     }
 }

@@ -299,7 +299,7 @@ fn what_is_not_stac_is_refused() {
 
 #[test]
 #[ignore = "needs shared"]
-fn the_real_items_parse() {
+fn shared_real_items_parse() {
     let mut items = 0;
     for entry in fs::read_dir(shared().join("stac-items-real")).unwrap() {
         let path = entry.unwrap().path();

@@ -305,7 +305,7 @@ fn shared() -> PathBuf {
 
 #[test]
 #[ignore = "needs shared"]
-fn the_real_rasters_register() {
+fn shared_real_rasters_register() {
     let fixture = Fixture::new();
     let added = fixture.add(&shared().join("catalog.json")).unwrap();
     assert!(added.contains(&("landsat57-colorado-ts".to_owned(), 105)), "{added:?}");

@@ -76,7 +76,7 @@ fn what_waits_to_be_written_is_bounded() {
 #[ignore = "needs redis"]
 fn conforms() {
     block_on(async {
-        let Some(server) = RedisServer::start().await else { return };
+        let server = RedisServer::start().await;
         conformance(&connect(&server, patient()).await).await;
     });
 }
@@ -85,7 +85,7 @@ fn conforms() {
 #[ignore = "needs redis"]
 fn conforms_behind_a_near_cache() {
     block_on(async {
-        let Some(server) = RedisServer::start().await else { return };
+        let server = RedisServer::start().await;
         let far = connect(&server, patient()).await;
         conformance(&Tiered::new(MemoryCache::new(64 << 20), far)).await;
     });
@@ -95,7 +95,7 @@ fn conforms_behind_a_near_cache() {
 #[ignore = "needs redis"]
 fn caches_share_what_they_store_and_the_server_forgets_it_in_time() {
     block_on(async {
-        let Some(server) = RedisServer::start().await else { return };
+        let server = RedisServer::start().await;
         let one = connect(&server, patient()).await;
         one.put(vec![(key(1), value(1, 10_000))]);
         one.settle().await;
@@ -116,7 +116,7 @@ fn caches_share_what_they_store_and_the_server_forgets_it_in_time() {
 #[ignore = "needs redis"]
 fn a_value_of_any_doubt_is_a_miss_and_deleted() {
     block_on(async {
-        let Some(server) = RedisServer::start().await else { return };
+        let server = RedisServer::start().await;
         let cache = connect(&server, patient()).await;
         let mut direct = server.direct().await;
         let good = envelope::seal(&key(1), &value(1, 20));
@@ -156,7 +156,7 @@ fn a_value_of_any_doubt_is_a_miss_and_deleted() {
 #[ignore = "needs redis"]
 fn a_killed_server_costs_misses_and_is_used_again_when_it_is_back() {
     block_on(async {
-        let Some(mut server) = RedisServer::start().await else { return };
+        let mut server = RedisServer::start().await;
         let settings = RedisSettings { probe_every: Duration::from_millis(50), ..patient() };
         let cache = connect(&server, settings).await;
         assert!(works(&cache).await);
@@ -179,7 +179,7 @@ fn a_killed_server_costs_misses_and_is_used_again_when_it_is_back() {
 #[ignore = "needs redis"]
 fn a_server_that_starts_late_is_found() {
     block_on(async {
-        let Some(mut server) = RedisServer::start().await else { return };
+        let mut server = RedisServer::start().await;
         server.kill();
         let settings = RedisSettings { probe_every: Duration::from_millis(50), ..patient() };
         let cache = connect(&server, settings).await;
@@ -193,7 +193,7 @@ fn a_server_that_starts_late_is_found() {
 #[ignore = "needs redis"]
 fn a_quick_restart_is_not_even_noticed_for_long() {
     block_on(async {
-        let Some(mut server) = RedisServer::start().await else { return };
+        let mut server = RedisServer::start().await;
         // Would leave the server alone for an hour, but for the connections mending themselves.
         let settings =
             RedisSettings { probe_every: Duration::from_secs(3600), failures_max: 1000, ..patient() };
@@ -209,7 +209,7 @@ fn a_quick_restart_is_not_even_noticed_for_long() {
 #[ignore = "needs redis"]
 fn a_server_that_hangs_costs_no_more_than_the_time_out() {
     block_on(async {
-        let Some(server) = RedisServer::start().await else { return };
+        let server = RedisServer::start().await;
         let settings = RedisSettings {
             get_timeout: Duration::from_millis(50),
             probe_every: Duration::from_millis(50),
@@ -237,7 +237,7 @@ fn a_server_that_hangs_costs_no_more_than_the_time_out() {
 #[ignore = "needs redis"]
 fn a_full_server_is_still_read() {
     block_on(async {
-        let Some(server) = RedisServer::start().await else { return };
+        let server = RedisServer::start().await;
         let cache = connect(&server, patient()).await;
         assert!(works(&cache).await);
         let mut direct = server.direct().await;

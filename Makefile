@@ -1,0 +1,58 @@
+# What people and CI call. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help deps build quickstart cluster-demo test check bless gen bench docs clean
+
+# One optimised profile for everything: the tree is built once.
+CARGO_FLAGS := --release --locked
+BINARY := target/release/graticule
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+deps: ## install what is missing (Debian, Ubuntu); elsewhere say what to install
+	@deploy/deps.sh
+
+build: deps ## build the binary, target/release/graticule
+	cargo build $(CARGO_FLAGS) -p graticule-cli
+
+quickstart: build ## cloud-masked NDVI median of a Landsat series, as GeoTIFF and picture
+	@examples/quickstart.sh $(BINARY)
+
+cluster-demo: build ## the same job on a coordinator, two workers and Redis; bytes compared
+	@deploy/cluster-demo.sh $(BINARY)
+
+test: deps ## all tests
+	cargo test $(CARGO_FLAGS) --workspace
+	@# Tests that need something are ignored by default and run here where it is meant to be.
+	cargo test $(CARGO_FLAGS) --workspace -- --ignored redis
+	@if [ -d ../shared/data ] || [[ ",$${GRATICULE_REQUIRE:-}," == *,shared,* ]]; then \
+	  echo "cargo test $(CARGO_FLAGS) --workspace -- --ignored shared"; \
+	  cargo test $(CARGO_FLAGS) --workspace -- --ignored shared; \
+	else echo "not run: tests that need ../shared, which is not here"; fi
+
+check: deps ## formatting, lints, generated code, builds without GDAL and without network
+	cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	@# Alone, each crate sees only the features it asks for: `common` must stay pure, `worker` must do without GDAL.
+	cargo clippy $(CARGO_FLAGS) -p graticule-common --all-targets -- -D warnings
+	cargo clippy $(CARGO_FLAGS) -p graticule-worker --no-default-features --all-targets -- -D warnings
+	@deploy/ruff.sh check && deploy/ruff.sh format --check
+	$(MAKE) gen
+	git diff --exit-code -- common/src/proto
+
+gen: ## write common/src/proto from the .proto files
+	cargo run $(CARGO_FLAGS) -p graticule-proto
+
+bless: ## rewrite the golden plans; the diff is what gets reviewed
+	GRATICULE_BLESS=1 cargo test $(CARGO_FLAGS) -p graticule-tests --test golden plans
+
+bench: ## none yet: benchmarks come with the work on speed
+	@echo "there are no benchmarks yet"
+
+docs: ## the Rust documentation
+	cargo doc $(CARGO_FLAGS) --workspace --no-deps
+
+clean: ## remove what was built and computed
+	rm -rf target quickstart cluster-demo .venv
