@@ -168,7 +168,7 @@ impl<'a> Dispatch<'a> {
             }
         }
         self.summary.retries = self.schedule.retries();
-        Ok(self.summary.clone())
+        Ok(self.summary)
     }
 
     /// Takes in workers that came and lets go of those that went.
@@ -275,7 +275,7 @@ impl<'a> Dispatch<'a> {
                 Some(Outcome::Done(done)) => {
                     let tile =
                         wire::tile_from(done.tile.as_ref()).map_err(|error| nonsense(error.to_string()))?;
-                    if !self.sent.remove(&tile).is_some_and(|(sent, total)| sent == total) {
+                    if self.sent.remove(&tile).is_none_or(|(sent, total)| sent != total) {
                         return Err(nonsense(format!("tile {tile} is done but not complete")));
                     }
                     self.add(&done);

@@ -186,7 +186,7 @@ impl Requests {
             }
         };
         summary.wall_ms = started.elapsed().as_secs_f64() * 1e3;
-        send(Message::Summary(summary.clone())).await?;
+        send(Message::Summary(summary)).await?;
         Ok(summary)
     }
 

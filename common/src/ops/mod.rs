@@ -329,6 +329,9 @@ pub enum Kernel {
     Bind,
 }
 
+/// Two runs of numbers to one, with its validity.
+pub type Float2 = fn(&[f32], &[f32], &mut [f32], &mut [u8]);
+
 /// A kernel over runs of values. The validity it is given is the conjunction of its operands';
 /// it may take away from it.
 #[derive(Clone, Copy, Debug)]
@@ -336,7 +339,7 @@ pub enum PixelKernel {
     /// Number to number.
     Float1(fn(&[f32], &mut [f32], &mut [u8])),
     /// Two numbers to number.
-    Float2(fn(&[f32], &[f32], &mut [f32], &mut [u8])),
+    Float2(Float2),
     /// Two numbers to truth value.
     Compare(fn(&[f32], &[f32], &mut [u8])),
     /// Truth value to truth value.
