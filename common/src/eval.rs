@@ -139,7 +139,7 @@ fn number_facts(literal: &Literal) -> Facts {
 }
 
 /// Values of a strip. Small enough that a program's strips stay in the first-level cache.
-const STRIP: usize = 1024;
+pub(crate) const STRIP: usize = 1024;
 
 /// Values and validity of one strip.
 #[derive(Clone)]
@@ -253,12 +253,11 @@ fn run(program: &Program, inputs: &[&Block], facts: Facts, shape: (u32, u32)) ->
         let (image, band) = (plane / bands, plane % bands);
         for start in (0..pixels).step_by(STRIP) {
             let width = STRIP.min(pixels - start);
-            for at in 0..prepared.len() {
+            for (at, instr) in prepared.iter().enumerate() {
                 let (done, rest) = lanes.split_at_mut(at);
                 let (out, out_valid) = &mut rest[0];
                 let out_valid = &mut out_valid[..width];
                 out_valid.fill(1);
-                let instr = &prepared[at];
                 let mut operands = [Values::Bool(&[]); 2];
                 for (operand, source) in operands.iter_mut().zip(&instr.operands) {
                     let (values, ok) = fetch(source, done, (image, band), start..start + width, pixels);

@@ -116,7 +116,7 @@ pub const OPS: &[&dyn Op] = &[
     &Pointwise {
         name: "pow",
         joint: "exp",
-        kernel: PixelKernel::Float2(|a, b, out, valid| power(a, b, out, valid)),
+        kernel: PixelKernel::Float2(power),
         on_bool: OnBool::AsNumbers,
         scalar: power_numbers,
         summary: "Power.",
