@@ -139,7 +139,7 @@ fn number_facts(literal: &Literal) -> Facts {
 }
 
 /// Values of a strip. Small enough that a program's strips stay in the first-level cache.
-const STRIP: usize = 1024;
+pub(crate) const STRIP: usize = 1024;
 
 /// Values and validity of one strip.
 #[derive(Clone)]

@@ -1,6 +1,12 @@
 //! Every bound on what one request may ask for. Nothing in the engine is unbounded; each bound has
 //! its name here or in the configuration of the process that enforces it.
 
+/// Bands of one value: a graft of forty lines that joins a raster with itself must not have a billion.
+pub const BANDS_MAX: u32 = 1024;
+
+/// Bytes of the names of one value's bands: combinations of bands join names.
+pub const BAND_NAMES_BYTES_MAX: usize = 64 << 10;
+
 /// Bounds on grafts, plans, grids and memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -118,8 +118,8 @@ pub(super) fn closest(name: &str) -> Option<&'static str> {
     let names = ops::FAMILIES.iter().flat_map(|family| family.iter()).map(|op| op.name());
     let all = names.chain(["math", "reduction", "band_op"]).chain(LATER.iter().copied());
     all.map(|known| (distance(known, name), known))
-        .min()
         .filter(|(distance, known)| *distance * 3 <= known.len())
+        .min()
         .map(|(_, known)| known)
 }
 

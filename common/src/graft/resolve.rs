@@ -95,12 +95,12 @@ struct Scope {
     body: BodyId,
     parent: Option<ScopeId>,
     bound: Vec<Value>,
-    memo: Vec<Memo>,
+    /// The keys that were asked for: a body may have many that one application does not need.
+    memo: HashMap<usize, Memo>,
 }
 
 #[derive(Clone, Copy)]
 enum Memo {
-    Untouched,
     /// Being evaluated: needing it now means it depends on itself.
     Busy,
     Done(Value),
@@ -134,9 +134,11 @@ struct Machine<'a> {
 
 impl Machine<'_> {
     fn run(&mut self) -> Result<Value, GraftError> {
-        self.scopes.push(self.scope(0, None, Vec::new()));
+        self.scopes.push(Self::scope(0, None, Vec::new()));
         let at = GraftPath::root().join("returns");
         let mut stack: Vec<Frame> = Vec::new();
+        // Frames of the stack that wait for a function's value.
+        let mut depth = 0;
         loop {
             // The value of the graft is asked for until nothing is needed any more.
             if stack.is_empty() {
@@ -149,18 +151,19 @@ impl Machine<'_> {
                 self.count_step(frame)?;
                 match self.step(frame)? {
                     Step::Done(value) => {
-                        self.scopes[frame.scope].memo[frame.key] = Memo::Done(value);
+                        self.scopes[frame.scope].memo.insert(frame.key, Memo::Done(value));
+                        depth -= usize::from(frame.call.is_some());
                         stack.pop();
                     }
                     Step::Need { scope, key } => self.enter(&mut stack, scope, key)?,
                     Step::Call(scope) => {
                         let at = self.path(frame.scope, frame.key);
-                        let depth = stack.iter().filter(|frame| frame.call.is_some()).count();
                         if depth >= self.limits.call_depth {
                             let what =
                                 "functions apply one another too deeply; does one apply itself?".into();
                             return Err(GraftError::Limit { at, what, limit: self.limits.call_depth });
                         }
+                        depth += 1;
                         let last = stack.len() - 1;
                         stack[last].call = Some(scope);
                     }
@@ -179,8 +182,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn scope(&self, body: BodyId, parent: Option<ScopeId>, bound: Vec<Value>) -> Scope {
-        Scope { body, parent, bound, memo: vec![Memo::Untouched; self.bodies[body].keys.len()] }
+    fn scope(body: BodyId, parent: Option<ScopeId>, bound: Vec<Value>) -> Scope {
+        Scope { body, parent, bound, memo: HashMap::new() }
     }
 
     fn path(&self, scope: ScopeId, key: usize) -> GraftPath {
@@ -189,7 +192,7 @@ impl Machine<'_> {
     }
 
     fn enter(&mut self, stack: &mut Vec<Frame>, scope: ScopeId, key: usize) -> Result<(), GraftError> {
-        self.scopes[scope].memo[key] = Memo::Busy;
+        self.scopes[scope].memo.insert(key, Memo::Busy);
         stack.push(Frame { scope, key, call: None });
         Ok(())
     }
@@ -249,8 +252,10 @@ impl Machine<'_> {
                 let params: Vec<(&str, bool)> =
                     parameters.iter().map(|name| (name.as_str(), false)).collect();
                 let bound = bind(&at, call, &call.function, &params, &values)?;
-                let bound = bound.into_iter().flatten().collect();
-                self.scopes.push(self.scope(body, Some(scope), bound));
+                let bound: Vec<Value> = bound.into_iter().flatten().collect();
+                // What is bound is copied for every application: that counts too.
+                self.steps += bound.len();
+                self.scopes.push(Self::scope(body, Some(scope), bound));
                 Ok(Step::Call(self.scopes.len() - 1))
             }
             Value::Builtin(Builtin::Later) => {
@@ -324,10 +329,10 @@ impl Machine<'_> {
             let scope = &self.scopes[id];
             let body = &self.bodies[scope.body];
             if let Some(key) = body.by_name.get(name) {
-                return match scope.memo[*key] {
-                    Memo::Done(value) => Ok(Found::Value(value)),
-                    Memo::Untouched => Ok(Found::Need { scope: id, key: *key }),
-                    Memo::Busy => Err(GraftError::Cycle { at: at.clone(), name: name.to_owned() }),
+                return match scope.memo.get(key) {
+                    Some(Memo::Done(value)) => Ok(Found::Value(*value)),
+                    None => Ok(Found::Need { scope: id, key: *key }),
+                    Some(Memo::Busy) => Err(GraftError::Cycle { at: at.clone(), name: name.to_owned() }),
                 };
             }
             if let Some(position) = body.parameters.iter().position(|parameter| parameter == name) {

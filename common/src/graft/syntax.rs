@@ -93,7 +93,7 @@ impl Reader<'_> {
                         return Err(GraftError::Syntax { at, problem });
                     }
                 },
-                "parameters" => parameters = names(value, &at)?,
+                "parameters" => parameters = names(value, &at, self.limits)?,
                 _ => {
                     self.count(&at)?;
                     let definition = self.definition(value, at)?;
@@ -199,10 +199,14 @@ impl Reader<'_> {
 }
 
 /// The value of `parameters`: distinct names.
-fn names(value: Literal, at: &GraftPath) -> Result<Vec<String>, GraftError> {
+fn names(value: Literal, at: &GraftPath, limits: &Limits) -> Result<Vec<String>, GraftError> {
     let problem =
         || GraftError::Syntax { at: at.clone(), problem: "`parameters` is a list of distinct names".into() };
     let Literal::List(items) = value else { return Err(problem()) };
+    if items.len() > limits.fan_in {
+        let what = format!("a function of {} parameters", items.len());
+        return Err(GraftError::Limit { at: at.clone(), what, limit: limits.fan_in });
+    }
     let mut names: Vec<String> = Vec::with_capacity(items.len());
     for item in items {
         match item {

@@ -3,6 +3,7 @@
 use super::pointwise::append_other_product;
 use super::{Arg, BindCx, BlockCall, Bound, Facts, Kernel, Op, OpDoc, Props, TypeError, required};
 use crate::block::{Block, DType, Kind, Samples};
+use crate::limits::{BAND_NAMES_BYTES_MAX, BANDS_MAX};
 use crate::literal::Literal;
 
 /// The ops of this family.
@@ -157,7 +158,9 @@ impl Op for ConcatBands {
             };
             let first = names.take().unwrap_or_else(|| invent(0, a.kind.bands()));
             let second = other.unwrap_or_else(|| invent(first.len() as u32, b.kind.bands()));
-            names = Some([first, second].concat());
+            let joined = [first, second].concat();
+            check_names(&joined)?;
+            names = Some(joined);
         }
         let second_product = b_props.product().filter(|b| a_props.product().is_some_and(|a| a != *b));
         let props = a_props.map(|properties| {
@@ -174,16 +177,17 @@ impl Op for ConcatBands {
     fn infer(&self, _: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
         let mismatch =
             |said: Kind, is: Kind| TypeError::KindMismatch { said: said.name().into(), is: is.name() };
+        let sum = |a: u32, b: u32| check_count(u64::from(a) + u64::from(b));
         let [a, b] = inputs else {
             return Err(TypeError::Argument { name: "other", expected: "two rasters", got: "others" });
         };
         let kind = match (a.kind, b.kind) {
-            (Kind::Mosaic { bands: a }, Kind::Mosaic { bands: b }) => Kind::Mosaic { bands: a + b },
+            (Kind::Mosaic { bands: a }, Kind::Mosaic { bands: b }) => Kind::Mosaic { bands: sum(a, b)? },
             (Kind::Stack { images: left, .. }, Kind::Stack { images: right, .. }) if left != right => {
                 return Err(TypeError::ImageCount { left, right });
             }
             (Kind::Stack { images, bands: a }, Kind::Stack { bands: b, .. }) => {
-                Kind::Stack { images, bands: a + b }
+                Kind::Stack { images, bands: sum(a, b)? }
             }
             (a, b) => return Err(mismatch(a, b)),
         };
@@ -217,11 +221,32 @@ pub(super) fn band_names(arg: &Arg<'_>, name: &'static str) -> Result<Vec<String
         },
         _ => None,
     };
-    names.filter(|names| !names.is_empty()).ok_or_else(|| TypeError::Value {
+    let names = names.filter(|names| !names.is_empty()).ok_or_else(|| TypeError::Value {
         name,
         expected: "names of bands, such as `red nir`".into(),
         value: literal.to_string(),
-    })
+    })?;
+    check_count(names.len() as u64)?;
+    check_names(&names)?;
+    Ok(names)
+}
+
+/// A number of bands that a value may have.
+fn check_count(bands: u64) -> Result<u32, TypeError> {
+    match u32::try_from(bands) {
+        Ok(bands) if bands <= BANDS_MAX => Ok(bands),
+        _ => Err(TypeError::TooManyBands { bands, limit: BANDS_MAX }),
+    }
+}
+
+/// Refuses names that are too long together.
+pub(super) fn check_names(names: &[String]) -> Result<(), TypeError> {
+    match names.iter().map(String::len).sum() {
+        bytes if bytes > BAND_NAMES_BYTES_MAX => {
+            Err(TypeError::LongBandNames { bytes, limit: BAND_NAMES_BYTES_MAX })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn with_bands(kind: Kind, bands: u32) -> Kind {

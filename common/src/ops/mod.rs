@@ -330,7 +330,7 @@ pub enum Kernel {
 }
 
 /// Two runs of numbers to one, with its validity.
-pub type Float2 = fn(&[f32], &[f32], &mut [f32], &mut [u8]);
+pub type FloatKernel = fn(&[f32], &[f32], &mut [f32], &mut [u8]);
 
 /// A kernel over runs of values. The validity it is given is the conjunction of its operands';
 /// it may take away from it.
@@ -339,7 +339,7 @@ pub enum PixelKernel {
     /// Number to number.
     Float1(fn(&[f32], &mut [f32], &mut [u8])),
     /// Two numbers to number.
-    Float2(Float2),
+    Float2(FloatKernel),
     /// Two numbers to truth value.
     Compare(fn(&[f32], &[f32], &mut [u8])),
     /// Truth value to truth value.
@@ -455,6 +455,24 @@ pub enum TypeError {
         /// Bands there are.
         bands: u32,
     },
+    /// More bands than a value may have.
+    #[error("the result would have {bands} bands, the limit is {limit}")]
+    TooManyBands {
+        /// Bands.
+        bands: u64,
+        /// The limit.
+        limit: u32,
+    },
+    /// Names of bands that were joined too often.
+    #[error(
+        "the names of the bands would take {bytes} bytes, the limit is {limit}; shorten them with `rename_bands`"
+    )]
+    LongBandNames {
+        /// Bytes of all names together.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// Arithmetic that numpy refuses for truth values.
     #[error("`{op}` of bool values is not defined; use {instead}")]
     BoolArithmetic {
@@ -526,6 +544,7 @@ impl Classify for TypeError {
         match self {
             TypeError::Argument { .. } | TypeError::Value { .. } => ErrorClass::InvalidRequest,
             TypeError::Unsupported { .. } | TypeError::Callable { .. } => ErrorClass::Unsupported,
+            TypeError::TooManyBands { .. } | TypeError::LongBandNames { .. } => ErrorClass::LimitExceeded,
             TypeError::UnknownBand { .. }
             | TypeError::NoBandNames
             | TypeError::BandCount { .. }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::bands::check_names;
 use super::{
     Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, PixelKernel, Props, TypeError, broadcast, required,
 };
@@ -150,6 +151,7 @@ fn combine(joint: &str, result: Kind, left: &Props, right: &Props) -> Result<Pro
         (Some(a), _) => Some(a),
         (None, b) => b,
     };
+    bands.as_deref().map_or(Ok(()), check_names)?;
     let (product, other) = match (left.product(), right.product()) {
         (Some(a), Some(b)) if a != b => (Some(a.to_owned()), Some(b.to_owned())),
         (Some(a), _) => (Some(a.to_owned()), None),

@@ -108,8 +108,10 @@ fn describe(kind: &NodeKind) -> String {
     }
 }
 
-/// A program as nested calls; shared parts are named.
+/// A program as nested calls; shared parts are named, and those that grow long.
 fn formula(program: &Program) -> String {
+    /// A longer text inside another is not read any more.
+    const NESTED_MAX: usize = 400;
     let mut uses: BTreeMap<usize, usize> = BTreeMap::new();
     for operand in program.instrs.iter().flat_map(|instr| &instr.operands) {
         if let Operand::Instr(at) = operand {
@@ -117,7 +119,7 @@ fn formula(program: &Program) -> String {
         }
     }
     let mut texts: Vec<String> = Vec::with_capacity(program.instrs.len());
-    let mut shared = String::new();
+    let mut named = String::new();
     for (at, instr) in program.instrs.iter().enumerate() {
         let operands = instr.operands.iter().map(|operand| match operand {
             Operand::Input(input) => format!("%{}", program.inputs[*input].0),
@@ -125,12 +127,13 @@ fn formula(program: &Program) -> String {
             Operand::Number(literal) => literal.to_string(),
         });
         let text = format!("{}({})", instr.op.name(), operands.collect::<Vec<_>>().join(", "));
-        texts.push(if uses.get(&at).copied().unwrap_or(0) > 1 {
-            let _ = write!(shared, "t{at} = {text}; ");
+        let uses = uses.get(&at).copied().unwrap_or(0);
+        texts.push(if uses > 1 || (uses == 1 && text.len() > NESTED_MAX) {
+            let _ = write!(named, "t{at} = {text}; ");
             format!("t{at}")
         } else {
             text
         });
     }
-    shared + texts.last().map_or("", String::as_str)
+    named + texts.last().map_or("", String::as_str)
 }

@@ -1,5 +1,6 @@
 //! Runs of value-by-value ops become one program: one pass over the pixels instead of one for each op.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Builder, Input, Instr, Node, NodeId, NodeKind, Operand, Plan, Program};
@@ -7,6 +8,12 @@ use crate::ops::{Facts, Kernel};
 
 pub(super) fn run(plan: Plan) -> Plan {
     let groups = groups(&plan);
+    let mut members: Vec<Vec<usize>> = vec![Vec::new(); plan.nodes.len()];
+    for (at, group) in groups.iter().enumerate() {
+        if let Some(last) = group {
+            members[*last].push(at);
+        }
+    }
     let mut builder = Builder::default();
     let mut moved: Vec<NodeId> = Vec::with_capacity(plan.nodes.len());
     for (at, node) in plan.nodes.iter().enumerate() {
@@ -18,7 +25,7 @@ pub(super) fn run(plan: Plan) -> Plan {
                 continue;
             }
             NodeKind::Call { .. } if is_last => {
-                NodeKind::Program(Arc::new(program(&plan, &groups, at, &moved)))
+                NodeKind::Program(Arc::new(program(&plan, &members[at], &moved)))
             }
             NodeKind::Call { op, params, inputs } => {
                 let inputs = inputs
@@ -74,16 +81,18 @@ fn is_pixelwise(plan: &Plan, node: &Node) -> bool {
     facts.is_some_and(|facts| matches!(op.kernel(&facts), Kernel::Pixel(_)))
 }
 
-fn program(plan: &Plan, groups: &[Option<usize>], last: usize, moved: &[NodeId]) -> Program {
+fn program(plan: &Plan, members: &[usize], moved: &[NodeId]) -> Program {
     let mut program = Program { inputs: Vec::new(), instrs: Vec::new() };
-    let mut instr_of = vec![0usize; last + 1];
-    for at in (0..=last).filter(|at| groups[*at] == Some(last)) {
-        let NodeKind::Call { op, inputs, .. } = &plan.nodes[at].kind else { continue };
+    let mut instr_of: HashMap<usize, usize> = HashMap::new();
+    for at in members {
+        let NodeKind::Call { op, inputs, .. } = &plan.nodes[*at].kind else { continue };
         let operands = inputs
             .iter()
             .map(|input| match input {
                 Input::Number(literal) => Operand::Number(literal.clone()),
-                Input::Node(id) if groups[id.index()] == Some(last) => Operand::Instr(instr_of[id.index()]),
+                Input::Node(id) if instr_of.contains_key(&id.index()) => {
+                    Operand::Instr(instr_of[&id.index()])
+                }
                 Input::Node(id) => {
                     let id = moved[id.index()];
                     let known = program.inputs.iter().position(|input| *input == id);
@@ -94,7 +103,7 @@ fn program(plan: &Plan, groups: &[Option<usize>], last: usize, moved: &[NodeId])
                 }
             })
             .collect();
-        instr_of[at] = program.instrs.len();
+        instr_of.insert(*at, program.instrs.len());
         program.instrs.push(Instr { op: *op, operands });
     }
     program

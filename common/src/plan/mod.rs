@@ -412,7 +412,7 @@ impl Builder {
     /// Adds a node. `hash` is the identity of its value, where it is that of a value known under it;
     /// otherwise it follows from what is done.
     fn add(&mut self, kind: NodeKind, hash: Option<ContentHash>) -> Result<NodeId, TypeError> {
-        let hash = hash.unwrap_or_else(|| self.identity(&kind));
+        let hash = hash.unwrap_or_else(|| identity(&kind, &self.nodes));
         if let Some(id) = self.known.get(&hash) {
             return Ok(*id);
         }
@@ -426,56 +426,6 @@ impl Builder {
 
     fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.index()]
-    }
-
-    /// Everything that can change a pixel of the node, apart from lattice and window.
-    fn identity(&self, kind: &NodeKind) -> ContentHash {
-        let mut hasher = Hasher::new("node");
-        match kind {
-            NodeKind::Read(read) => {
-                hasher.str("read").str(read.resampler.name());
-                hasher.int(read.scenes.len() as i64).int(read.bands.len() as i64);
-                for band in read.scenes.iter().flat_map(|scene| &scene.bands) {
-                    hasher.str(&band.asset.source.to_string()).str(&band.asset.version).int(band.band.into());
-                    hash_option(&mut hasher, band.nodata);
-                    hash_option(&mut hasher, band.scale_offset.map(|(scale, _)| scale));
-                    hash_option(&mut hasher, band.scale_offset.map(|(_, offset)| offset));
-                }
-            }
-            NodeKind::Outline(outline) => {
-                hasher.str("outline");
-                outline.hash_into(&mut hasher);
-            }
-            NodeKind::Call { op, params, inputs } => {
-                hasher.str("call").str(op.name()).int(op.version().into()).int(params.len() as i64);
-                params.iter().for_each(|param| param.hash_into(&mut hasher));
-                for input in inputs {
-                    match input {
-                        Input::Node(id) => {
-                            hasher.hash(self.node(*id).hash);
-                        }
-                        Input::Number(literal) => literal.hash_into(&mut hasher),
-                    }
-                }
-            }
-            NodeKind::Program(program) => {
-                hasher.str("program").int(program.inputs.len() as i64);
-                for id in &program.inputs {
-                    hasher.hash(self.node(*id).hash);
-                }
-                for instr in &program.instrs {
-                    hasher.str(instr.op.name()).int(instr.op.version().into());
-                    for operand in &instr.operands {
-                        match operand {
-                            Operand::Input(at) => _ = hasher.str("input").int(*at as i64),
-                            Operand::Instr(at) => _ = hasher.str("instr").int(*at as i64),
-                            Operand::Number(literal) => literal.hash_into(&mut hasher),
-                        }
-                    }
-                }
-            }
-        }
-        hasher.finish()
     }
 
     /// The plan whose result is `root`; nodes it does not need are gone.
@@ -513,6 +463,56 @@ impl Builder {
             tile_peak_bytes: 0,
         }
     }
+}
+
+/// Everything that can change a pixel of the node, apart from lattice and window.
+fn identity(kind: &NodeKind, nodes: &[Node]) -> ContentHash {
+    let mut hasher = Hasher::new("node");
+    match kind {
+        NodeKind::Read(read) => {
+            hasher.str("read").str(read.resampler.name());
+            hasher.int(read.scenes.len() as i64).int(read.bands.len() as i64);
+            for band in read.scenes.iter().flat_map(|scene| &scene.bands) {
+                hasher.str(&band.asset.source.to_string()).str(&band.asset.version).int(band.band.into());
+                hash_option(&mut hasher, band.nodata);
+                hash_option(&mut hasher, band.scale_offset.map(|(scale, _)| scale));
+                hash_option(&mut hasher, band.scale_offset.map(|(_, offset)| offset));
+            }
+        }
+        NodeKind::Outline(outline) => {
+            hasher.str("outline");
+            outline.hash_into(&mut hasher);
+        }
+        NodeKind::Call { op, params, inputs } => {
+            hasher.str("call").str(op.name()).int(op.version().into()).int(params.len() as i64);
+            params.iter().for_each(|param| param.hash_into(&mut hasher));
+            for input in inputs {
+                match input {
+                    Input::Node(id) => {
+                        hasher.hash(nodes[id.index()].hash);
+                    }
+                    Input::Number(literal) => literal.hash_into(&mut hasher),
+                }
+            }
+        }
+        NodeKind::Program(program) => {
+            hasher.str("program").int(program.inputs.len() as i64);
+            for id in &program.inputs {
+                hasher.hash(nodes[id.index()].hash);
+            }
+            for instr in &program.instrs {
+                hasher.str(instr.op.name()).int(instr.op.version().into());
+                for operand in &instr.operands {
+                    match operand {
+                        Operand::Input(at) => _ = hasher.str("input").int(*at as i64),
+                        Operand::Instr(at) => _ = hasher.str("instr").int(*at as i64),
+                        Operand::Number(literal) => literal.hash_into(&mut hasher),
+                    }
+                }
+            }
+        }
+    }
+    hasher.finish()
 }
 
 fn hash_option(hasher: &mut Hasher, value: Option<f64>) {

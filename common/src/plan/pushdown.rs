@@ -1,100 +1,186 @@
 //! Moves `pick_bands` toward the reads, so that only the bands a graft uses are read.
+//!
+//! From the result downward, each node is asked for whole or for some of its bands. A stack of its own
+//! replaces recursion: chains are as long as a graft may be.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Builder, Input, Node, NodeId, NodeKind, Plan, Read, ReadScene};
+use super::{Builder, Input, Node, NodeId, NodeKind, Plan, Read, ReadScene, identity};
 use crate::hash::ContentHash;
 use crate::ops::bands::PickBands;
 use crate::ops::{Kernel, Op};
 
 pub(super) fn run(plan: Plan) -> Plan {
-    let mut pass = Pushdown { uses: plan.uses(), builder: Builder::default(), moved: Vec::new() };
-    for node in &plan.nodes {
-        let id = pass.rebuild(&plan, node);
-        pass.moved.push(id);
-    }
-    let root = pass.moved[plan.root.index()];
-    pass.builder.finish(plan.grid, root)
-}
-
-struct Pushdown {
-    uses: Vec<usize>,
-    builder: Builder,
-    /// Where each node of the old plan is in the new one.
-    moved: Vec<NodeId>,
-}
-
-impl Pushdown {
-    /// The node in the new plan.
-    fn rebuild(&mut self, plan: &Plan, node: &Node) -> NodeId {
-        if let Some((positions, from)) = picked(node) {
-            return self.pick(plan, &positions, from, Some(node.hash));
+    let uses = plan.uses();
+    let picks = picks(&plan, &uses);
+    let pushdown = Pushdown { plan: &plan, uses, picks };
+    let mut builder = Builder::default();
+    // Where each want of the old plan is in the new one.
+    let mut moved: HashMap<Want, NodeId> = HashMap::new();
+    let root = Want { node: plan.root, bands: None };
+    let mut stack = vec![root.clone()];
+    while let Some(want) = stack.last() {
+        if moved.contains_key(want) {
+            stack.pop();
+            continue;
         }
-        let kind = match &node.kind {
-            NodeKind::Call { op, params, inputs } => {
-                let inputs = inputs.iter().map(|input| self.moved_input(input)).collect();
-                NodeKind::Call { op: *op, params: params.clone(), inputs }
+        let answer = pushdown.answer(want);
+        let missing: Vec<Want> =
+            answer.needs().into_iter().filter(|need| !moved.contains_key(*need)).cloned().collect();
+        if !missing.is_empty() {
+            stack.extend(missing.into_iter().rev());
+            continue;
+        }
+        let id = match answer {
+            Answer::Same(other) => moved[&other],
+            Answer::Make(kind, inputs, hash) => {
+                let kind = on_inputs(kind, &inputs, &moved);
+                builder.add(kind, Some(hash)).expect("a rewrite of a typed plan is typed")
             }
-            NodeKind::Program(program) => {
-                let mut program = program.as_ref().clone();
-                program.inputs.iter_mut().for_each(|id| *id = self.moved[id.index()]);
-                NodeKind::Program(Arc::new(program))
-            }
-            kind @ (NodeKind::Read(_) | NodeKind::Outline(_)) => kind.clone(),
         };
-        self.add(kind, Some(node.hash))
+        moved.insert(want.clone(), id);
+        stack.pop();
+    }
+    let root = moved[&root];
+    builder.finish(plan.grid, root)
+}
+
+/// A node of the old plan, whole or some of its bands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Want {
+    node: NodeId,
+    bands: Option<Vec<u32>>,
+}
+
+impl Want {
+    fn whole(node: NodeId) -> Want {
+        Want { node, bands: None }
     }
 
-    fn moved_input(&self, input: &Input) -> Input {
-        match input {
-            Input::Node(id) => Input::Node(self.moved[id.index()]),
-            number @ Input::Number(_) => number.clone(),
+    fn some(node: NodeId, bands: &[u32]) -> Want {
+        Want { node, bands: Some(bands.to_vec()) }
+    }
+}
+
+/// How a want is met.
+enum Answer {
+    /// It is what another want gives.
+    Same(Want),
+    /// A node on what wants give, in the order of its inputs; what it is filed under.
+    Make(NodeKind, Vec<Want>, ContentHash),
+}
+
+impl Answer {
+    fn needs(&self) -> Vec<&Want> {
+        match self {
+            Answer::Same(want) => vec![want],
+            Answer::Make(_, inputs, _) => inputs.iter().collect(),
         }
     }
+}
 
-    fn add(&mut self, kind: NodeKind, hash: Option<ContentHash>) -> NodeId {
-        self.builder.add(kind, hash).expect("a rewrite of a typed plan is typed")
-    }
+struct Pushdown<'p> {
+    plan: &'p Plan,
+    uses: Vec<usize>,
+    /// For each `pick_bands`: the node whose bands it picks in the end, and which.
+    picks: Vec<Option<(NodeId, Vec<u32>)>>,
+}
 
-    /// Bands of a node of the old plan, computed as early as possible. Recursion is over a chain of
-    /// nodes with one use each, which the plan's size bounds.
-    fn pick(&mut self, plan: &Plan, positions: &[u32], from: NodeId, hash: Option<ContentHash>) -> NodeId {
-        let node = plan.node(from);
-        if node.facts.kind.bands() == Some(positions.len() as u32)
-            && positions.iter().zip(0..).all(|(p, at)| *p == at)
-        {
-            return self.moved[from.index()];
-        }
-        if let NodeKind::Read(read) = &node.kind {
-            return self.add(NodeKind::Read(Arc::new(narrow(read, positions))), hash);
-        }
-        if let Some((inner, from)) = picked(node) {
-            let positions: Vec<u32> = positions.iter().map(|at| inner[*at as usize]).collect();
-            return self.pick(plan, &positions, from, hash);
-        }
-        // A node that others use too is computed whole anyway.
-        if let (1, NodeKind::Call { op, params, inputs }) = (self.uses[from.index()], &node.kind) {
-            let facts: Vec<_> = inputs.iter().filter_map(|input| facts(plan, input)).collect();
-            if matches!(op.kernel(&facts), Kernel::Pixel(_) | Kernel::PerBand(_)) {
-                let inputs = inputs
-                    .iter()
-                    .map(|input| match input {
-                        // One band serves for all.
-                        Input::Node(id) if plan.node(*id).facts.kind.bands() != Some(1) => {
-                            Input::Node(self.pick(plan, positions, *id, None))
-                        }
-                        other => self.moved_input(other),
-                    })
-                    .collect::<Vec<_>>();
-                let is_spread = facts.iter().all(|facts| facts.kind.bands().is_none_or(|bands| bands == 1));
-                if !is_spread {
-                    return self.add(NodeKind::Call { op: *op, params: params.clone(), inputs }, hash);
+impl Pushdown<'_> {
+    fn answer(&self, want: &Want) -> Answer {
+        let node = self.plan.node(want.node);
+        match &want.bands {
+            Some(bands) => self.some(want.node, node, bands),
+            None => match &self.picks[want.node.index()] {
+                Some((from, bands)) => Answer::Same(Want::some(*from, bands)),
+                None => {
+                    let inputs = node.inputs().into_iter().map(Want::whole).collect();
+                    Answer::Make(node.kind.clone(), inputs, node.hash)
                 }
+            },
+        }
+    }
+
+    /// Bands of a node, computed as early as possible.
+    fn some(&self, id: NodeId, node: &Node, bands: &[u32]) -> Answer {
+        let is_all = node.facts.kind.bands() == Some(bands.len() as u32);
+        if is_all && bands.iter().zip(0..).all(|(band, at)| *band == at) {
+            return Answer::Same(Want::whole(id));
+        }
+        // The same name whatever is done to get there.
+        let pick = NodeKind::Call {
+            op: &PickBands,
+            params: PickBands::params(bands),
+            inputs: vec![Input::Node(id)],
+        };
+        let hash = identity(&pick, &self.plan.nodes);
+        if let NodeKind::Read(read) = &node.kind {
+            return Answer::Make(NodeKind::Read(Arc::new(narrow(read, bands))), vec![], hash);
+        }
+        // A node that others use too is computed whole anyway; reads are not, however they are reached.
+        let is_sole = self.uses[id.index()] == 1;
+        if let Some((from, inner)) = &self.picks[id.index()]
+            && (is_sole || matches!(self.plan.node(*from).kind, NodeKind::Read(_)))
+        {
+            return Answer::Same(Want::some(*from, &compose(inner, bands)));
+        }
+        if let (true, NodeKind::Call { op, inputs, .. }) = (is_sole, &node.kind) {
+            let facts: Vec<_> = inputs.iter().filter_map(|input| facts(self.plan, input)).collect();
+            let is_spread = facts.iter().all(|facts| facts.kind.bands().is_none_or(|bands| bands == 1));
+            if !is_spread && matches!(op.kernel(&facts), Kernel::Pixel(_) | Kernel::PerBand(_)) {
+                let wants = node.inputs().into_iter().map(|input| {
+                    // One band serves for all.
+                    let is_one = self.plan.node(input).facts.kind.bands() == Some(1);
+                    if is_one { Want::whole(input) } else { Want::some(input, bands) }
+                });
+                return Answer::Make(node.kind.clone(), wants.collect(), hash);
             }
         }
-        let inputs = vec![Input::Node(self.moved[from.index()])];
-        self.add(NodeKind::Call { op: &PickBands, params: PickBands::params(positions), inputs }, hash)
+        Answer::Make(pick, vec![Want::whole(id)], hash)
     }
+}
+
+/// The kind of a node whose inputs are in the new plan.
+fn on_inputs(mut kind: NodeKind, wants: &[Want], moved: &HashMap<Want, NodeId>) -> NodeKind {
+    let mut wants = wants.iter().map(|want| moved[want]);
+    match &mut kind {
+        NodeKind::Read(_) | NodeKind::Outline(_) => {}
+        NodeKind::Call { inputs, .. } => {
+            let nodes = inputs.iter_mut().filter_map(|input| match input {
+                Input::Node(id) => Some(id),
+                Input::Number(_) => None,
+            });
+            nodes.zip(&mut wants).for_each(|(id, new)| *id = new);
+        }
+        NodeKind::Program(program) => {
+            Arc::make_mut(program).inputs.iter_mut().zip(&mut wants).for_each(|(id, new)| *id = new);
+        }
+    }
+    kind
+}
+
+/// What each `pick_bands` picks from: through other picks as far as nobody else uses them, or all the
+/// way where a read is at the end.
+fn picks(plan: &Plan, uses: &[usize]) -> Vec<Option<(NodeId, Vec<u32>)>> {
+    let mut picks: Vec<Option<(NodeId, Vec<u32>)>> = Vec::with_capacity(plan.nodes.len());
+    for node in &plan.nodes {
+        let pick = picked(node).map(|(bands, from)| match &picks[from.index()] {
+            Some((base, inner))
+                if uses[from.index()] == 1 || matches!(plan.node(*base).kind, NodeKind::Read(_)) =>
+            {
+                (*base, compose(inner, &bands))
+            }
+            _ => (from, bands),
+        });
+        picks.push(pick);
+    }
+    picks
+}
+
+/// The bands that picking `outer` from those picked as `inner` gives.
+fn compose(inner: &[u32], outer: &[u32]) -> Vec<u32> {
+    outer.iter().map(|at| inner[*at as usize]).collect()
 }
 
 /// Facts of an input; `None` for a constant that is no number.

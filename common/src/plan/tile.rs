@@ -147,26 +147,31 @@ impl<'p> TilePlan<'p> {
         for (at, id) in order.iter().enumerate() {
             self.plan.node(*id).inputs().into_iter().for_each(|input| last_use[input.index()] = Some(at));
         }
-        let drops_after = |step: usize| {
-            let ids = (0..self.plan.nodes.len() as u32).map(NodeId);
-            ids.filter(|id| last_use[id.index()] == Some(step)).collect()
-        };
-        let step = |(at, id): (usize, &NodeId)| Step {
-            node: *id,
-            window: self.windows[id.index()],
-            drops: drops_after(at),
-        };
-        order.iter().enumerate().map(step).collect()
+        let mut drops = vec![Vec::new(); order.len()];
+        for (id, last) in (0..).map(NodeId).zip(last_use) {
+            if let Some(step) = last {
+                drops[step].push(id);
+            }
+        }
+        let step =
+            |(node, drops): (NodeId, Vec<NodeId>)| Step { node, window: self.windows[node.index()], drops };
+        order.into_iter().zip(drops).map(step).collect()
     }
 
-    /// Most memory that the tile takes at any moment, in bytes: live blocks, the scratch space of the
-    /// running step, and at the end the encoded result.
+    /// Most memory that the tile takes at any moment, in bytes: live blocks, those that were ready among
+    /// them, the scratch space of the running step, and at the end the encoded result.
     pub fn peak_bytes(&self) -> u64 {
         let bytes = |id: NodeId| {
             let pixels = self.windows[id.index()].pixels() as u64;
             self.plan.node(id).facts.pixel_bytes() * pixels
         };
-        let (mut live, mut peak) = (0u64, 0u64);
+        // What is used and never computed was ready.
+        let mut ready: Vec<NodeId> = self.steps.iter().flat_map(|step| step.drops.iter().copied()).collect();
+        ready.push(self.plan.root);
+        let mut computed = vec![false; self.plan.nodes.len()];
+        self.steps.iter().for_each(|step| computed[step.node.index()] = true);
+        let mut live: u64 = ready.into_iter().filter(|id| !computed[id.index()]).map(bytes).sum();
+        let mut peak = live;
         for step in &self.steps {
             live += bytes(step.node);
             peak = peak.max(live + self.scratch_bytes(step));
@@ -179,7 +184,11 @@ impl<'p> TilePlan<'p> {
         let node = self.plan.node(step.node);
         match &node.kind {
             NodeKind::Read(_) => step.window.pixels() as u64 * READ_PIXEL_BYTES,
-            NodeKind::Outline(_) | NodeKind::Program(_) => 0,
+            NodeKind::Outline(_) => 0,
+            NodeKind::Program(program) => {
+                let strips = program.instrs.iter().map(|instr| 1 + instr.operands.len() as u64);
+                strips.sum::<u64>() * STRIP_BYTES
+            }
             NodeKind::Call { op, inputs, .. } => {
                 let facts: Vec<_> =
                     inputs.iter().filter_map(|input| super::pushdown::facts(self.plan, input)).collect();
@@ -198,8 +207,11 @@ impl<'p> TilePlan<'p> {
     }
 }
 
-/// Strips of a program, the columns of a median, a decoder's block: small and the same for every tile.
+/// The strips that numbers are converted in, the columns of a median, a decoder's block: small and the same for every tile.
 const STEP_BYTES: u64 = 2 << 20;
+
+/// The most that one strip of a program takes: numbers with their validity.
+const STRIP_BYTES: u64 = crate::eval::STRIP as u64 * 5;
 
 /// One plane as it comes from a file, in double precision at worst.
 const READ_PIXEL_BYTES: u64 = 8;

@@ -1,0 +1,173 @@
+//! A world without files: a catalog of a few scenes whose pixels are a formula, and grids on one lattice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use graticule_common::block::{Block, Kind, Samples};
+use graticule_common::expr::Expr;
+use graticule_common::grid::{Crs, Grid, Lattice, Window};
+use graticule_common::hash::Hasher;
+use graticule_common::ops::Answer;
+use graticule_common::plan::Read;
+use graticule_common::scene::{
+    Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
+};
+
+/// Products with their bands.
+pub const PRODUCTS: &[(&str, &[&str])] = &[("p", &["a", "b", "c"]), ("q", &["x", "y"]), ("r", &["a"])];
+
+/// Product, id, date, and where the scene lies: row, col, rows, cols.
+const SCENES: &[(&str, &str, &str, [i64; 4])] = &[
+    ("p", "p0", "2020-01-01", [-20, 240, 60, 60]),
+    ("p", "p1", "2020-02-01", [-5, 250, 6, 5]),
+    ("p", "p2", "2020-03-01", [0, 256, 40, 40]),
+    ("p", "p3", "2020-04-01", [500, 500, 4, 4]),
+    ("p", "p4", "2020-05-01", [-4, 252, 1, 30]),
+    ("q", "q0", "2020-01-15", [-20, 240, 60, 60]),
+    ("q", "q1", "2020-03-15", [1, 250, 3, 9]),
+    ("r", "r0", "2020-02-15", [-2, 251, 10, 10]),
+];
+
+/// Time ranges that grafts ask for; some hold no scene.
+pub const RANGES: &[(Option<&str>, Option<&str>)] = &[
+    (None, None),
+    (Some("2020-01-01"), Some("2020-03-01T00:00:00")),
+    (Some("2020-02-01"), None),
+    (None, Some("2020-01-10T12:00:00+02:00")),
+    (Some("2030-01-01"), None),
+];
+
+/// Windows of the grids. The first two see the same scenes, the last sees none.
+const GRIDS: &[[i64; 4]] = &[[-5, 250, 13, 11], [-7, 248, 17, 20], [2, 255, 6, 9], [900, 900, 3, 4]];
+
+/// Number of grids.
+pub const GRID_COUNT: usize = GRIDS.len();
+
+fn crs() -> Crs {
+    Crs::from_canonical("EPSG:32633")
+}
+
+fn window([row, col, rows, cols]: [i64; 4]) -> Window {
+    Window { row, col, rows: rows as u32, cols: cols as u32 }
+}
+
+fn lattice() -> Lattice {
+    Lattice::try_new(crs(), (10.0, 10.0), (3.0, -4.0)).expect("a lattice")
+}
+
+/// One of the grids.
+pub fn grid(index: usize) -> Grid {
+    Grid::from_window(lattice(), window(GRIDS[index]))
+}
+
+fn in_range(query: &SceneQuery, at: Timestamp) -> bool {
+    query.start.is_none_or(|start| start <= at) && query.end.is_none_or(|end| at < end)
+}
+
+/// How many images a selection has on a grid.
+pub fn images(product: &str, range: (Option<&str>, Option<&str>), grid: &Grid) -> u32 {
+    let instant = |text: Option<&str>| text.and_then(Timestamp::parse);
+    let query = SceneQuery { product: product.to_owned(), start: instant(range.0), end: instant(range.1) };
+    let found = SCENES.iter().filter(|(of, _, date, place)| {
+        *of == product
+            && in_range(&query, Timestamp::parse(date).expect("a date"))
+            && window(*place).intersect(&grid.window()).is_some()
+    });
+    found.count() as u32
+}
+
+/// What the catalog answers to an expression's queries; `None` for a product that does not exist.
+pub fn answers(expr: &Expr) -> Option<BTreeMap<SceneQuery, Answer>> {
+    let queries = expr.scene_queries().ok()?;
+    queries.into_iter().map(|(query, _)| answer(&query).map(|answer| (query, answer))).collect()
+}
+
+fn answer(query: &SceneQuery) -> Option<Answer> {
+    let (id, bands) = PRODUCTS.iter().find(|(id, _)| *id == query.product)?;
+    let scenes = SCENES.iter().filter(|(of, ..)| of == id).map(|(of, name, date, place)| {
+        let (place, lattice) = (window(*place), lattice());
+        let raster = AssetGrid {
+            crs: crs(),
+            x: lattice.x(place.col as f64),
+            y: lattice.y(place.row as f64),
+            res_x: 10.0,
+            step_y: -10.0,
+            rows: place.rows,
+            cols: place.cols,
+        };
+        let asset = Arc::new(Asset {
+            key: "data".into(),
+            source: SourceRef::Synthetic((*name).into()),
+            version: "1".into(),
+            raster: Some(raster),
+        });
+        let source = |band: u32| BandSource {
+            asset: asset.clone(),
+            band,
+            nodata: None,
+            scale_offset: None,
+            sample_bytes: Some(4),
+        };
+        let properties: Properties =
+            [("id".to_owned(), (*name).into()), ("cloud".to_owned(), name.len().into())].into();
+        Scene {
+            id: (*name).into(),
+            product: (*of).into(),
+            acquired: Timestamp::parse(date).expect("a date"),
+            properties: Arc::new(properties),
+            bands: bands.iter().map(|band| (*band).to_owned()).zip((1..).map(source)).collect(),
+        }
+    });
+    let product = Product {
+        id: (*id).into(),
+        title: (*id).into(),
+        bands: bands.iter().map(|band| (*band).to_owned()).collect(),
+        scenes: scenes.clone().count() as u64,
+        acquired: None,
+    };
+    Some(Answer { product, scenes: scenes.filter(|scene| in_range(query, scene.acquired)).collect() })
+}
+
+/// Pixels of a read. What stands under an invalid pixel depends on the window: it must never matter.
+pub fn read(read: &Read, window: &Window) -> Block {
+    let kind = Kind::Stack { images: read.scenes.len() as u32, bands: read.bands.len() as u32 };
+    let (mut samples, mut valid) = (Vec::new(), Vec::new());
+    for source in read.scenes.iter().flat_map(|scene| &scene.bands) {
+        let SourceRef::Synthetic(name) = &source.asset.source else { panic!("a file in a made-up world") };
+        let (.., place) = SCENES.iter().find(|(_, id, ..)| id == name).expect("a scene");
+        let place = self::window(*place);
+        for row in window.row..window.row_end() {
+            for col in window.col..window.col_end() {
+                let here = Window { row, col, rows: 1, cols: 1 };
+                let pixel = pixel(name, source.band, row, col).filter(|_| place.intersect(&here).is_some());
+                let garbage = if window.rows.is_multiple_of(2) { f32::NAN } else { window.col as f32 };
+                samples.push(pixel.unwrap_or(garbage));
+                valid.push(u8::from(pixel.is_some()));
+            }
+        }
+    }
+    Block::new(kind, (window.rows, window.cols), Samples::F32(samples), valid)
+}
+
+/// A pixel of the formula: small numbers, zeros of both signs, fractions, now and then a number at the
+/// end of the range; a quarter has no value.
+fn pixel(name: &str, band: u32, row: i64, col: i64) -> Option<f32> {
+    let digest = Hasher::new("pixel").str(name).int(band.into()).int(row).int(col).finish();
+    let [first, second, third, ..] = *digest.as_bytes();
+    let small = f32::from(second % 11) - 5.0;
+    match first % 4 {
+        0 => None,
+        1 => Some(small),
+        2 => Some(small / 8.0 + f32::from(third) / 64.0),
+        _ => Some(match third % 16 {
+            0 => f32::INFINITY,
+            1 => f32::NEG_INFINITY,
+            2 => 3e38,
+            3 => -3e38,
+            4 => -0.0,
+            5 => 1e-40,
+            6 | 7 => 0.0,
+            _ => small,
+        }),
+    }
+}
