@@ -194,10 +194,10 @@ impl Assembly {
         if self.tiles != header.tiles || !self.pieces.is_empty() {
             return Err(nonsense("tiles are missing"));
         }
-        let mut dicts = header.properties.iter().map(|map| Arc::new(wire::properties_from(map)));
+        let mut dicts = header.properties.iter().map(wire::properties_from);
         let props = match self.kind.images() {
-            Some(_) => Props::Many(dicts.collect()),
-            None => dicts.next().map_or_else(Props::none, Props::One),
+            Some(_) => Props::many(dicts.map(Arc::new).collect()),
+            None => dicts.next().map_or_else(Props::none, Props::one),
         };
         let block = Block::new(self.kind, (self.grid.rows(), self.grid.cols()), self.samples, self.valid);
         Ok(Outcome::Raster { grid: self.grid, block, props })

@@ -139,9 +139,13 @@ impl Output {
 pub fn write_properties(path: &Path, outcome: &Outcome) -> Result<(), Failure> {
     let properties = match outcome {
         Outcome::Number(_) => Ok(serde_json::Value::Object(Default::default())),
-        Outcome::Raster { props: Props::One(properties), .. } => serde_json::to_value(properties.as_ref()),
-        Outcome::Raster { props: Props::Many(images), .. } => {
-            serde_json::to_value(images.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+        Outcome::Raster { props, .. } => {
+            let mut dicts: Vec<_> = props.dicts().collect();
+            if props.images().is_some() {
+                serde_json::to_value(dicts)
+            } else {
+                serde_json::to_value(dicts.pop())
+            }
         }
     };
     let text = properties.and_then(|properties| serde_json::to_string_pretty(&properties));
@@ -154,16 +158,16 @@ fn band_names(block: &Block, props: &Props) -> Vec<String> {
     let bands = block.kind().bands().unwrap_or(0);
     let known = props.bands().filter(|names| names.len() == bands as usize);
     let names = known.unwrap_or_else(|| (1..=bands).map(|at| format!("band {at}")).collect());
-    match props {
-        Props::One(_) => names,
-        Props::Many(images) => images
-            .iter()
-            .flat_map(|image| {
-                let id = image.get("id").and_then(serde_json::Value::as_str).unwrap_or("image");
-                names.iter().map(move |name| format!("{id}:{name}"))
-            })
-            .collect(),
+    if props.images().is_none() {
+        return names;
     }
+    props
+        .dicts()
+        .flat_map(|image| {
+            let id = image.get("id").and_then(serde_json::Value::as_str).unwrap_or("image").to_owned();
+            names.iter().map(move |name| format!("{id}:{name}"))
+        })
+        .collect()
 }
 
 /// Writes a file beside its place and moves it there when it is complete and on the disk.

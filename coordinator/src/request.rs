@@ -10,7 +10,7 @@ use graticule_common::expr::Expr;
 use graticule_common::graft::{self, GraftError};
 use graticule_common::grid::Grid;
 use graticule_common::limits::Limits;
-use graticule_common::ops::{Answer, BindCx, Props, TypeError};
+use graticule_common::ops::{Answer, BindCx, TypeError};
 use graticule_common::plan::{self, BindError, Outcome, Plan, explain};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
@@ -271,10 +271,7 @@ fn header(outcome: &Outcome, grid: &Grid, answers: &BTreeMap<SceneQuery, Answer>
         Outcome::Raster { plan, props } => (plan, props),
     };
     let facts = plan.root_node().facts;
-    let properties = match props {
-        Props::One(properties) => vec![wire::properties_to(properties)],
-        Props::Many(images) => images.iter().map(|properties| wire::properties_to(properties)).collect(),
-    };
+    let properties = props.dicts().map(|properties| wire::properties_to(&properties)).collect();
     pb::Header {
         grid: Some(wire::grid_to(grid)),
         shape: wire::kind_to(facts.kind),

@@ -67,9 +67,10 @@ fn compare_properties(props: &Props, case: &Value) -> ControlFlow<String> {
         }
         value
     };
-    let is = match props {
-        Props::One(dict) => serde_json::to_value(dict.as_ref()),
-        Props::Many(list) => serde_json::to_value(list.iter().map(AsRef::as_ref).collect::<Vec<_>>()),
+    let dicts: Vec<_> = props.dicts().collect();
+    let is = match props.images() {
+        Some(_) => serde_json::to_value(dicts),
+        None => serde_json::to_value(&dicts[0]),
     };
     let (is, expected) = (clean(&is.expect("JSON")), clean(&case["properties"]));
     if is == expected {

@@ -1,7 +1,6 @@
 //! Choosing, naming and joining bands: `pick_bands rename_bands concat_bands`.
 
-use super::pointwise::append_other_product;
-use super::{Arg, BindCx, BlockCall, Bound, Facts, Kernel, Op, OpDoc, Props, TypeError, required};
+use super::{Arg, BindCx, BlockCall, Bound, Facts, Kernel, Op, OpDoc, TypeError, required};
 use crate::block::{Block, DType, Kind, Samples};
 use crate::limits::{BAND_NAMES_BYTES_MAX, BANDS_MAX};
 use crate::literal::Literal;
@@ -46,7 +45,7 @@ impl Op for PickBands {
         let known = match props.bands() {
             Some(known) => known,
             // An empty stack has no image that could name its bands: it stays empty.
-            None if matches!(props, Props::Many(images) if images.is_empty()) => {
+            None if props.images() == Some(0) => {
                 let positions = vec![0; names.len()];
                 return Ok(Bound::Call {
                     params: PickBands::params(&positions),
@@ -69,7 +68,7 @@ impl Op for PickBands {
         Ok(Bound::Call {
             params: PickBands::params(&positions),
             inputs: vec![0],
-            props: props.with_bands(&names),
+            props: props.clone().with_bands(&names),
         })
     }
 
@@ -116,7 +115,7 @@ impl Op for RenameBands {
         if names.len() != bands as usize {
             return Err(TypeError::NameCount { names: names.len(), bands });
         }
-        Ok(Bound::Same { arg: 0, props: props.with_bands(&names) })
+        Ok(Bound::Same { arg: 0, props: props.clone().with_bands(&names) })
     }
 
     fn infer(&self, _: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
@@ -163,14 +162,13 @@ impl Op for ConcatBands {
             names = Some(joined);
         }
         let second_product = b_props.product().filter(|b| a_props.product().is_some_and(|a| a != *b));
-        let props = a_props.map(|properties| {
-            if let Some(names) = &names {
-                properties.insert("bands".into(), names.as_slice().into());
-            }
-            if let Some(other) = second_product {
-                append_other_product(properties, other);
-            }
-        });
+        let mut props = a_props.clone();
+        if let Some(names) = &names {
+            props = props.with_bands(names);
+        }
+        if let Some(other) = second_product {
+            props = props.with_other_product(other);
+        }
         Ok(Bound::Call { params: vec![], inputs: vec![0, 1], props })
     }
 

@@ -118,61 +118,96 @@ impl Facts {
 }
 
 /// Metadata that travels with a value: a dict for a mosaic, a list of dicts for a stack.
+///
+/// What ops change is the same for every image, so it is kept once, over dicts that all values of a
+/// graft share: thousands of images cost no copy for each op.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Props {
-    /// Of a mosaic or a number.
-    One(Arc<Properties>),
-    /// Of each image of a stack.
-    Many(Vec<Arc<Properties>>),
+pub struct Props {
+    dicts: Arc<Vec<Arc<Properties>>>,
+    is_list: bool,
+    /// Entries that stand in for those of every dict; `None` removes one.
+    changes: Arc<Changes>,
 }
+
+type Changes = BTreeMap<String, Option<serde_json::Value>>;
 
 impl Props {
     /// No metadata.
     pub fn none() -> Props {
-        Props::One(Arc::default())
+        Props::one(Properties::new())
     }
 
-    /// The dict, or that of the first image.
-    pub fn first(&self) -> Option<&Properties> {
-        match self {
-            Props::One(properties) => Some(properties),
-            Props::Many(images) => images.first().map(Arc::as_ref),
+    /// Of a mosaic or a number.
+    pub fn one(properties: Properties) -> Props {
+        Props { dicts: Arc::new(vec![Arc::new(properties)]), is_list: false, changes: Arc::default() }
+    }
+
+    /// Of each image of a stack.
+    pub fn many(images: Vec<Arc<Properties>>) -> Props {
+        Props { dicts: Arc::new(images), is_list: true, changes: Arc::default() }
+    }
+
+    /// Number of images; `None` for a dict.
+    pub fn images(&self) -> Option<usize> {
+        self.is_list.then_some(self.dicts.len())
+    }
+
+    /// The dict, or that of each image.
+    pub fn dicts(&self) -> impl Iterator<Item = Properties> + '_ {
+        self.dicts.iter().map(|dict| {
+            let mut dict = Properties::clone(dict);
+            for (name, value) in self.changes.iter() {
+                match value {
+                    Some(value) => drop(dict.insert(name.clone(), value.clone())),
+                    None => drop(dict.remove(name)),
+                }
+            }
+            dict
+        })
+    }
+
+    /// An entry of the dict, or of the first image's.
+    pub fn get(&self, name: &str) -> Option<&serde_json::Value> {
+        let first = self.dicts.first()?;
+        match self.changes.get(name) {
+            Some(changed) => changed.as_ref(),
+            None => first.get(name),
         }
     }
 
     /// Band names, where they are known.
     pub fn bands(&self) -> Option<Vec<String>> {
-        let names = self.first()?.get("bands")?.as_array()?;
+        let names = self.get("bands")?.as_array()?;
         let names: Option<Vec<String>> = names.iter().map(|name| name.as_str().map(str::to_owned)).collect();
         names.filter(|names| !names.is_empty())
     }
 
     /// Pixels of padding.
     pub fn pad(&self) -> i64 {
-        self.first().and_then(|p| p.get("pad")).and_then(serde_json::Value::as_i64).unwrap_or(0)
+        self.get("pad").and_then(serde_json::Value::as_i64).unwrap_or(0)
     }
 
     /// The product's id.
     pub fn product(&self) -> Option<&str> {
-        self.first()?.get("product_id")?.as_str().filter(|id| !id.is_empty())
+        self.get("product_id")?.as_str().filter(|id| !id.is_empty())
     }
 
-    /// The same metadata with `change` made to the dict, or to that of every image.
-    pub fn map(&self, change: impl Fn(&mut Properties)) -> Props {
-        let changed = |properties: &Arc<Properties>| {
-            let mut properties = Properties::clone(properties);
-            change(&mut properties);
-            Arc::new(properties)
-        };
-        match self {
-            Props::One(properties) => Props::One(changed(properties)),
-            Props::Many(images) => Props::Many(images.iter().map(changed).collect()),
-        }
+    /// The same metadata with an entry of every dict set, or removed.
+    pub fn with(mut self, name: &str, value: Option<serde_json::Value>) -> Props {
+        Arc::make_mut(&mut self.changes).insert(name.to_owned(), value);
+        self
     }
 
     /// The same metadata with other band names.
-    pub fn with_bands(&self, names: &[String]) -> Props {
-        self.map(|properties| drop(properties.insert("bands".into(), names.into())))
+    pub fn with_bands(self, names: &[String]) -> Props {
+        self.with("bands", Some(names.into()))
+    }
+
+    /// Records that a second product went into a result.
+    fn with_other_product(self, other: &str) -> Props {
+        let known = self.get("other_product_ids").and_then(serde_json::Value::as_array);
+        let ids = known.cloned().unwrap_or_default().into_iter().chain([other.into()]).collect();
+        self.with("other_product_ids", Some(serde_json::Value::Array(ids)))
     }
 }
 

@@ -1,15 +1,12 @@
 //! What all value-by-value ops share: how operands combine, and how metadata travels
 //! (protocol.md sections 4 and 5). The ops themselves are rows in `arith.rs` and `compare.rs`.
 
-use std::sync::Arc;
-
 use super::bands::check_names;
 use super::{
     Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, PixelKernel, Props, TypeError, broadcast, required,
 };
 use crate::block::{DType, Kind};
 use crate::literal::Literal;
-use crate::scene::Properties;
 
 /// What an op does with truth values.
 #[derive(Clone, Copy, Debug)]
@@ -157,47 +154,29 @@ fn combine(joint: &str, result: Kind, left: &Props, right: &Props) -> Result<Pro
         (Some(a), _) => (Some(a.to_owned()), None),
         (None, b) => (b.map(str::to_owned), None),
     };
-    let finish = |properties: &mut Properties, is_stack: bool| {
-        properties.remove("shape");
-        properties.insert("pad".into(), pad.into());
-        if let Some(bands) = &bands {
-            properties.insert("bands".into(), bands.as_slice().into());
-        }
-        if let Some(product) = &product {
-            properties.insert("product_id".into(), product.as_str().into());
-        }
-        match &other {
-            Some(other) if is_stack => {
-                properties.insert("other_product_id".into(), other.as_str().into());
-            }
-            Some(other) => append_other_product(properties, other),
-            None => {}
-        }
-    };
-    let Kind::Stack { images, .. } = result else {
-        let mut properties = left.first().cloned().unwrap_or_default();
-        finish(&mut properties, false);
-        return Ok(Props::One(Arc::new(properties)));
-    };
-    // The list of the first operand that is a stack of the result's length; a one-image stack that
-    // was spread over many has no metadata for them.
-    let is_source = |props: &&Props| matches!(props, Props::Many(list) if list.len() == images as usize);
-    let source = [left, right].into_iter().find(is_source).unwrap_or(left);
-    Ok(source.map(|properties| finish(properties, true)))
-}
-
-/// Records that a second product went into a result.
-pub(super) fn append_other_product(properties: &mut Properties, other: &str) {
-    let list =
-        properties.entry("other_product_ids".to_owned()).or_insert_with(|| serde_json::Value::Array(vec![]));
-    if let serde_json::Value::Array(ids) = list {
-        ids.push(other.into());
+    // The dicts of the first operand that has as many as the result: a one-image stack that was spread
+    // over many has no metadata for them.
+    let images = result.images().map(|images| images as usize);
+    let source = [left, right].into_iter().find(|props| props.images() == images).unwrap_or(left);
+    let mut props = if images.is_some() { source.clone() } else { left.clone() };
+    props = props.with("shape", None).with("pad", Some(pad.into()));
+    if let Some(bands) = &bands {
+        props = props.with_bands(bands);
     }
+    if let Some(product) = product {
+        props = props.with("product_id", Some(product.into()));
+    }
+    Ok(match other {
+        Some(other) if images.is_some() => props.with("other_product_id", Some(other.into())),
+        Some(other) => props.with_other_product(&other),
+        None => props,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scene::Properties;
 
     fn mosaic(product: &str, bands: &[&str], pad: i64) -> Props {
         let properties: Properties = [
@@ -206,7 +185,7 @@ mod tests {
             ("pad".to_owned(), pad.into()),
         ]
         .into();
-        Props::One(Arc::new(properties))
+        Props::one(properties)
     }
 
     fn bands_of(a: &[&str], b: &[&str]) -> Vec<String> {
@@ -229,7 +208,7 @@ mod tests {
         let both = combine("sum", kind, &mosaic("p", &["a"], 0), &mosaic("q", &["a"], 3)).unwrap();
         assert_eq!(both.product(), Some("p"));
         assert_eq!(both.pad(), 3);
-        assert_eq!(both.first().unwrap()["other_product_ids"], serde_json::json!(["q"]));
+        assert_eq!(both.get("other_product_ids"), Some(&serde_json::json!(["q"])));
         let error = combine("sum", kind, &mosaic("p", &["a"], 1), &mosaic("q", &["a"], 3)).unwrap_err();
         assert_eq!(error, TypeError::TwoPads { left: 1, right: 3 });
         let plain = combine("sum", kind, &Props::none(), &mosaic("q", &["a"], 3)).unwrap();

@@ -140,7 +140,7 @@ impl Op for StackScenes {
             properties.insert("pad".into(), pad.into());
             images.push(Arc::new(properties));
         }
-        Ok(Bound::Read { scenes: scenes.clone(), bands, resampler, props: Props::Many(images) })
+        Ok(Bound::Read { scenes: scenes.clone(), bands, resampler, props: Props::many(images) })
     }
 
     fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {

@@ -113,14 +113,16 @@ impl Op for OverImages {
 
 /// Metadata of a reduction over images: exactly three entries of the first image.
 fn reduced(props: &Props) -> Props {
-    let Some(first) = props.first() else { return Props::none() };
+    if props.images() == Some(0) {
+        return Props::none();
+    }
     let entry = |name: &str, missing: serde_json::Value| {
-        (name.to_owned(), first.get(name).cloned().unwrap_or(missing))
+        (name.to_owned(), props.get(name).cloned().unwrap_or(missing))
     };
     let kept: Properties =
         [entry("bands", serde_json::json!([])), entry("pad", 0.into()), entry("product_id", "".into())]
             .into();
-    Props::One(std::sync::Arc::new(kept))
+    Props::one(kept)
 }
 
 /// The input as numbers, `[image][band × pixel]`.
