@@ -103,8 +103,8 @@ pub struct Work {
 /// What a worker's call reports.
 enum Report {
     Message(pb::ExecuteResponse),
-    /// The call is over; an error means the worker is not to be trusted with more.
-    Ended(Option<Status>),
+    /// The call for these tiles is over; an error means the worker is not to be trusted with more.
+    Ended(Vec<TileId>, Option<Status>),
 }
 
 /// Computes all tiles and passes their pieces to `out`. The summary has no times yet.
@@ -240,7 +240,7 @@ impl<'a> Dispatch<'a> {
                 }
             }
             // Nobody listens when the request is over; then nobody needs to know.
-            let _ = reporter.send((worker, Report::Ended(end))).await;
+            let _ = reporter.send((worker, Report::Ended(tiles, end))).await;
         });
     }
 
@@ -251,8 +251,11 @@ impl<'a> Dispatch<'a> {
         }
         let nonsense = |problem: String| DispatchError::Nonsense { worker: worker.id.clone(), problem };
         match report {
-            Report::Ended(None) => Ok(()),
-            Report::Ended(Some(status)) => match class_of(&status) {
+            // What the worker did not answer for is somebody else's now; usually that is nothing.
+            Report::Ended(tiles, None) => tiles.into_iter().try_for_each(|tile| {
+                self.event(work, Event::TileReturned { worker: worker.id.clone(), tile })
+            }),
+            Report::Ended(_, Some(status)) => match class_of(&status) {
                 ErrorClass::Unavailable
                 | ErrorClass::Cancelled
                 | ErrorClass::Internal
@@ -275,11 +278,11 @@ impl<'a> Dispatch<'a> {
                 Some(Outcome::Done(done)) => {
                     let tile =
                         wire::tile_from(done.tile.as_ref()).map_err(|error| nonsense(error.to_string()))?;
-                    if self.sent.remove(&tile).is_none_or(|(sent, total)| sent != total) {
+                    if self.sent.get(&tile).is_none_or(|(sent, total)| sent != total) {
                         return Err(nonsense(format!("tile {tile} is done but not complete")));
                     }
                     self.add(&done);
-                    self.event(work, Event::TileDone { worker: worker.id.clone(), tile })
+                    self.event(work, Event::TileDone { tile })
                 }
                 Some(Outcome::Failed(failed)) => {
                     let class = ErrorClass::from_name(&failed.error_class).unwrap_or(ErrorClass::Internal);

@@ -115,7 +115,7 @@ impl Requests {
     /// # Errors
     /// [`RequestError`].
     pub async fn explain(&self, request: pb::ComputeRequest) -> Result<pb::ExplainResponse, RequestError> {
-        let prepared = self.prepare(request, &self.fleet.snapshot()).await?;
+        let prepared = self.prepare(&request, &self.fleet.snapshot()).await?;
         let (text, bill) = match &prepared.outcome {
             Outcome::Number(number) => (format!("number  {number}\n"), explain::Bill::default()),
             Outcome::Raster { plan, .. } => (explain::text(plan), explain::bill(plan)),
@@ -163,10 +163,14 @@ impl Requests {
         started: Instant,
     ) -> Result<pb::Summary, RequestError> {
         let no_cache = request.options.as_ref().is_some_and(|options| options.no_cache);
-        // A graft that means nothing is refused before anybody waits for a worker.
-        graft::resolve(&request.graft, &self.limits)?;
-        let workers = self.fleet.wait(self.patience).await?;
-        let Prepared { outcome, header, .. } = self.prepare(request, &workers).await?;
+        let mut workers = self.fleet.snapshot();
+        let mut prepared = self.prepare(&request, &workers).await?;
+        if workers.is_empty() {
+            // What cannot be computed was refused without waiting; how tiles are cut depends on the workers.
+            workers = self.fleet.wait(self.patience).await?;
+            prepared = self.prepare(&request, &workers).await?;
+        }
+        let Prepared { outcome, header, .. } = prepared;
         let send = async |message| {
             let message = pb::ComputeResponse { message: Some(message) };
             out.send(Ok(message)).await.map_err(|_| DispatchError::Gone)
@@ -193,7 +197,7 @@ impl Requests {
     /// bytes → expression → scenes → plan.
     async fn prepare(
         &self,
-        request: pb::ComputeRequest,
+        request: &pb::ComputeRequest,
         workers: &[Worker],
     ) -> Result<Prepared, RequestError> {
         let expr = Arc::new(graft::resolve(&request.graft, &self.limits)?);

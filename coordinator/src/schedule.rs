@@ -25,8 +25,6 @@ pub enum Event {
     },
     /// A tile is complete.
     TileDone {
-        /// The worker.
-        worker: WorkerId,
         /// The tile.
         tile: TileId,
     },
@@ -64,7 +62,8 @@ pub struct Schedule {
     pending: VecDeque<TileId>,
     attempts: BTreeMap<TileId, u32>,
     workers: BTreeMap<WorkerId, Worker>,
-    unfinished: usize,
+    done: BTreeSet<TileId>,
+    tiles: usize,
     /// Tiles computed more than once.
     retries: u64,
     attempts_max: u32,
@@ -86,12 +85,12 @@ const BATCH_MAX: usize = 8;
 impl Schedule {
     /// A schedule of these tiles, in their order.
     pub fn new(tiles: Vec<TileId>, attempts_max: u32) -> Self {
-        let unfinished = tiles.len();
         Schedule {
+            tiles: tiles.len(),
             pending: tiles.into(),
             attempts: BTreeMap::new(),
             workers: BTreeMap::new(),
-            unfinished,
+            done: BTreeSet::new(),
             retries: 0,
             attempts_max,
         }
@@ -99,7 +98,7 @@ impl Schedule {
 
     /// Whether every tile is done.
     pub fn is_finished(&self) -> bool {
-        self.unfinished == 0
+        self.done.len() == self.tiles
     }
 
     /// Whether no worker is left to compute the rest.
@@ -127,9 +126,11 @@ impl Schedule {
                     self.give_back(tile, &mut actions);
                 }
             }
-            Event::TileDone { worker, tile } => {
-                if self.take(&worker, tile) {
-                    self.unfinished -= 1;
+            // The first answer wins, whoever gives it: all are the same.
+            Event::TileDone { tile } => {
+                if self.done.insert(tile) {
+                    self.workers.values_mut().for_each(|worker| _ = worker.running.remove(&tile));
+                    self.pending.retain(|pending| *pending != tile);
                 }
             }
             Event::TileReturned { worker, tile } => {
@@ -258,11 +259,12 @@ mod tests {
                 match &event {
                     Event::WorkerReady { worker, .. } => drop(running.entry(worker.clone()).or_default()),
                     Event::WorkerLost { worker } => drop(running.remove(worker)),
-                    Event::TileDone { worker, tile } | Event::TileReturned { worker, tile } => {
+                    Event::TileReturned { worker, tile } => {
                         running.get_mut(worker).unwrap().retain(|running| running != tile);
-                        if matches!(event, Event::TileDone { .. }) {
-                            done.push(*tile);
-                        }
+                    }
+                    Event::TileDone { tile } => {
+                        running.values_mut().for_each(|tiles| tiles.retain(|running| running != tile));
+                        done.push(*tile);
                     }
                 }
                 for action in schedule.on_event(event) {
@@ -283,7 +285,7 @@ mod tests {
                     (0, _) => Event::WorkerReady { worker, slots: 2 },
                     (1, _) => Event::WorkerLost { worker },
                     (2, Some(tile)) => Event::TileReturned { worker, tile },
-                    (3, Some(tile)) => Event::TileDone { worker, tile },
+                    (3, Some(tile)) => Event::TileDone { tile },
                     _ => continue,
                 };
                 apply(&mut schedule, &mut running, event);
@@ -294,7 +296,7 @@ mod tests {
             prop_assert!(schedule.is_finished() || schedule.is_stranded());
             apply(&mut schedule, &mut running, Event::WorkerReady { worker: name(9), slots: 2 });
             while let Some(tile) = running[&name(9)].first().copied() {
-                apply(&mut schedule, &mut running, Event::TileDone { worker: name(9), tile });
+                apply(&mut schedule, &mut running, Event::TileDone { tile });
             }
             prop_assert!(schedule.is_finished());
             prop_assert_eq!(done.len() as i64, count);

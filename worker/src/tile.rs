@@ -108,6 +108,7 @@ impl Tiles {
             cost.from_cache = true;
             return Ok(TileResult { bytes: bytes.clone(), cost });
         }
+        let peak = steps.with_ready(&|id| ready.iter().any(|(ready, _, _)| *ready == id)).peak_bytes();
         let (plan, source) = (plan.clone(), self.source.clone());
         let work = move || {
             // The tile plan borrows the plan, which the other thread owns: it is made anew there.
@@ -124,7 +125,6 @@ impl Tiles {
             around.cost.eval = started.elapsed().saturating_sub(around.cost.read);
             Ok::<_, TileError>((bytes, around.cost, around.finished))
         };
-        let peak = steps.peak_bytes();
         let (bytes, cost, finished) = self.pool.run(peak, work).await??;
         if use_cache {
             let key = |id: NodeId| keys.iter().find(|(keyed, _)| *keyed == id).map(|(_, key)| *key);

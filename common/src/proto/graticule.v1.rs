@@ -1564,8 +1564,8 @@ pub mod worker_service_client {
         /// same time: both answers are identical, byte for byte, chunk for chunk.
         ///
         /// Errors of the call (nothing was evaluated):
-        /// FAILED_PRECONDITION: `engine_version` differs. Do not retry on this worker.
-        /// INVALID_ARGUMENT:    the plan is malformed.
+        /// INTERNAL:         `engine_version` differs; such a worker is given up.
+        /// INVALID_ARGUMENT: the plan is malformed.
         /// An error of one tile travels in TileFailed and does not end the stream.
         pub async fn execute(
             &mut self,
@@ -1618,8 +1618,8 @@ pub mod worker_service_server {
         /// same time: both answers are identical, byte for byte, chunk for chunk.
         ///
         /// Errors of the call (nothing was evaluated):
-        /// FAILED_PRECONDITION: `engine_version` differs. Do not retry on this worker.
-        /// INVALID_ARGUMENT:    the plan is malformed.
+        /// INTERNAL:         `engine_version` differs; such a worker is given up.
+        /// INVALID_ARGUMENT: the plan is malformed.
         /// An error of one tile travels in TileFailed and does not end the stream.
         async fn execute(
             &self,
