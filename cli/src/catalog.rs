@@ -32,8 +32,8 @@ impl Catalog {
                     let catalog = catalog.clone();
                     let added = tokio::task::spawn_blocking(move || catalog.add(&path, &Proj::new())).await;
                     let added = added.map_err(|error| Failure::new(ErrorClass::Internal, error))?;
-                    for (product, scenes) in added.map_err(Failure::of)?.products {
-                        println!("{product}: {scenes} scenes");
+                    for (product, count) in added.map_err(Failure::of)?.products {
+                        println!("{product}: {}", counted(count));
                     }
                 }
             }
@@ -49,7 +49,7 @@ impl Catalog {
                         };
                         format!("  {} .. {}", day(first), day(last))
                     });
-                    println!("{}  {} scenes{dates}", product.id, product.scenes);
+                    println!("{}  {}{dates}", product.id, counted(product.scenes));
                     println!("    {}", product.title);
                     println!("    bands: {}", product.bands.join(" "));
                 }
@@ -57,4 +57,8 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+fn counted(scenes: u64) -> String {
+    if scenes == 1 { "1 scene".to_owned() } else { format!("{scenes} scenes") }
 }
