@@ -216,6 +216,7 @@ impl<'a> Dispatch<'a> {
             no_cache: work.no_cache,
         };
         let reporter = self.reporter.clone();
+        let mut unanswered = tiles.len();
         self.calls.spawn(async move {
             let mut client = WorkerServiceClient::new(worker.channel.clone());
             let mut end = None;
@@ -226,9 +227,16 @@ impl<'a> Dispatch<'a> {
                     loop {
                         match answers.message().await {
                             Ok(Some(message)) => {
+                                if matches!(message.outcome, Some(Outcome::Done(_) | Outcome::Failed(_))) {
+                                    unanswered = unanswered.saturating_sub(1);
+                                }
                                 if reporter.send((worker.clone(), Report::Message(message))).await.is_err() {
                                     return;
                                 }
+                            }
+                            Ok(None) if unanswered > 0 => {
+                                end = Some(Status::unavailable("the answer ended early"));
+                                break;
                             }
                             Ok(None) => break,
                             Err(status) => {
@@ -268,6 +276,9 @@ impl<'a> Dispatch<'a> {
                 Some(Outcome::Chunk(chunk)) => {
                     let tile =
                         wire::tile_from(chunk.tile.as_ref()).map_err(|error| nonsense(error.to_string()))?;
+                    if !self.schedule.is_with(&worker.id, tile) {
+                        return Err(nonsense(format!("tile {tile}, which it was not asked for")));
+                    }
                     self.pass_on(tile, chunk)
                         .await
                         .map_err(|problem| problem.map_or(DispatchError::Gone, nonsense))

@@ -153,7 +153,9 @@ pub async fn run(
         .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
         .tcp_nodelay(true)
         .add_service(health)
-        .add_service(WorkerServiceServer::new(service::Service::new(tiles)))
+        .add_service(
+            WorkerServiceServer::new(service::Service::new(tiles)).max_decoding_message_size(CALL_BYTES_MAX),
+        )
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
     ready(address);
     let mut server = std::pin::pin!(server);
@@ -186,6 +188,9 @@ pub async fn run(
 /// HTTP/2 pings: a peer that is gone without a word is noticed within the sum of the two.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The largest call: a plan that lists thousands of scenes with many bands each.
+const CALL_BYTES_MAX: usize = 64 << 20;
 
 /// Time for tiles in flight after a request to stop.
 const GRACE: Duration = Duration::from_secs(10);
