@@ -13,6 +13,7 @@ use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::wire;
 use graticule_coordinator::render::Colormap;
+use tokio::signal::unix::{SignalKind, signal};
 use tonic::Streaming;
 
 use crate::Global;
@@ -46,6 +47,10 @@ fn colormap(name: &str) -> Result<Colormap, String> {
 
 impl Compute {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        // From here on an interrupt is an error like any other, and leaves nothing behind.
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| {
+            Failure::new(ErrorClass::Internal, format!("cannot listen for signals: {error}"))
+        })?;
         let request = self.request.message()?;
         // Found out now, not after minutes of computing.
         for path in self.out.iter().map(Output::path).chain(self.properties.as_deref()) {
@@ -54,14 +59,16 @@ impl Compute {
                 return Err(Failure::file(path, "write", "no such folder, or a folder of this name"));
             }
         }
-        let (mut client, engine) = self.request.connect(global).await?;
         let computing = async {
+            let (mut client, engine) = self.request.connect(global).await?;
             let answers = client.compute(request).await.map_err(|status| Failure::status(&status))?;
-            receive(answers.into_inner()).await
+            Ok::<_, Failure>((receive(answers.into_inner()).await?, engine))
         };
-        let (outcome, header, summary) = tokio::select! {
+        let ((outcome, header, summary), engine) = tokio::select! {
             result = computing => result?,
-            _ = tokio::signal::ctrl_c() => return Err(Failure::new(ErrorClass::Cancelled, "interrupted; nothing was written")),
+            _ = interrupt.recv() => {
+                return Err(Failure::new(ErrorClass::Cancelled, "interrupted; nothing was written"));
+            }
         };
         let outcome = Arc::new(outcome);
         let written = {

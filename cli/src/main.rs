@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -104,7 +105,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Worker(command) => command.run().await,
         }
     });
-    // A read that hangs on a dead disk must not keep the process.
-    runtime.shutdown_background();
+    // GDAL's own end must not meet a read that is under way: that would crash. Reads stop after the band
+    // they are at; one that hangs on a dead disk must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(2));
     result
 }

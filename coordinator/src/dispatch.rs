@@ -103,8 +103,8 @@ pub struct Work {
 /// What a worker's call reports.
 enum Report {
     Message(pb::ExecuteResponse),
-    /// The call for these tiles is over; an error means the worker is not to be trusted with more.
-    Ended(Vec<TileId>, Option<Status>),
+    /// The call is over; an error means the worker is not to be trusted with more.
+    Ended(Option<Status>),
 }
 
 /// Computes all tiles and passes their pieces to `out`. The summary has no times yet.
@@ -216,6 +216,7 @@ impl<'a> Dispatch<'a> {
             no_cache: work.no_cache,
         };
         let reporter = self.reporter.clone();
+        let mut unanswered = tiles.len();
         self.calls.spawn(async move {
             let mut client = WorkerServiceClient::new(worker.channel.clone());
             let mut end = None;
@@ -226,9 +227,16 @@ impl<'a> Dispatch<'a> {
                     loop {
                         match answers.message().await {
                             Ok(Some(message)) => {
+                                if matches!(message.outcome, Some(Outcome::Done(_) | Outcome::Failed(_))) {
+                                    unanswered = unanswered.saturating_sub(1);
+                                }
                                 if reporter.send((worker.clone(), Report::Message(message))).await.is_err() {
                                     return;
                                 }
+                            }
+                            Ok(None) if unanswered > 0 => {
+                                end = Some(Status::unavailable("the answer ended early"));
+                                break;
                             }
                             Ok(None) => break,
                             Err(status) => {
@@ -240,7 +248,7 @@ impl<'a> Dispatch<'a> {
                 }
             }
             // Nobody listens when the request is over; then nobody needs to know.
-            let _ = reporter.send((worker, Report::Ended(tiles, end))).await;
+            let _ = reporter.send((worker, Report::Ended(end))).await;
         });
     }
 
@@ -251,11 +259,8 @@ impl<'a> Dispatch<'a> {
         }
         let nonsense = |problem: String| DispatchError::Nonsense { worker: worker.id.clone(), problem };
         match report {
-            // What the worker did not answer for is somebody else's now; usually that is nothing.
-            Report::Ended(tiles, None) => tiles.into_iter().try_for_each(|tile| {
-                self.event(work, Event::TileReturned { worker: worker.id.clone(), tile })
-            }),
-            Report::Ended(_, Some(status)) => match class_of(&status) {
+            Report::Ended(None) => Ok(()),
+            Report::Ended(Some(status)) => match class_of(&status) {
                 ErrorClass::Unavailable
                 | ErrorClass::Cancelled
                 | ErrorClass::Internal
@@ -271,6 +276,9 @@ impl<'a> Dispatch<'a> {
                 Some(Outcome::Chunk(chunk)) => {
                     let tile =
                         wire::tile_from(chunk.tile.as_ref()).map_err(|error| nonsense(error.to_string()))?;
+                    if !self.schedule.is_with(&worker.id, tile) {
+                        return Err(nonsense(format!("tile {tile}, which it was not asked for")));
+                    }
                     self.pass_on(tile, chunk)
                         .await
                         .map_err(|problem| problem.map_or(DispatchError::Gone, nonsense))

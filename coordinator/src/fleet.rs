@@ -30,6 +30,13 @@ pub struct Worker {
     lost: CancellationToken,
 }
 
+/// Bytes of one call that may wait here for a slow client.
+const STREAM_WINDOW: u32 = 1 << 20;
+
+/// Bytes of all calls to one worker that may wait here: the most that HTTP/2 knows, so that slow
+/// clients do not use up what the others' tiles come through. It bounds nothing; the calls do.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
 /// Every worker, and notice of changes.
 #[derive(Clone, Debug)]
 pub struct Fleet(Arc<Shared>);
@@ -130,6 +137,8 @@ impl Fleet {
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .tcp_nodelay(true)
             .connect_lazy();
         let lost = CancellationToken::new();

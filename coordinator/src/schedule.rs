@@ -106,6 +106,11 @@ impl Schedule {
         !self.is_finished() && self.workers.is_empty()
     }
 
+    /// Whether a worker has this tile to compute.
+    pub fn is_with(&self, worker: &str, tile: TileId) -> bool {
+        self.workers.get(worker).is_some_and(|worker| worker.running.contains(&tile))
+    }
+
     /// Tiles that were computed again.
     pub fn retries(&self) -> u64 {
         self.retries

@@ -1,3 +1,26 @@
-//! What the end-to-end and golden tests share: a made-up world of scenes whose pixels are known.
+//! What the end-to-end and golden tests share: a made-up world of scenes whose pixels are known, a
+//! cluster in this process, and the real binary in processes of its own.
 
+pub mod client;
+pub mod cluster;
+pub mod colorado;
+pub mod probe;
+pub mod process;
+pub mod scenes;
 pub mod world;
+
+use std::time::Duration;
+
+/// Long enough for anything that works; what takes longer hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for what must happen.
+///
+/// # Panics
+/// When it does not happen within [`PATIENCE`].
+pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, event).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within {} s", PATIENCE.as_secs()),
+    }
+}

@@ -11,7 +11,7 @@ use graticule_common::eval::{EvalError, Surroundings, eval};
 use graticule_common::expr::Expr;
 use graticule_common::grid::{Crs, Grid, Window};
 use graticule_common::limits::Limits;
-use graticule_common::ops::{Answer, BindCx};
+use graticule_common::ops::{Answer, BindCx, Facts};
 use graticule_common::plan::{self, NodeId, Options, Outcome, Plan, Read};
 use graticule_common::scene::{
     Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
@@ -254,9 +254,13 @@ impl Failure {
     }
 }
 
-/// The whole grid from its tiles; where there is no tile, nothing is valid.
+/// The whole grid from a plan's tiles; where there is no tile, nothing is valid.
 pub fn assemble(plan: &Plan, tiles: impl IntoIterator<Item = (Window, Block)>) -> Block {
-    let (grid, facts) = (plan.grid().window(), plan.root_node().facts);
+    assemble_on(plan.grid().window(), plan.root_node().facts, tiles)
+}
+
+/// A grid from its tiles; where there is no tile, nothing is valid.
+pub fn assemble_on(grid: Window, facts: Facts, tiles: impl IntoIterator<Item = (Window, Block)>) -> Block {
     let (mut samples, mut valid) =
         Block::invalid(facts.kind, facts.dtype, (grid.rows, grid.cols)).into_parts();
     for (window, block) in tiles {

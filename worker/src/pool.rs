@@ -1,5 +1,6 @@
 //! The bounded CPU pool: so many tiles at a time, and no more memory than there is.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use graticule_common::error::{Classify, ErrorClass};
@@ -74,17 +75,18 @@ impl Pool {
             drop((memory, slot));
             result
         });
-        task.await.map_err(|error| PoolError::Panicked { reason: panic_text(error) })
+        task.await.map_err(|error| match error.try_into_panic() {
+            Ok(payload) => PoolError::Panicked { reason: panic_text(payload) },
+            // The process is ending: another worker can do this.
+            Err(_) => PoolError::Closed,
+        })
     }
 }
 
-fn panic_text(error: tokio::task::JoinError) -> String {
-    match error.try_into_panic() {
-        Ok(payload) => match payload.downcast::<String>() {
-            Ok(text) => *text,
-            Err(payload) => payload.downcast_ref::<&str>().map_or("no message".into(), |text| (*text).into()),
-        },
-        Err(error) => error.to_string(),
+fn panic_text(payload: Box<dyn Any + Send>) -> String {
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => payload.downcast_ref::<&str>().map_or("no message".into(), |text| (*text).into()),
     }
 }
 
@@ -124,5 +126,17 @@ mod tests {
         let panicked = pool.run(1, || panic!("a defect")).await;
         assert_eq!(panicked, Err::<(), _>(PoolError::Panicked { reason: "a defect".into() }));
         assert_eq!(pool.run(1, || 7).await, Ok(7));
+    }
+
+    #[test]
+    fn work_that_a_dying_process_drops_can_be_done_elsewhere() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let pool = Pool::new(1, UNIT_BYTES);
+        let handle = runtime.handle().clone();
+        runtime.shutdown_background();
+        let _inside = handle.enter();
+        let mut run = std::pin::pin!(pool.run(1, || 7));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert_eq!(run.as_mut().poll(&mut context), std::task::Poll::Ready(Err(PoolError::Closed)));
     }
 }

@@ -18,6 +18,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+use tracing::debug;
 
 use crate::tile::{TileError, TileResult, Tiles};
 
@@ -70,6 +71,7 @@ impl WorkerService for Service {
         let tiles =
             request.tiles.iter().map(|tile| wire::tile_from(Some(tile))).collect::<Result<Vec<_>, _>>();
         let tiles = tiles.map_err(|error| to_status(&error))?;
+        debug!(tiles = tiles.len(), "computing tiles");
         let (sender, receiver) = mpsc::channel(PIECES_WAITING_MAX);
         tokio::spawn(run(self.tiles.clone(), plan, tiles, !request.no_cache, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))

@@ -1,0 +1,10 @@
+//! The engine from end to end: real gRPC on loopback, real files, real processes, real failures.
+
+mod broken_workers;
+mod cancelling;
+mod exit_codes;
+mod losing_workers;
+mod processes;
+mod redis;
+mod same_bytes;
+mod sources;

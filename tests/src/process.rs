@@ -1,0 +1,175 @@
+//! The real binary: built once, run to its end or as a server.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+
+use tokio::sync::watch;
+
+use crate::soon;
+use crate::world::folder;
+
+/// The binary `graticule`, of the profile and target folder that this test was built with. The first
+/// call has cargo build it: a test of another package does not.
+pub fn graticule() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        // target/PROFILE/deps/TEST
+        let test = std::env::current_exe().expect("a path");
+        let profile_dir = test.parent().and_then(Path::parent).expect("a folder of a profile");
+        let profile = match profile_dir.file_name().and_then(OsStr::to_str).expect("a profile") {
+            "debug" => "dev",
+            name => name,
+        };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--bin", "graticule", "--profile", profile, "--target-dir"])
+            .arg(profile_dir.parent().expect("a target folder"))
+            .current_dir(folder(".."))
+            .status();
+        assert!(
+            status.as_ref().is_ok_and(ExitStatus::success),
+            "`cargo build --bin graticule` failed: {status:?}"
+        );
+        let binary = profile_dir.join("graticule");
+        assert!(binary.is_file(), "`{}` is there after building it", binary.display());
+        binary
+    })
+}
+
+/// A process that ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code; `None` after a signal that was not handled.
+    pub code: Option<i32>,
+    /// That signal.
+    pub signal: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// A running process; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    id: u32,
+    stdout: watch::Receiver<String>,
+    stderr: watch::Receiver<String>,
+    status: watch::Receiver<Option<ExitStatus>>,
+}
+
+impl Process {
+    /// Starts `graticule`. Nothing of this process's settings reaches it.
+    pub fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Process {
+        let mut command = Command::new(graticule());
+        command.args(arguments).env_remove("GRATICULE_DATA").env_remove("GRATICULE_LOG");
+        Process::of(command)
+    }
+
+    /// Starts a command.
+    pub fn of(mut command: Command) -> Process {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("a process");
+        let stdout = follow(child.stdout.take().expect("a pipe"));
+        let stderr = follow(child.stderr.take().expect("a pipe"));
+        let id = child.id();
+        Process { id, stdout, stderr, status: wait(child) }
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Sends a signal, such as `TERM`, unless the process has ended.
+    pub fn signal(&self, signal: &str) {
+        if self.status.borrow().is_none() {
+            let sent = Command::new("kill").args([&format!("-{signal}"), &self.id.to_string()]).status();
+            assert!(sent.is_ok_and(|status| status.success()) || self.status.borrow().is_some());
+        }
+    }
+
+    /// Waits until standard output holds a text; all that was written by then.
+    pub async fn prints(&mut self, text: &str) -> String {
+        until(&mut self.stdout, text, 1).await
+    }
+
+    /// Waits until standard error holds a text; all that was written by then.
+    pub async fn logs(&mut self, text: &str) -> String {
+        until(&mut self.stderr, text, 1).await
+    }
+
+    /// Waits until standard error holds a text so many times.
+    pub async fn logs_times(&mut self, text: &str, times: usize) -> String {
+        until(&mut self.stderr, text, times).await
+    }
+
+    /// The address a server says it listens on.
+    pub async fn address(&mut self) -> SocketAddr {
+        let text = self.prints("\n").await;
+        let (_, address) = text.split_once("http://").expect("an address");
+        address.split_whitespace().next().expect("an address").parse().expect("an address")
+    }
+
+    /// Waits for the end.
+    pub async fn ended(mut self) -> Ended {
+        let status = soon("the end of a process", self.status.wait_for(Option::is_some)).await;
+        let status = status.expect("a status").expect("a status");
+        // Both pipes are read to their ends; then the readers let go.
+        let rest = async |text: &mut watch::Receiver<String>| {
+            while text.changed().await.is_ok() {}
+            text.borrow().clone()
+        };
+        let stdout = soon("the end of standard output", rest(&mut self.stdout)).await;
+        let stderr = soon("the end of standard error", rest(&mut self.stderr)).await;
+        Ended { code: status.code(), signal: status.signal(), stdout, stderr }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.status.borrow().is_none() {
+            let _ = Command::new("kill").args(["-KILL", &self.id.to_string()]).status();
+        }
+    }
+}
+
+/// Runs `graticule` to its end.
+pub async fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Ended {
+    Process::start(arguments).ended().await
+}
+
+async fn until(output: &mut watch::Receiver<String>, text: &str, times: usize) -> String {
+    let seen = output.clone();
+    let there = output.wait_for(|output| output.matches(text).count() >= times);
+    match soon(&format!("`{text}`"), there).await {
+        Ok(output) => output.clone(),
+        Err(_) => panic!("the process ended without `{text}`: {}", seen.borrow().as_str()),
+    }
+}
+
+fn follow(mut pipe: impl Read + Send + 'static) -> watch::Receiver<String> {
+    let (sender, receiver) = watch::channel(String::new());
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = pipe.read(&mut piece) {
+            let text = String::from_utf8_lossy(&piece[..length]);
+            sender.send_modify(|output| output.push_str(&text));
+        }
+    });
+    receiver
+}
+
+fn wait(mut child: Child) -> watch::Receiver<Option<ExitStatus>> {
+    let (sender, receiver) = watch::channel(None);
+    std::thread::spawn(move || {
+        let status = child.wait().expect("a child");
+        sender.send_replace(Some(status));
+    });
+    receiver
+}

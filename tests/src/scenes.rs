@@ -1,0 +1,164 @@
+//! A catalog in memory whose scenes are formulas: no files, any number.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use graticule_common::grid::Crs;
+use graticule_common::proto::v1 as pb;
+use graticule_common::scene::{
+    Asset, AssetGrid, BandSource, LonLatBox, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
+};
+use graticule_coordinator::catalog::{CatalogError, SceneCatalog};
+use serde_json::json;
+
+use crate::client::request;
+
+/// The sample imagery's area, which made-up scenes cover too: west, south, east, north in [`CRS`].
+pub const AREA: [f64; 4] = [336_375.0, 4_460_595.0, 338_205.0, 4_462_425.0];
+
+/// CRS of [`AREA`].
+pub const CRS: &str = "EPSG:32613";
+
+/// Products in memory.
+#[derive(Debug, Default)]
+pub struct MadeUp {
+    products: BTreeMap<String, (Product, Vec<Scene>)>,
+}
+
+impl MadeUp {
+    /// Adds a series of images, one a day. Bands have an asset each; together they cover [`AREA`].
+    pub fn with(mut self, product: &str, images: usize, bands: &[&str]) -> MadeUp {
+        const DAY_US: i64 = 86_400_000_000;
+        let [west, south, east, north] = AREA;
+        let raster = AssetGrid {
+            crs: Crs::from_canonical(CRS),
+            x: west,
+            y: north,
+            res_x: 30.0,
+            step_y: -30.0,
+            rows: ((north - south) / 30.0) as u32,
+            cols: ((east - west) / 30.0) as u32,
+        };
+        let scene = |at: usize| {
+            let id = format!("{product}-{at:04}");
+            let acquired = Timestamp(at as i64 * DAY_US);
+            let band = |name: &&str| {
+                let asset = Asset {
+                    key: format!("asset-{name}"),
+                    source: SourceRef::Synthetic(format!("{id}/{name}")),
+                    version: "1".into(),
+                    raster: Some(raster.clone()),
+                };
+                let asset = Arc::new(asset);
+                let source =
+                    BandSource { asset, band: 1, nodata: None, scale_offset: None, sample_bytes: Some(4) };
+                ((*name).to_owned(), source)
+            };
+            let mut properties = Properties::new();
+            properties.insert("id".into(), id.as_str().into());
+            properties.insert("acquired".into(), acquired.to_string().into());
+            Scene {
+                product: product.to_owned(),
+                acquired,
+                properties: Arc::new(properties),
+                bands: bands.iter().map(band).collect(),
+                id: id.clone(),
+            }
+        };
+        let known = Product {
+            id: product.to_owned(),
+            title: product.to_owned(),
+            bands: bands.iter().map(|band| (*band).to_owned()).collect(),
+            scenes: images as u64,
+            acquired: None,
+        };
+        self.products.insert(product.to_owned(), (known, (0..images).map(scene).collect()));
+        self
+    }
+}
+
+#[async_trait]
+impl SceneCatalog for MadeUp {
+    async fn products(&self) -> Result<Vec<Product>, CatalogError> {
+        Ok(self.products.values().map(|(product, _)| product.clone()).collect())
+    }
+
+    async fn search(
+        &self,
+        query: &SceneQuery,
+        _: &LonLatBox,
+        scenes_max: usize,
+    ) -> Result<Vec<Scene>, CatalogError> {
+        let Some((product, scenes)) = self.products.get(&query.product) else {
+            let available = self.products.keys().cloned().collect::<Vec<_>>().join(", ");
+            return Err(CatalogError::UnknownProduct { product: query.product.clone(), available });
+        };
+        let in_range = |scene: &&Scene| {
+            query.start.is_none_or(|start| start <= scene.acquired)
+                && query.end.is_none_or(|end| scene.acquired < end)
+        };
+        let found: Vec<Scene> = scenes.iter().filter(in_range).cloned().collect();
+        if found.len() > scenes_max {
+            let (product, limit) = (product.id.clone(), scenes_max);
+            return Err(CatalogError::TooManyScenes { product, limit });
+        }
+        Ok(found)
+    }
+}
+
+/// A graft: all scenes of a product as a stack, its definitions and the key that is the result.
+fn graft(product: &str, bands: &str, rest: serde_json::Value, returns: &str) -> String {
+    let mut graft = json!({
+        "product": product, "bands": bands, "zero": 0, "near": "near", "yes": true, "none": null,
+        "scenes": ["select_scenes", "product", "bands", {
+            "start_datetime": "none", "end_datetime": "none", "predicate_filter": "none",
+            "sort_by": "none", "ascending": "yes", "pad": "zero",
+        }],
+        "stack": ["stack_scenes", "scenes", "bands", {"pad": "zero", "resampler": "near"}],
+        "returns": returns,
+    });
+    if let (Some(graft), serde_json::Value::Object(rest)) = (graft.as_object_mut(), rest) {
+        graft.extend(rest);
+    }
+    graft.to_string()
+}
+
+/// All images of a product, unchanged.
+pub fn stack(product: &str, bands: &str) -> String {
+    graft(product, bands, json!({}), "stack")
+}
+
+/// A product reduced over its images.
+pub fn reduce(product: &str, bands: &str, how: &str) -> String {
+    let rest = json!({
+        "how": how, "images": "images", "of": "ImageStack",
+        "result": ["reduction", "stack", "how", "images", "of"],
+    });
+    graft(product, bands, rest, "result")
+}
+
+/// The median over time of (first − second) / (first + second), masked where the third exceeds 5.
+pub fn masked_index(product: &str, bands: [&str; 3]) -> String {
+    let [first, second, third] = bands.map(|band| json!([band]).to_string());
+    let rest = json!({
+        "pick": "pick_bands", "one": first, "two": second, "three": third,
+        "a": ["band_op", "stack", "pick", "one", "none"],
+        "b": ["band_op", "stack", "pick", "two", "none"],
+        "c": ["band_op", "stack", "pick", "three", "none"],
+        "minus": "sub", "plus": "add", "over": "truediv", "more": "gt", "five": 5,
+        "difference": ["math", "minus", "a", "b"],
+        "total": ["math", "plus", "a", "b"],
+        "index": ["math", "over", "difference", "total"],
+        "bad": ["math", "more", "c", "five"],
+        "clear": ["mask", "index", "bad"],
+        "how": "median", "images": "images", "of": "ImageStack",
+        "result": ["reduction", "clear", "how", "images", "of"],
+    });
+    graft(product, &bands.join(" "), rest, "result")
+}
+
+/// A request for a graft on [`AREA`], 61 × 61 pixels.
+pub fn on_area(graft: &str) -> pb::ComputeRequest {
+    request(graft, CRS, AREA, 30.0)
+}
