@@ -15,7 +15,7 @@ deps: ## install what is missing (Debian, Ubuntu); elsewhere say what to install
 	@deploy/deps.sh
 
 build: deps ## build the binary, target/release/graticule
-	cargo build $(CARGO_FLAGS) -p graticule-cli
+	cargo build $(CARGO_FLAGS) --bin graticule
 
 quickstart: build ## cloud-masked NDVI median of a Landsat series, as GeoTIFF and picture
 	@examples/quickstart.sh $(BINARY)
@@ -23,13 +23,13 @@ quickstart: build ## cloud-masked NDVI median of a Landsat series, as GeoTIFF an
 cluster-demo: build ## the same job on a coordinator, two workers and Redis; bytes compared
 	@deploy/cluster-demo.sh $(BINARY)
 
-test: deps ## all tests
-	cargo test $(CARGO_FLAGS) --workspace
+test: build ## all tests
+	cargo test $(CARGO_FLAGS)
 	@# Tests that need something are ignored by default and run here where it is meant to be.
-	cargo test $(CARGO_FLAGS) --workspace -- --ignored redis
+	cargo test $(CARGO_FLAGS) -- --ignored redis
 	@if [ -d ../shared/data ] || [[ ",$${GRATICULE_REQUIRE:-}," == *,shared,* ]]; then \
-	  echo "cargo test $(CARGO_FLAGS) --workspace -- --ignored shared"; \
-	  cargo test $(CARGO_FLAGS) --workspace -- --ignored shared; \
+	  echo "cargo test $(CARGO_FLAGS) -- --ignored shared"; \
+	  cargo test $(CARGO_FLAGS) -- --ignored shared; \
 	else echo "not run: tests that need ../shared, which is not here"; fi
 
 check: deps ## formatting, lints, generated code, builds without GDAL and without network

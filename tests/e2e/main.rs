@@ -1,5 +1,7 @@
 //! The engine from end to end: real gRPC on loopback, real files, real processes, real failures.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
+
 mod broken_workers;
 mod cancelling;
 mod exit_codes;

@@ -25,6 +25,7 @@ pub fn graticule() -> &'static Path {
             "debug" => "dev",
             name => name,
         };
+        #[expect(clippy::disallowed_methods, reason = "cargo tells its tests where it is, in no other way")]
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
             .args(["build", "--quiet", "--bin", "graticule", "--profile", profile, "--target-dir"])
