@@ -8,7 +8,7 @@ use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::{LocalCatalog, SceneCatalog};
 
 use crate::Global;
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 
 /// Register imagery and list what is registered.
 #[derive(Debug, Subcommand)]
@@ -33,7 +33,7 @@ impl Catalog {
                     let added = tokio::task::spawn_blocking(move || catalog.add(&path, &Proj::new())).await;
                     let added = added.map_err(|error| Failure::new(ErrorClass::Internal, error))?;
                     for (product, count) in added.map_err(Failure::of)?.products {
-                        println!("{product}: {}", counted(count));
+                        say!("{product}: {}", counted(count));
                     }
                 }
             }
@@ -49,9 +49,9 @@ impl Catalog {
                         };
                         format!("  {} .. {}", day(first), day(last))
                     });
-                    println!("{}  {}{dates}", product.id, counted(product.scenes));
-                    println!("    {}", product.title);
-                    println!("    bands: {}", product.bands.join(" "));
+                    say!("{}  {}{dates}", product.id, counted(product.scenes));
+                    say!("    {}", product.title);
+                    say!("    bands: {}", product.bands.join(" "));
                 }
             }
         }

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tonic::Streaming;
 
 use crate::Global;
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 use crate::output::{Outcome, Output, write_properties};
 use crate::request::RequestArgs;
 
@@ -82,9 +82,9 @@ impl Compute {
         };
         written.await.map_err(|error| Failure::new(ErrorClass::Internal, error))??;
         if !self.quiet {
-            report(&outcome, &header, &summary);
+            report(&outcome, &header, &summary)?;
             for path in self.out.iter().map(Output::path).chain(self.properties.as_deref()) {
-                println!("wrote    {}", path.display());
+                say!("wrote    {}", path.display());
             }
         }
         match engine {
@@ -212,28 +212,23 @@ impl Assembly {
 }
 
 /// Says on standard output what was done.
-fn report(outcome: &Outcome, header: &pb::Header, summary: &pb::Summary) {
+fn report(outcome: &Outcome, header: &pb::Header, summary: &pb::Summary) -> Result<(), Failure> {
     match outcome {
-        Outcome::Number(number) => println!("number   {number}"),
+        Outcome::Number(number) => say!("number   {number}"),
         Outcome::Raster { grid, block, props } => {
-            println!("grid     {grid}");
+            say!("grid     {grid}");
             let names = props.bands().map_or(String::new(), |names| format!(" ({})", names.join(", ")));
-            println!("result   {} of {}{names}", block.kind(), block.samples().dtype().name());
+            say!("result   {} of {}{names}", block.kind(), block.samples().dtype().name());
             let dates: Vec<&str> = header.scenes.iter().map(|scene| scene.acquired.as_str()).collect();
             if let (Some(first), Some(last)) = (dates.first(), dates.last()) {
                 let distinct: std::collections::BTreeSet<&str> = dates.iter().copied().collect();
                 let (scenes, day) = (dates.len(), |date: &str| date.get(..10).unwrap_or(date).to_owned());
-                println!(
-                    "dates    {} from {} to {} ({scenes} scenes)",
-                    distinct.len(),
-                    day(first),
-                    day(last)
-                );
+                say!("dates    {} from {} to {} ({scenes} scenes)", distinct.len(), day(first), day(last));
             }
-            println!("values   {}", statistics(block));
+            say!("values   {}", statistics(block));
         }
     }
-    println!(
+    say!(
         "work     {:.2} s, {} tiles on {} workers, {} bytes read ({:.2} s reading, {:.2} s computing), {} of {} cache look-ups hit{}",
         summary.wall_ms / 1e3,
         summary.tiles,
@@ -245,6 +240,7 @@ fn report(outcome: &Outcome, header: &pb::Header, summary: &pb::Summary) {
         summary.cache_hits + summary.cache_misses,
         if summary.retries > 0 { format!(", {} tiles tried again", summary.retries) } else { String::new() },
     );
+    Ok(())
 }
 
 /// Share of valid values, and their range.

@@ -4,7 +4,7 @@ use clap::Args;
 use graticule_common::proto::v1 as pb;
 
 use crate::Global;
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 use crate::request::RequestArgs;
 
 /// Show what `compute` would do.
@@ -24,14 +24,14 @@ impl Explain {
         let answer = client.explain(pb::ExplainRequest { request: Some(request) }).await;
         let answer = answer.map_err(|status| Failure::status(&status))?.into_inner();
         if self.as_graft {
-            println!("{}", answer.graft);
+            say!("{}", answer.graft);
         } else {
-            print!("{}", answer.text);
+            say!("{}", answer.text.trim_end());
             let bill = answer.bill.unwrap_or_default();
-            println!("scenes  {} to read", bill.scenes);
-            println!("reads   {} bytes of stored pixels", bill.read_bytes);
-            println!("result  {} bytes", bill.result_bytes);
-            println!("memory  {} bytes at most for one tile", bill.tile_peak_bytes);
+            say!("scenes  {} to read", bill.scenes);
+            say!("reads   {} bytes of stored pixels", bill.read_bytes);
+            say!("result  {} bytes", bill.result_bytes);
+            say!("memory  {} bytes at most for one tile", bill.tile_peak_bytes);
         }
         match engine {
             Some(engine) => engine.stop().await,

@@ -6,6 +6,24 @@ use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::status::{class_of, exit_code};
 use tonic::Status;
 
+/// Prints a line on standard output. A reader that has seen enough, as `head`, is no failure; a full
+/// disk is.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::failure::print_line(format_args!($($text)*))? };
+}
+pub(crate) use say;
+
+/// What `say!` does.
+pub fn print_line(text: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+    use std::io::Write;
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure { code: IO, message: format!("cannot write to standard output: {error}") })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Why a command failed.
 #[derive(Debug)]
 pub struct Failure {
@@ -27,6 +45,11 @@ impl Failure {
     /// An error of a class.
     pub fn new(class: ErrorClass, message: impl Display) -> Self {
         Failure { code: exit_code(class), message: message.to_string() }
+    }
+
+    /// An error whose cause is a file or folder, whatever its class.
+    pub fn io(error: impl Display) -> Self {
+        Failure { code: IO, message: error.to_string() }
     }
 
     /// A file that cannot be read or written.

@@ -10,7 +10,7 @@ use graticule_common::grid::Grid;
 use graticule_common::literal::Literal;
 use graticule_common::ops::Props;
 use graticule_coordinator::render::{self, Colormap, Style};
-use graticule_worker::sink::{RasterFile, write_geotiff};
+use graticule_worker::sink::{RasterFile, SinkError, write_geotiff};
 use ndarray::{ArrayD, IxDyn};
 use ndarray_npy::{NpzWriter, WritableElement};
 
@@ -80,7 +80,10 @@ impl Output {
             }
             (Format::GeoTiff, Outcome::Raster { grid, block, props }) => {
                 let raster = RasterFile { grid, block, band_names: band_names(block, props) };
-                write_geotiff(&self.path, &raster).map_err(Failure::of)
+                write_geotiff(&self.path, &raster).map_err(|error| match error {
+                    SinkError::Write { .. } => Failure::io(error),
+                    error => Failure::of(error),
+                })
             }
             (Format::Png, Outcome::Raster { block, .. }) => {
                 let picture =

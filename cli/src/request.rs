@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use graticule_common::aoi::{Aoi, Polygon, Sampling};
 use graticule_common::error::ErrorClass;
+use graticule_common::limits::Limits;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_service_client::ComputeServiceClient;
+use graticule_common::transport::with_keepalive;
 use graticule_common::wire;
 use tonic::transport::{Channel, Endpoint};
 
@@ -36,7 +38,7 @@ pub struct RequestArgs {
     #[arg(long, value_name = "SIZE[,SIZE]", help_heading = "Area", allow_hyphen_values = true, value_parser = resolution)]
     resolution: Option<(f64, f64)>,
     /// Size of the result in pixels, instead of --resolution
-    #[arg(long, value_name = "ROWS,COLS", help_heading = "Area", conflicts_with = "resolution", value_parser = shape)]
+    #[arg(long, value_name = "ROWS,COLS", help_heading = "Area", conflicts_with = "resolution", allow_hyphen_values = true, value_parser = shape)]
     shape: Option<(u64, u64)>,
     /// Move the edges outward to multiples of the resolution
     #[arg(long, help_heading = "Area")]
@@ -122,7 +124,7 @@ impl RequestArgs {
         };
         let endpoint =
             Endpoint::from_shared(address.clone()).map_err(|error| unreachable(error.to_string()))?;
-        let endpoint = endpoint.connect_timeout(std::time::Duration::from_secs(5)).tcp_nodelay(true);
+        let endpoint = with_keepalive(endpoint);
         let channel = endpoint.connect().await.map_err(|error| unreachable(chain(&error)))?;
         let client = ComputeServiceClient::new(channel).max_decoding_message_size(HEADER_BYTES_MAX);
         Ok((client.max_encoding_message_size(HEADER_BYTES_MAX), engine))
@@ -140,12 +142,22 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     use std::io::Read;
-    if path == Path::new("-") {
+    let limit = Limits::default().graft_bytes;
+    let read = |from: &mut dyn Read| {
         let mut text = Vec::new();
-        let read = std::io::stdin().read_to_end(&mut text);
-        return read.map(|_| text).map_err(|error| Failure::file(path, "read", error));
+        from.take(limit as u64 + 1).read_to_end(&mut text).map(|_| text)
+    };
+    let text = if path == Path::new("-") {
+        read(&mut std::io::stdin().lock())
+    } else {
+        std::fs::File::open(path).and_then(|mut file| read(&mut file))
+    };
+    let text = text.map_err(|error| Failure::file(path, "read", error))?;
+    if text.len() > limit {
+        let message = format!("`{}` has more than {limit} bytes, which is the limit", path.display());
+        return Err(Failure::new(ErrorClass::LimitExceeded, message));
     }
-    std::fs::read(path).map_err(|error| Failure::file(path, "read", error))
+    Ok(text)
 }
 
 /// The polygons of a GeoJSON file.

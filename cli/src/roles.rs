@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
-use crate::failure::Failure;
+use crate::failure::{Failure, print_line};
 use crate::serve::sources;
 
 /// Run a coordinator.
@@ -26,7 +26,8 @@ impl Coordinator {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::of)?);
         let config = graticule_coordinator::Config { listen: self.listen, ..Default::default() };
-        let ready = |address| println!("coordinator on http://{address}");
+        // A log that is closed is no reason to stop.
+        let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
         let (transform, extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
         let stop = stop_on_signal();
         graticule_coordinator::run(config, catalog, transform, extra, stop, ready).await.map_err(Failure::of)
@@ -69,7 +70,7 @@ impl Worker {
             cache_url: self.cache,
             ..graticule_worker::Config::default()
         };
-        let ready = |address| println!("worker on http://{address}");
+        let ready = |address| _ = print_line(format_args!("worker on http://{address}"));
         graticule_worker::run(config, sources(), stop_on_signal(), ready).await.map_err(Failure::of)
     }
 }

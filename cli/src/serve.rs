@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 use crate::request::EngineArgs;
 use crate::roles::until_signal;
 
@@ -32,7 +32,7 @@ pub struct Serve {
 impl Serve {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut engine = Engine::start(global, &self.engine, Some(self.listen)).await?;
-        println!("serving on http://{} with {} workers; Ctrl-C stops", engine.address, self.engine.workers);
+        say!("serving on http://{} with {} workers; Ctrl-C stops", engine.address, self.engine.workers);
         tokio::select! {
             () = until_signal() => {}
             failure = engine.failed() => return Err(failure),
@@ -91,9 +91,14 @@ impl Engine {
                 ..graticule_worker::Config::default()
             };
             let (source, stop) = (source.clone(), shutdown.clone());
+            let (sender, ready) = oneshot::channel();
             parts.spawn(async move {
-                graticule_worker::run(config, source, stop, |_| {}).await.map_err(Failure::of)
+                let ready = |_| _ = sender.send(());
+                graticule_worker::run(config, source, stop, ready).await.map_err(Failure::of)
             });
+            if ready.await.is_err() {
+                return Err(end_of(&mut parts).await);
+            }
         }
         Ok(Engine { address, shutdown, parts })
     }

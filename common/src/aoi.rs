@@ -214,17 +214,32 @@ impl Aoi {
 pub fn lon_lat_box(grid: &Grid, transform: &dyn Transform) -> LonLatBox {
     /// Catalogs round footprints to about a centimetre; a scene must not be missed for that.
     const MARGIN_DEGREES: f64 = 1e-5;
-    let (west, south, east, north) = grid.bounds();
-    let mut edge = edges([west, south, east, north]);
+    let (grid_west, grid_south, grid_east, grid_north) = grid.bounds();
+    let mut edge = edges([grid_west, grid_south, grid_east, grid_north]);
     match transform.points(grid.crs(), &Crs::from_canonical(LON_LAT), &mut edge) {
         Ok(()) => {
             let [west, south, east, north] = extent(edge.into_iter());
-            LonLatBox {
-                west: west - MARGIN_DEGREES,
-                south: south - MARGIN_DEGREES,
-                east: east + MARGIN_DEGREES,
-                north: north + MARGIN_DEGREES,
+            // Between two points an edge bulges by less than a twentieth of its length.
+            let bulge = MARGIN_DEGREES + (east - west).max(north - south) / 20.0;
+            let mut area = LonLatBox {
+                west: west - bulge,
+                south: south - bulge,
+                east: east + bulge,
+                north: north + bulge,
+            };
+            // Around a pole lie all longitudes.
+            for pole in [-90.0, 90.0] {
+                let mut place = [(0.0, pole)];
+                let is_there =
+                    transform.points(&Crs::from_canonical(LON_LAT), grid.crs(), &mut place).is_ok();
+                let [(x, y)] = place;
+                if is_there && (grid_west..=grid_east).contains(&x) && (grid_south..=grid_north).contains(&y)
+                {
+                    (area.west, area.east) = (-180.0, 180.0);
+                    (area.south, area.north) = (area.south.min(pole), area.north.max(pole));
+                }
             }
+            area
         }
         Err(_) => LonLatBox { west: -180.0, south: -90.0, east: 180.0, north: 90.0 },
     }

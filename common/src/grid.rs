@@ -166,6 +166,9 @@ pub struct Window {
 }
 
 impl Window {
+    /// The longest side of a window.
+    pub const SIDE_MAX: u32 = 1 << 30;
+
     /// Row after the last.
     pub fn row_end(&self) -> i64 {
         self.row + i64::from(self.rows)
@@ -189,8 +192,10 @@ impl Window {
 
     /// The window between four edges; `None` if that is empty or wider than a window can be.
     pub fn from_edges(row: i64, col: i64, row_end: i64, col_end: i64) -> Option<Window> {
-        let rows = u32::try_from(row_end.checked_sub(row)?).ok().filter(|n| *n > 0)?;
-        let cols = u32::try_from(col_end.checked_sub(col)?).ok().filter(|n| *n > 0)?;
+        let side = |first: i64, end: i64| {
+            u32::try_from(end.checked_sub(first)?).ok().filter(|n| (1..=Window::SIDE_MAX).contains(n))
+        };
+        let (rows, cols) = (side(row, row_end)?, side(col, col_end)?);
         Some(Window { row, col, rows, cols })
     }
 

@@ -64,7 +64,7 @@ const POSITION_MAX: i64 = 1 << 44;
 /// A window from a message.
 pub fn window_from(window: &pb::Window) -> Checked<Window> {
     let place = [window.row, window.col].iter().all(|at| at.abs() <= POSITION_MAX);
-    let size = [window.rows, window.cols].iter().all(|n| (1..=1 << 30).contains(n));
+    let size = [window.rows, window.cols].iter().all(|n| (1..=Window::SIDE_MAX).contains(n));
     if !place || !size {
         return Err(invalid("window", "empty, too large or too far away"));
     }

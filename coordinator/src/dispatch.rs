@@ -92,6 +92,8 @@ pub struct Work {
     pub plan: pb::Plan,
     /// The tiles.
     pub tiles: Vec<TileId>,
+    /// Memory that one tile takes.
+    pub tile_peak_bytes: u64,
     /// Whether remembered tiles are neither used nor made.
     pub no_cache: bool,
     /// Time for all of it.
@@ -157,8 +159,12 @@ impl<'a> Dispatch<'a> {
         self.follow_fleet(work)?;
         while !self.schedule.is_finished() {
             if self.schedule.is_stranded() {
-                self.fleet.wait(work.patience).await?;
+                let mut news = self.fleet.changes();
                 self.follow_fleet(work)?;
+                if self.schedule.is_stranded() {
+                    let changed = tokio::time::timeout(work.patience, news.changed()).await;
+                    changed.map_err(|_| FleetError::Empty)?.map_err(|_| FleetError::Empty)?;
+                }
                 continue;
             }
             tokio::select! {
@@ -173,7 +179,9 @@ impl<'a> Dispatch<'a> {
 
     /// Takes in workers that came and lets go of those that went.
     fn follow_fleet(&mut self, work: &Work) -> Result<(), DispatchError> {
-        let fleet = self.fleet.snapshot();
+        // A worker that cannot hold a tile of this plan has no part in it.
+        let holds = |worker: &Worker| worker.tile_bytes() >= work.tile_peak_bytes;
+        let fleet: Vec<Worker> = self.fleet.snapshot().into_iter().filter(holds).collect();
         let gone: Vec<WorkerId> = self
             .workers
             .values()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use graticule_common::ENGINE_VERSION;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1 as pb;
+use graticule_common::transport::with_keepalive;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -132,14 +133,9 @@ impl Fleet {
         if request.worker.is_empty() || request.slots == 0 {
             return Err(bad_address());
         }
-        let channel = endpoint
-            .connect_timeout(Duration::from_secs(3))
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .keep_alive_while_idle(true)
+        let channel = with_keepalive(endpoint)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .tcp_nodelay(true)
             .connect_lazy();
         let lost = CancellationToken::new();
         let mut workers = self.workers();
@@ -213,6 +209,11 @@ impl Fleet {
 }
 
 impl Worker {
+    /// Memory for one tile when all slots are in use.
+    pub fn tile_bytes(&self) -> u64 {
+        self.memory_bytes / u64::from(self.slots.max(1))
+    }
+
     /// Whether two are the same registration.
     pub fn is(&self, other: &Worker) -> bool {
         self.id == other.id && self.epoch == other.epoch

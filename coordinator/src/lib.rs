@@ -13,11 +13,12 @@ use graticule_common::limits::Limits;
 use graticule_common::proto::v1::compute_service_server::ComputeServiceServer;
 use graticule_common::proto::v1::fleet_service_server::FleetServiceServer;
 use graticule_common::transform::Transform;
+use graticule_common::transport::{KEEPALIVE_EVERY, KEEPALIVE_WITHIN};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use crate::catalog::SceneCatalog;
 use crate::fleet::Fleet;
@@ -120,11 +121,13 @@ pub async fn run(
         ComputeServiceServer::new(service::Compute(requests)).max_decoding_message_size(REQUEST_BYTES_MAX),
     );
     let server = Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
         .add_routes(extra.routes())
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            shutdown.clone().cancelled_owned(),
+        );
     ready(address);
     let mut server = std::pin::pin!(server);
     let result = tokio::select! {

@@ -102,6 +102,9 @@ impl Classify for RequestError {
     }
 }
 
+/// Workers with less memory for a tile are not planned for.
+const SHARE_BYTES_MIN: u64 = 128 << 20;
+
 /// A request with its plan.
 struct Prepared {
     expr: Arc<Expr>,
@@ -182,6 +185,7 @@ impl Requests {
                 let work = Work {
                     tiles: plan.tiles(),
                     plan: wire::plan_to(&plan),
+                    tile_peak_bytes: plan.tile_peak_bytes(),
                     no_cache,
                     deadline: self.deadline.saturating_sub(started.elapsed()),
                     patience: self.patience,
@@ -255,10 +259,13 @@ impl Requests {
         }
     }
 
-    /// A tile must fit the smallest worker's share of memory.
+    /// A tile must fit the share of memory of every worker that is planned for.
     fn limits_of(&self, workers: &[Worker]) -> Limits {
-        let shares = workers.iter().map(|worker| worker.memory_bytes / u64::from(worker.slots.max(1)));
-        let tile_peak_bytes = shares.chain([self.limits.tile_peak_bytes]).min().unwrap_or(0);
+        // One dwarf must not shrink everybody's tiles; it takes part where tiles are small enough.
+        let shares = || workers.iter().map(Worker::tile_bytes);
+        let smallest = shares().filter(|share| *share >= SHARE_BYTES_MIN).min();
+        let share = smallest.or(shares().max()).unwrap_or(u64::MAX);
+        let tile_peak_bytes = share.min(self.limits.tile_peak_bytes);
         Limits { tile_peak_bytes, ..self.limits.clone() }
     }
 }

@@ -1,5 +1,6 @@
 //! Which worker computes which tile, and when again: a pure state machine. Events in, actions out.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use graticule_common::grid::TileId;
@@ -59,7 +60,8 @@ pub enum Action {
 /// The tiles of one request on their way.
 #[derive(Debug)]
 pub struct Schedule {
-    pending: VecDeque<TileId>,
+    /// Tiles that wait, in a queue for each worker whose share they are; without workers, in one.
+    pending: BTreeMap<WorkerId, VecDeque<TileId>>,
     attempts: BTreeMap<TileId, u32>,
     workers: BTreeMap<WorkerId, Worker>,
     done: BTreeSet<TileId>,
@@ -87,7 +89,7 @@ impl Schedule {
     pub fn new(tiles: Vec<TileId>, attempts_max: u32) -> Self {
         Schedule {
             tiles: tiles.len(),
-            pending: tiles.into(),
+            pending: BTreeMap::from([(WorkerId::new(), tiles.into())]),
             attempts: BTreeMap::new(),
             workers: BTreeMap::new(),
             done: BTreeSet::new(),
@@ -122,20 +124,26 @@ impl Schedule {
         match event {
             Event::WorkerReady { worker, slots } => {
                 let credit = slots.max(1) as usize * (1 + QUEUED_PER_SLOT);
-                self.workers.entry(worker).or_insert(Worker { credit, running: BTreeSet::new() }).credit =
-                    credit;
+                match self.workers.entry(worker) {
+                    Entry::Occupied(mut known) => known.get_mut().credit = credit,
+                    Entry::Vacant(place) => {
+                        place.insert(Worker { credit, running: BTreeSet::new() });
+                        self.share_out();
+                    }
+                }
             }
             Event::WorkerLost { worker } => {
-                let lost = self.workers.remove(&worker).map(|worker| worker.running).unwrap_or_default();
-                for tile in lost.into_iter().rev() {
-                    self.give_back(tile, &mut actions);
+                if let Some(lost) = self.workers.remove(&worker) {
+                    for tile in lost.running.into_iter().rev() {
+                        self.give_back(tile, &mut actions);
+                    }
+                    self.share_out();
                 }
             }
             // The first answer wins, whoever gives it: all are the same.
             Event::TileDone { tile } => {
                 if self.done.insert(tile) {
                     self.workers.values_mut().for_each(|worker| _ = worker.running.remove(&tile));
-                    self.pending.retain(|pending| *pending != tile);
                 }
             }
             Event::TileReturned { worker, tile } => {
@@ -161,60 +169,80 @@ impl Schedule {
             actions.push(Action::GiveUp { tile, attempts });
         }
         self.retries += 1;
-        self.pending.push_front(tile);
+        self.pending.entry(self.home(tile)).or_default().push_front(tile);
     }
 
-    /// Gives free workers what they are the home of, then whatever there is.
+    /// The worker whose share a tile is; no name without workers.
+    fn home(&self, tile: TileId) -> WorkerId {
+        home(self.workers.keys(), tile).cloned().unwrap_or_default()
+    }
+
+    /// Shares out what waits among the workers there are: once for each worker that comes or goes.
+    fn share_out(&mut self) {
+        let waiting: BTreeSet<TileId> = std::mem::take(&mut self.pending).into_values().flatten().collect();
+        for tile in waiting {
+            self.pending.entry(self.home(tile)).or_default().push_back(tile);
+        }
+    }
+
+    /// Gives workers with credit tiles of their share, and those that would be idle some of another's.
     fn assign(&mut self, actions: &mut Vec<Action>) {
         let names: Vec<WorkerId> = self.workers.keys().cloned().collect();
-        let homes: Vec<usize> = self.pending.iter().map(|tile| home(&names, *tile)).collect();
-        let mut taken = vec![false; self.pending.len()];
-        let mut given: BTreeMap<usize, Vec<TileId>> = BTreeMap::new();
-        for own in [true, false] {
-            for (index, name) in names.iter().enumerate() {
-                let Some(worker) = self.workers.get_mut(name) else { continue };
-                for (at, tile) in self.pending.iter().enumerate() {
-                    let batch = given.entry(index).or_default();
-                    if worker.running.len() >= worker.credit || batch.len() >= BATCH_MAX {
-                        break;
-                    }
-                    // Work is taken from another worker's share only by one that would wait otherwise.
-                    if taken[at] || (own && homes[at] != index) || (!own && !worker.running.is_empty()) {
-                        continue;
-                    }
-                    taken[at] = true;
-                    worker.running.insert(*tile);
-                    batch.push(*tile);
+        for name in names {
+            let Some(worker) = self.workers.get(&name) else { continue };
+            let room = worker.credit.saturating_sub(worker.running.len()).min(BATCH_MAX);
+            let is_idle = worker.running.is_empty();
+            let mut tiles = self.take_waiting(&name, room, VecDeque::pop_front);
+            if tiles.is_empty() && is_idle {
+                // From the far end of the longest queue: what its owner would come to last.
+                let longest = self.pending.iter().max_by_key(|(_, queue)| queue.len());
+                if let Some(owner) = longest.map(|(owner, _)| owner.clone()) {
+                    tiles = self.take_waiting(&owner, room, VecDeque::pop_back);
                 }
             }
-        }
-        let mut at = 0;
-        self.pending.retain(|_| {
-            at += 1;
-            !taken[at - 1]
-        });
-        for (index, tiles) in given.into_iter().filter(|(_, tiles)| !tiles.is_empty()) {
-            for tile in &tiles {
-                *self.attempts.entry(*tile).or_default() += 1;
+            if tiles.is_empty() {
+                continue;
             }
-            actions.push(Action::Send { worker: names[index].clone(), tiles });
+            if let Some(worker) = self.workers.get_mut(&name) {
+                worker.running.extend(&tiles);
+            }
+            tiles.iter().for_each(|tile| *self.attempts.entry(*tile).or_default() += 1);
+            actions.push(Action::Send { worker: name, tiles });
         }
+    }
+
+    /// Up to `room` tiles from one end of a worker's queue; what is done meanwhile is left out.
+    fn take_waiting(
+        &mut self,
+        owner: &str,
+        room: usize,
+        pop: fn(&mut VecDeque<TileId>) -> Option<TileId>,
+    ) -> Vec<TileId> {
+        let Some(queue) = self.pending.get_mut(owner) else { return Vec::new() };
+        let mut tiles = Vec::new();
+        while tiles.len() < room {
+            match pop(queue) {
+                Some(tile) if self.done.contains(&tile) => {}
+                Some(tile) => tiles.push(tile),
+                None => break,
+            }
+        }
+        tiles
     }
 }
 
 /// The worker that a tile goes to if it can, by rendezvous hashing: repeats meet warm caches, and a
 /// worker that comes or goes moves only its own share. Blocks of neighbours share a home, as they
 /// share files.
-fn home(workers: &[WorkerId], tile: TileId) -> usize {
+fn home<'a>(workers: impl Iterator<Item = &'a WorkerId>, tile: TileId) -> Option<&'a WorkerId> {
     /// Edge of a block of tiles with one home.
     const NEIGHBOURHOOD: i64 = 2;
-    let weight = |worker: &WorkerId| {
+    workers.max_by_key(|worker| {
         let mut hasher = Hasher::new("home");
         hasher.str(worker);
         hasher.int(tile.row.div_euclid(NEIGHBOURHOOD)).int(tile.col.div_euclid(NEIGHBOURHOOD));
         hasher.finish()
-    };
-    (0..workers.len()).max_by_key(|at| weight(&workers[*at])).unwrap_or(0)
+    })
 }
 
 #[cfg(test)]
@@ -243,7 +271,7 @@ mod tests {
     fn repeats_go_to_the_same_workers() {
         let homes = |names: &[&str]| -> Vec<String> {
             let names: Vec<WorkerId> = names.iter().map(|name| (*name).to_owned()).collect();
-            tiles(49).into_iter().map(|tile| names[home(&names, tile)].clone()).collect()
+            tiles(49).into_iter().map(|tile| home(names.iter(), tile).unwrap().clone()).collect()
         };
         let (three, two) = (homes(&["a", "b", "c"]), homes(&["a", "b"]));
         assert!(["a", "b", "c"].iter().all(|name| three.iter().any(|home| home == name)));

@@ -11,10 +11,11 @@ use std::time::Duration;
 use graticule_common::ENGINE_VERSION;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1::worker_service_server::WorkerServiceServer;
+use graticule_common::transport::{KEEPALIVE_EVERY, KEEPALIVE_WITHIN, with_keepalive};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 
 use crate::cache::{MemoryCache, RedisCache, RedisSettings, Tiered, TileCache};
@@ -151,12 +152,14 @@ pub async fn run(
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
-        .tcp_nodelay(true)
         .add_service(health)
         .add_service(
             WorkerServiceServer::new(service::Service::new(tiles)).max_decoding_message_size(PLAN_BYTES_MAX),
         )
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stop.clone().cancelled_owned(),
+        );
     ready(address);
     let mut server = std::pin::pin!(server);
     let refused = async {
@@ -185,10 +188,6 @@ pub async fn run(
     result
 }
 
-/// HTTP/2 pings: a peer that is gone without a word is noticed within the sum of the two.
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
-const KEEPALIVE_WITHIN: Duration = Duration::from_secs(5);
-
 /// The largest call: a plan over thousands of scenes with many files each.
 const PLAN_BYTES_MAX: usize = 64 << 20;
 
@@ -198,12 +197,7 @@ const GRACE: Duration = Duration::from_secs(10);
 fn endpoint(address: &str) -> Result<Endpoint, WorkerError> {
     let endpoint = Endpoint::from_shared(address.to_owned())
         .map_err(|error| WorkerError::Address { address: address.to_owned(), reason: error.to_string() })?;
-    Ok(endpoint
-        .connect_timeout(Duration::from_secs(3))
-        .http2_keep_alive_interval(KEEPALIVE_EVERY)
-        .keep_alive_timeout(KEEPALIVE_WITHIN)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true))
+    Ok(with_keepalive(endpoint))
 }
 
 async fn open_cache(config: &Config) -> Result<Arc<dyn TileCache>, WorkerError> {

@@ -239,7 +239,20 @@ fn finite(a: &Literal, b: &Literal, f: fn(f64, f64) -> f64) -> Option<Literal> {
 
 fn floor_divide_numbers(a: &Literal, b: &Literal) -> Option<Literal> {
     let ints = |a: i128, b: i128| Some(a.checked_div_euclid(b)? - i128::from(b < 0 && a % b != 0));
-    exact(a, b, ints, |a, b| (a / b).floor())
+    // By the remainder, as Python does it: the rounded quotient may have crossed an integer.
+    let floats = |a: f64, b: f64| {
+        let remainder = a % b;
+        let quotient = (a - remainder) / b - f64::from(remainder != 0.0 && (b < 0.0) != (remainder < 0.0));
+        let floor = quotient.floor();
+        if b == 0.0 {
+            f64::NAN
+        } else if quotient - floor > 0.5 {
+            floor + 1.0
+        } else {
+            floor
+        }
+    };
+    exact(a, b, ints, floats)
 }
 
 fn power_numbers(a: &Literal, b: &Literal) -> Option<Literal> {
@@ -274,6 +287,9 @@ mod tests {
         for (a, b, floor) in [(7, 2, 3), (-7, 2, -4), (7, -2, -4), (-7, -2, 3), (6, -2, -3)] {
             assert_eq!(scalar("floordiv", Int(a), Int(b)), Some(Int(floor)), "{a} // {b}");
         }
+        assert_eq!(scalar("floordiv", Float(1.0), Float(0.1)), Some(Float(9.0)));
+        assert_eq!(scalar("floordiv", Float(-6.0), Float(0.1)), Some(Float(-60.0)));
+        assert_eq!(scalar("floordiv", Float(1.0), Int(0)), None);
         assert_eq!(scalar("pow", Int(2), Int(10)), Some(Int(1024)));
         assert_eq!(scalar("rpow", Int(-1), Int(2)), Some(Float(0.5)));
         assert_eq!(scalar("pow", Int(-8), Float(0.5)), None);

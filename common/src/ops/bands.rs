@@ -118,8 +118,8 @@ impl Op for RenameBands {
         Ok(Bound::Same { arg: 0, props: props.clone().with_bands(&names) })
     }
 
-    fn infer(&self, _: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
-        Ok(inputs[0])
+    fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {
+        Err(TypeError::Unsupported { what: "`rename_bands` in a plan".into() })
     }
 
     fn kernel(&self, _: &[Facts]) -> Kernel {

@@ -93,17 +93,17 @@ impl Op for Pointwise {
     }
 
     fn infer(&self, _: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
+        if inputs.len() != self.operands() {
+            return Err(TypeError::Argument {
+                name: "a",
+                expected: "one operand a parameter",
+                got: "others",
+            });
+        }
         let dtype = self.select(inputs)?.result();
         let kind = match inputs {
-            [one] => one.kind,
             [left, right] => broadcast(left.kind, right.kind)?,
-            _ => {
-                return Err(TypeError::Argument {
-                    name: "a",
-                    expected: "one or two operands",
-                    got: "others",
-                });
-            }
+            _ => inputs[0].kind,
         };
         Ok(Facts { kind, dtype })
     }

@@ -73,6 +73,8 @@ impl Op for SelectScenes {
             Literal::Bool(ascending) => *ascending,
             _ => return Err(args[6].not("ascending", "true or false")),
         };
+        // Without a property to sort by, time goes forward, whatever the direction.
+        let ascending = ascending || args[5].is_null();
         padding(&args[7])?;
         let unknown = || TypeError::Value {
             name: "product_id",

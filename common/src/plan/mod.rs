@@ -384,12 +384,13 @@ fn infer(kind: &NodeKind, nodes: &[Node]) -> Option<Result<Facts, TypeError>> {
                         Operand::Number(literal) => Facts::number(literal),
                     })
                     .collect::<Option<_>>()?;
-                if !matches!(instr.op.kernel(&operands), Kernel::Pixel(_)) {
-                    return None;
-                }
+                // The type rule first: a kernel may look at operands that only it has checked.
                 match instr.op.infer(&[], &operands) {
                     Ok(facts) => results.push(facts),
                     Err(error) => return Some(Err(error)),
+                }
+                if !matches!(instr.op.kernel(&operands), Kernel::Pixel(_)) {
+                    return None;
                 }
             }
             let last = *results.last()?;
@@ -474,6 +475,13 @@ fn identity(kind: &NodeKind, nodes: &[Node]) -> ContentHash {
             hasher.int(read.scenes.len() as i64).int(read.bands.len() as i64);
             for band in read.scenes.iter().flat_map(|scene| &scene.bands) {
                 hasher.str(&band.asset.source.to_string()).str(&band.asset.version).int(band.band.into());
+                // Where the catalog says a file lies decides which tiles look at it.
+                hasher.int(band.asset.raster.is_some().into());
+                if let Some(raster) = &band.asset.raster {
+                    hasher.str(raster.crs.as_str()).float(raster.x).float(raster.y);
+                    hasher.float(raster.res_x).float(raster.step_y);
+                    hasher.int(raster.rows.into()).int(raster.cols.into());
+                }
                 hash_option(&mut hasher, band.nodata);
                 hash_option(&mut hasher, band.scale_offset.map(|(scale, _)| scale));
                 hash_option(&mut hasher, band.scale_offset.map(|(_, offset)| offset));

@@ -528,7 +528,7 @@ class Evaluator:
             chosen.sort(
                 key=lambda image: image[sort_by] if sort_by in image else image["properties"][sort_by]
             )
-        if not ascending:
+        if sort_by is not None and not ascending:
             chosen.reverse()
         return Scenes(product, chosen)
 

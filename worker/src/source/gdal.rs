@@ -17,7 +17,7 @@ use std::sync::{Arc, Once};
 use gdal::errors::{CplErrType, GdalError};
 use gdal::{Dataset, DatasetOptions, DriverManager, GdalOpenFlags};
 use graticule_common::grid::Crs;
-use graticule_common::scene::{Resampler, SourceRef};
+use graticule_common::scene::{AssetGrid, Resampler, SourceRef};
 use graticule_common::transform::Transform;
 use moka::sync::Cache;
 
@@ -163,7 +163,13 @@ impl GdalSource {
             return Err(ReadProblem::NoSuchBand { band, bands });
         };
         let (file, lattice, window) = (&header.grid, read.lattice, &read.window);
-        if !self.same_crs(lattice.crs(), &file.crs) {
+        // The catalog's word on the CRS counts: files name the same CRS in many ways, some of them wrong.
+        let declared = read.band.asset.raster.as_ref();
+        if let Some(declared) = declared.filter(|declared| !coincide(declared, file)) {
+            return Err(ReadProblem::Misdescribed { catalog: place(declared), file: place(file) });
+        }
+        let is_declared = declared.is_some_and(|declared| declared.crs == *lattice.crs());
+        if !is_declared && !self.same_crs(lattice.crs(), &file.crs) {
             return Err(ReadProblem::OtherCrs { file: file.crs.clone(), grid: lattice.crs().clone() });
         }
         if read.resampler != Resampler::Near && !near::coincides(lattice, window, file) {
@@ -235,6 +241,24 @@ impl TileSource for GdalSource {
         };
         attempt().map_err(|problem| read.error(problem))
     }
+}
+
+/// Whether two grids place the same pixels, but for rounding of the numbers.
+fn coincide(a: &AssetGrid, b: &AssetGrid) -> bool {
+    /// Of a pixel, over the whole width or height.
+    const ROUNDING_PIXELS: f64 = 0.01;
+    let close = |a: f64, b: f64, pixel: f64| (a - b).abs() <= ROUNDING_PIXELS * pixel.abs();
+    let end = |start: f64, step: f64, count: u32| start + step * f64::from(count);
+    (a.rows, a.cols) == (b.rows, b.cols)
+        && close(a.x, b.x, b.res_x)
+        && close(a.y, b.y, b.step_y)
+        && close(end(a.x, a.res_x, a.cols), end(b.x, b.res_x, b.cols), b.res_x)
+        && close(end(a.y, a.step_y, a.rows), end(b.y, b.step_y, b.rows), b.step_y)
+}
+
+fn place(grid: &AssetGrid) -> String {
+    let AssetGrid { x, y, res_x, step_y, rows, cols, .. } = grid;
+    format!("{rows} x {cols} pixels of {res_x} x {step_y} from ({x}, {y})")
 }
 
 /// The path, if GDAL will take it for a plain file: it gives names like `/vsicurl/…` or `GTIFF_DIR:…`

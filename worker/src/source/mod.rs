@@ -129,6 +129,16 @@ pub enum ReadProblem {
         /// The file's version now.
         found: String,
     },
+    /// A file that is not what the catalog says it is.
+    #[error(
+        "the STAC document says {catalog}, the file has {file}; correct the document and run `graticule catalog add` again"
+    )]
+    Misdescribed {
+        /// The pixel grid in the catalog.
+        catalog: String,
+        /// The file's pixel grid.
+        file: String,
+    },
     /// A header or pixels that cannot be decoded.
     #[error("the file is damaged or not a GeoTIFF: {reason}; repair or replace it")]
     Corrupt {
@@ -203,6 +213,7 @@ impl Classify for ReadProblem {
             ReadProblem::Missing { .. }
             | ReadProblem::Changed { .. }
             | ReadProblem::Corrupt { .. }
+            | ReadProblem::Misdescribed { .. }
             | ReadProblem::NoGeotransform
             | ReadProblem::UnknownCrs { .. }
             | ReadProblem::NoSuchBand { .. } => ErrorClass::Source,
