@@ -80,10 +80,42 @@ pub struct Product {
     pub title: String,
     /// Names of all bands that any scene of the product has.
     pub bands: Vec<String>,
+    /// What is known about bands, by name; a band of which nothing is known has no entry.
+    pub band_info: BTreeMap<String, BandInfo>,
     /// Number of scenes.
     pub scenes: u64,
     /// Earliest and latest acquisition.
     pub acquired: Option<(Timestamp, Timestamp)>,
+}
+
+impl Product {
+    /// A product without scenes.
+    pub fn new(id: impl Into<String>, bands: Vec<String>) -> Self {
+        let id = id.into();
+        Product { title: id.clone(), id, bands, band_info: BTreeMap::new(), scenes: 0, acquired: None }
+    }
+}
+
+/// What a band means, for people and for the files that results are written to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BandInfo {
+    /// Common name of the eo extension, such as `red`.
+    pub common_name: Option<String>,
+    /// Unit of the physical values.
+    pub unit: Option<String>,
+    /// What the values stand for, where they are classes; by value.
+    pub classes: Vec<ClassInfo>,
+}
+
+/// A class of a classified band.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassInfo {
+    /// The stored value.
+    pub value: i64,
+    /// Its name.
+    pub name: String,
+    /// Its colour as red, green, blue.
+    pub color: Option<[u8; 3]>,
 }
 
 /// One acquisition.
@@ -114,6 +146,15 @@ pub struct BandSource {
     pub scale_offset: Option<(f64, f64)>,
     /// Bytes of a stored value, where the catalog knows; for estimates only.
     pub sample_bytes: Option<u32>,
+    /// Whether the catalog says that values are classes: resamplers that blend take the nearest instead.
+    pub is_classes: bool,
+}
+
+impl BandSource {
+    /// A band of which only the file knows more.
+    pub fn new(asset: Arc<Asset>, band: u32) -> Self {
+        BandSource { asset, band, nodata: None, scale_offset: None, sample_bytes: None, is_classes: false }
+    }
 }
 
 /// One file of a scene.
@@ -127,6 +168,50 @@ pub struct Asset {
     pub version: String,
     /// The file's pixel grid, where the catalog knows it.
     pub raster: Option<AssetGrid>,
+    /// What the file may be opened as.
+    pub format: Format,
+    /// Names of files beside it that belong to it (`NAME.aux.xml`, `NAME.msk`, `NAME.ovr`); no other
+    /// file there is looked at.
+    pub sidecars: Vec<String>,
+}
+
+impl Asset {
+    /// An asset of which only the file knows more.
+    pub fn new(key: impl Into<String>, source: SourceRef, version: impl Into<String>) -> Self {
+        let (key, version) = (key.into(), version.into());
+        Asset { key, source, version, raster: None, format: Format::Image, sidecars: Vec::new() }
+    }
+}
+
+/// What a file may be opened as. Formats that refer to other files, or whose decoders are large, are
+/// only ever tried where the catalog's operator said so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Format {
+    /// GeoTIFF, JPEG 2000, PNG or JPEG.
+    #[default]
+    Image,
+    /// A VRT that the operator registered as one: it reads other files.
+    Vrt,
+    /// netCDF, where the operator allows it.
+    NetCdf,
+    /// Zarr, where the operator allows it.
+    Zarr,
+}
+
+impl Format {
+    /// Every format with its name on the wire.
+    pub const ALL: [(&'static str, Format); 4] =
+        [("image", Format::Image), ("vrt", Format::Vrt), ("netcdf", Format::NetCdf), ("zarr", Format::Zarr)];
+
+    /// The format with a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Format::ALL.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Format::ALL.iter().find(|(_, known)| *known == self).map_or("image", |(name, _)| name)
+    }
 }
 
 /// Version of a local file: size in bytes and time of change, as `SIZE-MTIME_NS`.
@@ -140,32 +225,120 @@ pub fn file_version(size: u64, mtime_seconds: i64, mtime_nanoseconds: i64) -> St
 pub enum SourceRef {
     /// A file at an absolute path.
     Local(String),
+    /// A file behind an `http:` or `https:` URL.
+    Http(String),
+    /// An object of an object store.
+    Object {
+        /// Which kind of store.
+        store: Store,
+        /// Bucket, or container.
+        bucket: String,
+        /// Key in the bucket.
+        key: String,
+    },
     /// Pixels made from a formula, for tests and demonstrations; the name tells which.
     Synthetic(String),
+}
+
+/// A kind of object store, by the scheme of its URLs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Store {
+    /// Amazon S3 and what speaks its protocol.
+    S3,
+    /// Google Cloud Storage.
+    Gs,
+    /// Azure Blob Storage.
+    Az,
+}
+
+impl Store {
+    /// Every kind with the scheme of its URLs.
+    pub const ALL: [(&'static str, Store); 3] = [("s3", Store::S3), ("gs", Store::Gs), ("az", Store::Az)];
+
+    /// The kind with a scheme.
+    pub fn from_scheme(scheme: &str) -> Option<Self> {
+        Store::ALL.iter().find(|(known, _)| *known == scheme).map(|(_, store)| *store)
+    }
+
+    /// The scheme of its URLs.
+    pub fn scheme(self) -> &'static str {
+        Store::ALL.iter().find(|(_, known)| *known == self).map_or("s3", |(scheme, _)| scheme)
+    }
 }
 
 impl std::fmt::Display for SourceRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            SourceRef::Local(path) => f.write_str(path),
+            SourceRef::Local(path) | SourceRef::Http(path) => f.write_str(path),
+            SourceRef::Object { store, bucket, key } => write!(f, "{}://{bucket}/{key}", store.scheme()),
             SourceRef::Synthetic(name) => write!(f, "synthetic:{name}"),
         }
     }
 }
 
-/// The pixel grid of a file: an affine geotransform without rotation.
+/// From places in a file (column, row; pixel corners are whole numbers) to coordinates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Affine {
+    /// Coordinates of the outer corner of the first pixel.
+    pub origin: (f64, f64),
+    /// Step in x and y from column to column.
+    pub col: (f64, f64),
+    /// Step in x and y from row to row.
+    pub row: (f64, f64),
+}
+
+impl Affine {
+    /// Columns along x, rows along y; `step_y` is negative for a north-up file.
+    pub fn upright(origin: (f64, f64), res_x: f64, step_y: f64) -> Self {
+        Affine { origin, col: (res_x, 0.0), row: (0.0, step_y) }
+    }
+
+    /// From GDAL's geotransform: x, column step in x, row step in x, y, column step in y, row step in y.
+    pub fn from_gdal([x, col_x, row_x, y, col_y, row_y]: [f64; 6]) -> Self {
+        Affine { origin: (x, y), col: (col_x, col_y), row: (row_x, row_y) }
+    }
+
+    /// Its six numbers, origin first.
+    pub fn numbers(&self) -> [f64; 6] {
+        [self.origin.0, self.origin.1, self.col.0, self.col.1, self.row.0, self.row.1]
+    }
+
+    /// Whether columns run along x, eastwards, and rows along y.
+    pub fn is_upright(&self) -> bool {
+        self.col.1 == 0.0 && self.row.0 == 0.0 && self.col.0 > 0.0 && self.row.1 != 0.0
+    }
+
+    /// Coordinates of a place in the file.
+    pub fn place(&self, col: f64, row: f64) -> (f64, f64) {
+        (
+            self.origin.0 + self.col.0 * col + self.row.0 * row,
+            self.origin.1 + self.col.1 * col + self.row.1 * row,
+        )
+    }
+
+    /// From coordinates to places in the file; `None` where rows and columns run along each other.
+    pub fn inverse(&self) -> Option<Affine> {
+        let Affine { origin: (x, y), col, row } = *self;
+        let det = col.0 * row.1 - row.0 * col.1;
+        if !(det.is_finite() && det != 0.0) {
+            return None;
+        }
+        let (to_col, to_row) = ((row.1 / det, -row.0 / det), (-col.1 / det, col.0 / det));
+        Some(Affine {
+            origin: (-(to_col.0 * x + to_col.1 * y), -(to_row.0 * x + to_row.1 * y)),
+            col: (to_col.0, to_row.0),
+            row: (to_col.1, to_row.1),
+        })
+    }
+}
+
+/// The pixel grid of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssetGrid {
     /// CRS of x and y.
     pub crs: Crs,
-    /// x of the west edge.
-    pub x: f64,
-    /// y of the first row's outer edge.
-    pub y: f64,
-    /// Pixel width, positive.
-    pub res_x: f64,
-    /// Step in y from row to row; negative for a north-up file.
-    pub step_y: f64,
+    /// Where its pixels lie.
+    pub affine: Affine,
     /// Rows.
     pub rows: u32,
     /// Columns.
@@ -183,9 +356,10 @@ impl AssetGrid {
     pub fn reach(&self, lattice: &Lattice) -> Option<Window> {
         /// Less of a pixel than this is rounding, not coverage.
         const SLIVER_PIXELS: f64 = 1e-6;
-        let (y0, y1) = (self.y, self.y + self.step_y * f64::from(self.rows));
+        let Affine { origin: (x, y), col: (res_x, _), row: (_, step_y) } = self.affine;
+        let (y0, y1) = (y, y + step_y * f64::from(self.rows));
         let (top, bottom) = (lattice.row(y0.max(y1)), lattice.row(y0.min(y1)));
-        let (left, right) = (lattice.col(self.x), lattice.col(self.x + self.res_x * f64::from(self.cols)));
+        let (left, right) = (lattice.col(x), lattice.col(x + res_x * f64::from(self.cols)));
         let first = |edge: f64| (edge + SLIVER_PIXELS).floor() as i64;
         let end = |edge: f64| (edge - SLIVER_PIXELS).ceil() as i64;
         Window::from_edges(first(top), first(left), end(bottom), end(right))

@@ -12,7 +12,7 @@ use crate::literal::Literal;
 use crate::ops::{self, Op};
 use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Options, Plan, Program, Read, ReadScene};
 use crate::proto::v1 as pb;
-use crate::scene::{Asset, AssetGrid, BandSource, Resampler, SourceRef};
+use crate::scene::{Affine, Asset, AssetGrid, BandSource, Format, Resampler, SourceRef, Store};
 
 /// A message that means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -309,18 +309,33 @@ impl Assets {
 fn asset_to(asset: &Asset) -> pb::Asset {
     let source = match &asset.source {
         SourceRef::Local(path) => pb::asset::Source::Local(path.clone()),
+        SourceRef::Http(url) => pb::asset::Source::Http(url.clone()),
+        SourceRef::Object { store, bucket, key } => pb::asset::Source::Object(pb::Object {
+            store: store.scheme().to_owned(),
+            bucket: bucket.clone(),
+            key: key.clone(),
+        }),
         SourceRef::Synthetic(name) => pb::asset::Source::Synthetic(name.clone()),
     };
     let raster = asset.raster.as_ref().map(|raster| pb::AssetGrid {
         crs: raster.crs.as_str().to_owned(),
-        x: raster.x,
-        y: raster.y,
-        res_x: raster.res_x,
-        step_y: raster.step_y,
+        x: raster.affine.origin.0,
+        y: raster.affine.origin.1,
+        col_x: raster.affine.col.0,
+        col_y: raster.affine.col.1,
+        row_x: raster.affine.row.0,
+        row_y: raster.affine.row.1,
         rows: raster.rows,
         cols: raster.cols,
     });
-    pb::Asset { key: asset.key.clone(), source: Some(source), version: asset.version.clone(), raster }
+    pb::Asset {
+        key: asset.key.clone(),
+        source: Some(source),
+        version: asset.version.clone(),
+        raster,
+        format: asset.format.name().to_owned(),
+        sidecars: asset.sidecars.clone(),
+    }
 }
 
 fn node_to(kind: &NodeKind, assets: &mut Assets) -> pb::node::Kind {
@@ -391,6 +406,7 @@ fn band_to(band: &BandSource, assets: &mut Assets) -> pb::BandSource {
         scale: band.scale_offset.map(|(scale, _)| scale),
         offset: band.scale_offset.map(|(_, offset)| offset),
         sample_bytes: band.sample_bytes,
+        is_classes: band.is_classes,
     }
 }
 
@@ -414,18 +430,27 @@ pub fn plan_from(plan: &pb::Plan) -> Checked<Plan> {
 fn asset_from(asset: &pb::Asset) -> Checked<Arc<Asset>> {
     let source = match asset.source.as_ref().ok_or(missing("source"))? {
         pb::asset::Source::Local(path) => SourceRef::Local(path.clone()),
+        pb::asset::Source::Http(url) => SourceRef::Http(url.clone()),
+        pb::asset::Source::Object(object) => SourceRef::Object {
+            store: Store::from_scheme(&object.store).ok_or_else(|| invalid("store", &object.store))?,
+            bucket: object.bucket.clone(),
+            key: object.key.clone(),
+        },
         pb::asset::Source::Synthetic(name) => SourceRef::Synthetic(name.clone()),
     };
     let raster = asset.raster.as_ref().map(|raster| AssetGrid {
         crs: Crs::from_canonical(raster.crs.as_str()),
-        x: raster.x,
-        y: raster.y,
-        res_x: raster.res_x,
-        step_y: raster.step_y,
+        affine: Affine {
+            origin: (raster.x, raster.y),
+            col: (raster.col_x, raster.col_y),
+            row: (raster.row_x, raster.row_y),
+        },
         rows: raster.rows,
         cols: raster.cols,
     });
-    Ok(Arc::new(Asset { key: asset.key.clone(), source, version: asset.version.clone(), raster }))
+    let format = Format::from_name(&asset.format).ok_or_else(|| invalid("format", &asset.format))?;
+    let (key, version, sidecars) = (asset.key.clone(), asset.version.clone(), asset.sidecars.clone());
+    Ok(Arc::new(Asset { key, source, version, raster, format, sidecars }))
 }
 
 fn node_from(kind: &pb::node::Kind, assets: &[Arc<Asset>]) -> Checked<NodeKind> {
@@ -496,6 +521,7 @@ fn scene_from(scene: &pb::ReadScene, assets: &[Arc<Asset>]) -> Checked<ReadScene
             nodata: band.nodata,
             scale_offset: band.scale.zip(band.offset),
             sample_bytes: band.sample_bytes,
+            is_classes: band.is_classes,
         })
     });
     Ok(ReadScene {

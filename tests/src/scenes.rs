@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use graticule_common::grid::Crs;
 use graticule_common::proto::v1 as pb;
 use graticule_common::scene::{
-    Asset, AssetGrid, BandSource, LonLatBox, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
+    Affine, Asset, AssetGrid, BandSource, LonLatBox, Product, Properties, Scene, SceneQuery, SourceRef,
+    Timestamp,
 };
 use graticule_coordinator::catalog::{CatalogError, SceneCatalog};
 use serde_json::json;
@@ -33,10 +34,7 @@ impl MadeUp {
         let [west, south, east, north] = AREA;
         let raster = AssetGrid {
             crs: Crs::from_canonical(CRS),
-            x: west,
-            y: north,
-            res_x: 30.0,
-            step_y: -30.0,
+            affine: Affine::upright((west, north), 30.0, -30.0),
             rows: ((north - south) / 30.0) as u32,
             cols: ((east - west) / 30.0) as u32,
         };
@@ -44,15 +42,10 @@ impl MadeUp {
             let id = format!("{product}-{at:04}");
             let acquired = Timestamp(at as i64 * DAY_US);
             let band = |name: &&str| {
-                let asset = Asset {
-                    key: format!("asset-{name}"),
-                    source: SourceRef::Synthetic(format!("{id}/{name}")),
-                    version: "1".into(),
-                    raster: Some(raster.clone()),
-                };
-                let asset = Arc::new(asset);
-                let source =
-                    BandSource { asset, band: 1, nodata: None, scale_offset: None, sample_bytes: Some(4) };
+                let source = SourceRef::Synthetic(format!("{id}/{name}"));
+                let asset = Asset::new(format!("asset-{name}"), source, "1");
+                let asset = Arc::new(Asset { raster: Some(raster.clone()), ..asset });
+                let source = BandSource { sample_bytes: Some(4), ..BandSource::new(asset, 1) };
                 ((*name).to_owned(), source)
             };
             let mut properties = Properties::new();
@@ -66,13 +59,8 @@ impl MadeUp {
                 id: id.clone(),
             }
         };
-        let known = Product {
-            id: product.to_owned(),
-            title: product.to_owned(),
-            bands: bands.iter().map(|band| (*band).to_owned()).collect(),
-            scenes: images as u64,
-            acquired: None,
-        };
+        let names = bands.iter().map(|band| (*band).to_owned()).collect();
+        let known = Product { scenes: images as u64, ..Product::new(product, names) };
         self.products.insert(product.to_owned(), (known, (0..images).map(scene).collect()));
         self
     }

@@ -14,7 +14,7 @@ use graticule_common::limits::Limits;
 use graticule_common::ops::{Answer, BindCx, Facts};
 use graticule_common::plan::{self, NodeId, Options, Outcome, Plan, Read};
 use graticule_common::scene::{
-    Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
+    Affine, Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
 };
 use ndarray::Array3;
 use ndarray_npy::NpzReader;
@@ -76,20 +76,13 @@ impl World {
                 let (rows, cols) = (data.dim().1 as u32, data.dim().2 as u32);
                 let raster = AssetGrid {
                     crs: crs.clone(),
-                    x: x + col * res,
-                    y: y - row * res,
-                    res_x: res,
-                    step_y: -res,
+                    affine: Affine::upright((x + col * res, y - row * res), res, -res),
                     rows,
                     cols,
                 };
                 let window = raster.reach(world.grid.lattice()).expect("a window");
-                let asset = Arc::new(Asset {
-                    key: "data".into(),
-                    source: SourceRef::Synthetic(name.clone()),
-                    version: "1".into(),
-                    raster: Some(raster),
-                });
+                let source = SourceRef::Synthetic(name.clone());
+                let asset = Arc::new(Asset { raster: Some(raster), ..Asset::new("data", source, "1") });
                 world.pixels.insert(name, (data, mask, window));
                 let mut properties: Properties =
                     serde_json::from_value(scene["properties"].clone()).expect("properties");
@@ -97,17 +90,7 @@ impl World {
                 properties.insert("id".into(), id.as_str().into());
                 properties.insert("acquired".into(), acquired.as_str().into());
                 let bands = names(scene).into_iter().zip(1..).map(|(band, at)| {
-                    let asset = asset.clone();
-                    (
-                        band,
-                        BandSource {
-                            asset,
-                            band: at,
-                            nodata: None,
-                            scale_offset: None,
-                            sample_bytes: Some(4),
-                        },
-                    )
+                    (band, BandSource { sample_bytes: Some(4), ..BandSource::new(asset.clone(), at) })
                 });
                 scenes.push(Scene {
                     id,
@@ -118,13 +101,8 @@ impl World {
                 });
             }
             scenes.sort_by(|a, b| (a.acquired, &a.id).cmp(&(b.acquired, &b.id)));
-            let known = Product {
-                id: product.clone(),
-                title: product.clone(),
-                bands: names(entry),
-                scenes: scenes.len() as u64,
-                acquired: None,
-            };
+            let known =
+                Product { scenes: scenes.len() as u64, ..Product::new(product.clone(), names(entry)) };
             world.products.insert(product, (known, scenes));
         }
         world

@@ -60,7 +60,7 @@ pub fn bill(plan: &Plan) -> Bill {
 /// Stored pixels that are looked at for one pixel of the grid. Rows of a file that the grid skips are
 /// not read, columns are.
 fn stored_per_pixel(plan: &Plan, raster: &crate::scene::AssetGrid) -> f64 {
-    (plan.grid().lattice().resolution().0 / raster.res_x).max(f64::MIN_POSITIVE)
+    (plan.grid().lattice().resolution().0 / raster.affine.col.0.abs()).max(f64::MIN_POSITIVE)
 }
 
 /// The plan as text, one line a node. Long scene lists are counted, not listed.

@@ -478,10 +478,13 @@ fn identity(kind: &NodeKind, nodes: &[Node]) -> ContentHash {
                 // Where the catalog says a file lies decides which tiles look at it.
                 hasher.int(band.asset.raster.is_some().into());
                 if let Some(raster) = &band.asset.raster {
-                    hasher.str(raster.crs.as_str()).float(raster.x).float(raster.y);
-                    hasher.float(raster.res_x).float(raster.step_y);
+                    hasher.str(raster.crs.as_str());
+                    raster.affine.numbers().into_iter().for_each(|number| _ = hasher.float(number));
                     hasher.int(raster.rows.into()).int(raster.cols.into());
                 }
+                hasher.str(band.asset.format.name()).int(band.asset.sidecars.len() as i64);
+                band.asset.sidecars.iter().for_each(|name| _ = hasher.str(name));
+                hasher.int(band.is_classes.into());
                 hash_option(&mut hasher, band.nodata);
                 hash_option(&mut hasher, band.scale_offset.map(|(scale, _)| scale));
                 hash_option(&mut hasher, band.scale_offset.map(|(_, offset)| offset));

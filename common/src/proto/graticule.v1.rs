@@ -226,8 +226,14 @@ pub struct Asset {
     /// The file's pixel grid; absent: not known before it is opened.
     #[prost(message, optional, tag = "5")]
     pub raster: ::core::option::Option<AssetGrid>,
+    /// What the file may be opened as: `image`, `vrt`, `netcdf`, `zarr`.
+    #[prost(string, tag = "8")]
+    pub format: ::prost::alloc::string::String,
+    /// Names of files beside it that belong to it.
+    #[prost(string, repeated, tag = "9")]
+    pub sidecars: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Where it is.
-    #[prost(oneof = "asset::Source", tags = "2, 3")]
+    #[prost(oneof = "asset::Source", tags = "2, 3, 6, 7")]
     pub source: ::core::option::Option<asset::Source>,
 }
 /// Nested message and enum types in `Asset`.
@@ -241,7 +247,26 @@ pub mod asset {
         /// Name of a formula, for tests.
         #[prost(string, tag = "3")]
         Synthetic(::prost::alloc::string::String),
+        /// URL with the scheme `http` or `https`.
+        #[prost(string, tag = "6")]
+        Http(::prost::alloc::string::String),
+        /// An object of an object store.
+        #[prost(message, tag = "7")]
+        Object(super::Object),
     }
+}
+/// An object of an object store.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Object {
+    /// Scheme: `s3`, `gs`, `az`.
+    #[prost(string, tag = "1")]
+    pub store: ::prost::alloc::string::String,
+    /// Bucket, or container.
+    #[prost(string, tag = "2")]
+    pub bucket: ::prost::alloc::string::String,
+    /// Key in the bucket.
+    #[prost(string, tag = "3")]
+    pub key: ::prost::alloc::string::String,
 }
 /// The pixel grid of a file.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -249,23 +274,29 @@ pub struct AssetGrid {
     /// CRS, as in Lattice.
     #[prost(string, tag = "1")]
     pub crs: ::prost::alloc::string::String,
-    /// x of the west edge.
+    /// x of the first pixel's outer corner.
     #[prost(double, tag = "2")]
     pub x: f64,
-    /// y of the first row's outer edge.
+    /// y of the first pixel's outer corner.
     #[prost(double, tag = "3")]
     pub y: f64,
-    /// Pixel width, positive.
+    /// Step in x from column to column.
     #[prost(double, tag = "4")]
-    pub res_x: f64,
-    /// Step in y from row to row; negative for a north-up file.
+    pub col_x: f64,
+    /// Step in y from column to column.
     #[prost(double, tag = "5")]
-    pub step_y: f64,
+    pub col_y: f64,
+    /// Step in x from row to row.
+    #[prost(double, tag = "6")]
+    pub row_x: f64,
+    /// Step in y from row to row; negative for a north-up file.
+    #[prost(double, tag = "7")]
+    pub row_y: f64,
     /// Rows.
-    #[prost(uint32, tag = "6")]
+    #[prost(uint32, tag = "8")]
     pub rows: u32,
     /// Columns.
-    #[prost(uint32, tag = "7")]
+    #[prost(uint32, tag = "9")]
     pub cols: u32,
 }
 /// Bands of scenes, one image for each scene.
@@ -318,6 +349,9 @@ pub struct BandSource {
     /// Bytes of a stored value; absent: not known.
     #[prost(uint32, optional, tag = "6")]
     pub sample_bytes: ::core::option::Option<u32>,
+    /// Whether values are classes, which never blend.
+    #[prost(bool, tag = "7")]
+    pub is_classes: bool,
 }
 /// The AOI's outline in lattice pixels.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -10,7 +10,7 @@ use graticule_common::hash::Hasher;
 use graticule_common::ops::Answer;
 use graticule_common::plan::Read;
 use graticule_common::scene::{
-    Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
+    Affine, Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
 };
 
 /// Products with their bands.
@@ -88,26 +88,13 @@ fn answer(query: &SceneQuery) -> Option<Answer> {
         let (place, lattice) = (window(*place), lattice());
         let raster = AssetGrid {
             crs: crs(),
-            x: lattice.x(place.col as f64),
-            y: lattice.y(place.row as f64),
-            res_x: 10.0,
-            step_y: -10.0,
+            affine: Affine::upright((lattice.x(place.col as f64), lattice.y(place.row as f64)), 10.0, -10.0),
             rows: place.rows,
             cols: place.cols,
         };
-        let asset = Arc::new(Asset {
-            key: "data".into(),
-            source: SourceRef::Synthetic((*name).into()),
-            version: "1".into(),
-            raster: Some(raster),
-        });
-        let source = |band: u32| BandSource {
-            asset: asset.clone(),
-            band,
-            nodata: None,
-            scale_offset: None,
-            sample_bytes: Some(4),
-        };
+        let source = SourceRef::Synthetic((*name).into());
+        let asset = Arc::new(Asset { raster: Some(raster), ..Asset::new("data", source, "1") });
+        let source = |band: u32| BandSource { sample_bytes: Some(4), ..BandSource::new(asset.clone(), band) };
         let properties: Properties =
             [("id".to_owned(), (*name).into()), ("cloud".to_owned(), name.len().into())].into();
         Scene {
@@ -118,13 +105,8 @@ fn answer(query: &SceneQuery) -> Option<Answer> {
             bands: bands.iter().map(|band| (*band).to_owned()).zip((1..).map(source)).collect(),
         }
     });
-    let product = Product {
-        id: (*id).into(),
-        title: (*id).into(),
-        bands: bands.iter().map(|band| (*band).to_owned()).collect(),
-        scenes: scenes.clone().count() as u64,
-        acquired: None,
-    };
+    let names = bands.iter().map(|band| (*band).to_owned()).collect();
+    let product = Product { scenes: scenes.clone().count() as u64, ..Product::new(*id, names) };
     Some(Answer { product, scenes: scenes.filter(|scene| in_range(query, scene.acquired)).collect() })
 }
 

@@ -288,6 +288,7 @@ impl Store {
                     id: row.get(0)?,
                     title: row.get(1)?,
                     bands: Vec::new(),
+                    band_info: BTreeMap::new(),
                     scenes: row.get(3)?,
                     acquired: ends.0.zip(ends.1).map(|(first, last)| (Timestamp(first), Timestamp(last))),
                 };

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use graticule_common::grid::Crs;
-use graticule_common::scene::{Asset, AssetGrid, BandSource, Properties, Scene, SourceRef, Timestamp};
+use graticule_common::scene::{
+    Affine, Asset, AssetGrid, BandSource, Properties, Scene, SourceRef, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -411,16 +413,12 @@ impl Item {
                 problem: format!("no file for asset `{}`", asset.key),
             })?;
             let raster = raster(&asset, file.crs);
-            let shared = Arc::new(Asset {
-                key: asset.key,
-                source: SourceRef::Local(file.path),
-                version: file.version,
-                raster,
-            });
+            let source = SourceRef::Local(file.path);
+            let shared = Arc::new(Asset { raster, ..Asset::new(asset.key, source, file.version) });
             for (number, band) in (1u32..).zip(asset.bands) {
                 let ItemBand { name, nodata, scale_offset, sample_bytes } = band;
-                let asset = Arc::clone(&shared);
-                bands.insert(name, BandSource { asset, band: number, nodata, scale_offset, sample_bytes });
+                let source = BandSource::new(Arc::clone(&shared), number);
+                bands.insert(name, BandSource { nodata, scale_offset, sample_bytes, ..source });
             }
         }
         let mut properties = self.properties;
@@ -437,8 +435,8 @@ impl Item {
 
 /// The pixel grid, where CRS, shape and transform are known and rows run along x.
 fn raster(asset: &ItemAsset, crs: Option<String>) -> Option<AssetGrid> {
-    let ((rows, cols), [res_x, shear_x, x, shear_y, step_y, y]) = (asset.shape?, asset.transform?);
-    let upright = shear_x == 0.0 && shear_y == 0.0 && res_x > 0.0 && step_y != 0.0;
+    let ((rows, cols), [col_x, row_x, x, col_y, row_y, y]) = (asset.shape?, asset.transform?);
+    let affine = Affine { origin: (x, y), col: (col_x, col_y), row: (row_x, row_y) };
     let crs = Crs::from_canonical(crs?);
-    upright.then_some(AssetGrid { crs, x, y, res_x, step_y, rows, cols })
+    affine.is_upright().then_some(AssetGrid { crs, affine, rows, cols })
 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Once};
 use gdal::errors::{CplErrType, GdalError};
 use gdal::{Dataset, DatasetOptions, DriverManager, GdalOpenFlags};
 use graticule_common::grid::Crs;
-use graticule_common::scene::{AssetGrid, Resampler, SourceRef};
+use graticule_common::scene::{Affine, AssetGrid, Resampler, SourceRef};
 use graticule_common::transform::Transform;
 use moka::sync::Cache;
 
@@ -249,15 +249,19 @@ fn coincide(a: &AssetGrid, b: &AssetGrid) -> bool {
     const ROUNDING_PIXELS: f64 = 0.01;
     let close = |a: f64, b: f64, pixel: f64| (a - b).abs() <= ROUNDING_PIXELS * pixel.abs();
     let end = |start: f64, step: f64, count: u32| start + step * f64::from(count);
+    let (Affine { origin: (ax, ay), col: (acol, _), row: (_, arow) }, b_affine) = (a.affine, b.affine);
+    let Affine { origin: (bx, by), col: (bcol, _), row: (_, brow) } = b_affine;
     (a.rows, a.cols) == (b.rows, b.cols)
-        && close(a.x, b.x, b.res_x)
-        && close(a.y, b.y, b.step_y)
-        && close(end(a.x, a.res_x, a.cols), end(b.x, b.res_x, b.cols), b.res_x)
-        && close(end(a.y, a.step_y, a.rows), end(b.y, b.step_y, b.rows), b.step_y)
+        && close(ax, bx, bcol)
+        && close(ay, by, brow)
+        && close(end(ax, acol, a.cols), end(bx, bcol, b.cols), bcol)
+        && close(end(ay, arow, a.rows), end(by, brow, b.rows), brow)
 }
 
 fn place(grid: &AssetGrid) -> String {
-    let AssetGrid { x, y, res_x, step_y, rows, cols, .. } = grid;
+    let AssetGrid {
+        affine: Affine { origin: (x, y), col: (res_x, _), row: (_, step_y) }, rows, cols, ..
+    } = grid;
     format!("{rows} x {cols} pixels of {res_x} x {step_y} from ({x}, {y})")
 }
 
@@ -270,7 +274,9 @@ fn local_path(source: &SourceRef) -> Result<&str, ReadProblem> {
         {
             Ok(path)
         }
-        SourceRef::Local(_) | SourceRef::Synthetic(_) => Err(ReadProblem::NotLocal),
+        SourceRef::Local(_) | SourceRef::Http(_) | SourceRef::Object { .. } | SourceRef::Synthetic(_) => {
+            Err(ReadProblem::NotLocal)
+        }
     }
 }
 

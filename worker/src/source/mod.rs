@@ -262,8 +262,8 @@ impl TileSource for Sources {
     ) -> Result<ReadStats, ReadError> {
         match (&read.band.asset.source, &self.local) {
             (SourceRef::Synthetic(_), _) => Synthetic.read(read, samples, valid),
-            (SourceRef::Local(_), Some(local)) => local.read(read, samples, valid),
-            (SourceRef::Local(_), None) => Err(read.error(ReadProblem::NoReader)),
+            (_, Some(files)) => files.read(read, samples, valid),
+            (_, None) => Err(read.error(ReadProblem::NoReader)),
         }
     }
 }
@@ -312,19 +312,8 @@ mod tests {
 
     #[test]
     fn without_a_reader_files_are_refused_by_name() {
-        let asset = Asset {
-            key: "B04".to_owned(),
-            source: SourceRef::Local("/data/red.tif".to_owned()),
-            version: String::new(),
-            raster: None,
-        };
-        let band = BandSource {
-            asset: Arc::new(asset),
-            band: 1,
-            nodata: None,
-            scale_offset: None,
-            sample_bytes: None,
-        };
+        let asset = Asset::new("B04", SourceRef::Local("/data/red.tif".to_owned()), "");
+        let band = BandSource::new(Arc::new(asset), 1);
         let lattice = Lattice::try_new(Crs::from_canonical("EPSG:32613"), (1.0, 1.0), (0.0, 0.0)).unwrap();
         let window = Window { row: 0, col: 0, rows: 1, cols: 1 };
         let read = BandRead {

@@ -23,15 +23,16 @@ pub(super) struct Axis(Vec<Option<u32>>);
 impl Axis {
     /// The stored columns under a window's columns.
     pub(super) fn cols(lattice: &Lattice, window: &Window, file: &AssetGrid) -> Axis {
-        let at = |col: i64| (lattice.x(col as f64 + 0.5) - file.x) / file.res_x;
+        let at = |col: i64| (lattice.x(col as f64 + 0.5) - file.affine.origin.0) / file.affine.col.0;
         Axis((window.col..window.col_end()).map(|col| east(at(col), file.cols)).collect())
     }
 
     /// The stored rows under a window's rows.
     pub(super) fn rows(lattice: &Lattice, window: &Window, file: &AssetGrid) -> Axis {
-        let at = |row: i64| (lattice.y(row as f64 + 0.5) - file.y) / file.step_y;
+        let at = |row: i64| (lattice.y(row as f64 + 0.5) - file.affine.origin.1) / file.affine.row.1;
         // In a south-up file the southern of two pixels is the one with the smaller index.
-        let index = |at: f64| if file.step_y < 0.0 { east(at, file.rows) } else { before(at, file.rows) };
+        let index =
+            |at: f64| if file.affine.row.1 < 0.0 { east(at, file.rows) } else { before(at, file.rows) };
         Axis((window.row..window.row_end()).map(|row| index(at(row))).collect())
     }
 
@@ -71,10 +72,10 @@ pub(super) fn coincides(lattice: &Lattice, window: &Window, file: &AssetGrid) ->
         (ours / theirs - 1.0).abs() * f64::from(pixels) <= COINCIDE_PIXELS
     };
     let centred = |at: f64| (at - at.floor() - 0.5).abs() <= COINCIDE_PIXELS;
-    let col = |col: i64| (lattice.x(col as f64 + 0.5) - file.x) / file.res_x;
-    let row = |row: i64| (lattice.y(row as f64 + 0.5) - file.y) / file.step_y;
-    step(res_x, file.res_x, window.cols)
-        && step(res_y, file.step_y.abs(), window.rows)
+    let col = |col: i64| (lattice.x(col as f64 + 0.5) - file.affine.origin.0) / file.affine.col.0;
+    let row = |row: i64| (lattice.y(row as f64 + 0.5) - file.affine.origin.1) / file.affine.row.1;
+    step(res_x, file.affine.col.0, window.cols)
+        && step(res_y, file.affine.row.1.abs(), window.rows)
         && [col(window.col), col(window.col_end() - 1), row(window.row), row(window.row_end() - 1)]
             .into_iter()
             .all(centred)
@@ -83,6 +84,7 @@ pub(super) fn coincides(lattice: &Lattice, window: &Window, file: &AssetGrid) ->
 #[cfg(test)]
 mod tests {
     use graticule_common::grid::Crs;
+    use graticule_common::scene::Affine;
 
     use super::*;
 
@@ -94,7 +96,7 @@ mod tests {
     fn file(north_up: bool) -> AssetGrid {
         let (y, step_y) = if north_up { (200.0, -10.0) } else { (170.0, 10.0) };
         let crs = Crs::from_canonical("EPSG:32613");
-        AssetGrid { crs, x: 100.0, y, res_x: 10.0, step_y, rows: 3, cols: 4 }
+        AssetGrid { crs, affine: Affine::upright((100.0, y), 10.0, step_y), rows: 3, cols: 4 }
     }
 
     #[test]
@@ -138,7 +140,7 @@ mod tests {
     fn rounding_does_not_decide_ties() {
         let mut shifted = file(true);
         for error in [-1e-9, 0.0, 1e-9] {
-            shifted.x = 100.0 + error;
+            shifted.affine.origin.0 = 100.0 + error;
             let window = Window { row: -10, col: 4, rows: 1, cols: 4 };
             let cols = Axis::cols(&lattice(20.0), &window, &shifted);
             assert_eq!(cols.indices(), [None, Some(1), Some(3), None], "{error}");

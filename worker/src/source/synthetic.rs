@@ -92,21 +92,14 @@ mod tests {
     use std::sync::Arc;
 
     use graticule_common::grid::{Crs, Lattice, Window};
-    use graticule_common::scene::{Asset, AssetGrid, BandSource, Resampler};
+    use graticule_common::scene::{Affine, Asset, AssetGrid, BandSource, Resampler};
 
     use super::super::tests::{conformance, read_all};
     use super::*;
 
     fn band(name: &str, number: u32, raster: Option<AssetGrid>) -> BandSource {
         let source = SourceRef::Synthetic(name.to_owned());
-        let asset = Asset { key: "data".to_owned(), source, version: "1".to_owned(), raster };
-        BandSource {
-            asset: Arc::new(asset),
-            band: number,
-            nodata: None,
-            scale_offset: None,
-            sample_bytes: None,
-        }
+        BandSource::new(Arc::new(Asset { raster, ..Asset::new("data", source, "1") }), number)
     }
 
     fn check<R>(band: &BandSource, window: Window, f: impl FnOnce(&BandRead<'_>) -> R) -> R {
@@ -149,7 +142,8 @@ mod tests {
     #[test]
     fn outside_its_grid_nothing_is_valid() {
         let crs = Crs::from_canonical("EPSG:32613");
-        let grid = |crs| AssetGrid { crs, x: 75.0, y: 45.0, res_x: 30.0, step_y: -30.0, rows: 3, cols: 2 };
+        let grid =
+            |crs| AssetGrid { crs, affine: Affine::upright((75.0, 45.0), 30.0, -30.0), rows: 3, cols: 2 };
         let window = Window { row: -4, col: 0, rows: 8, cols: 6 };
         let all = check(&band("a", 1, None), window, |read| read_all(&Synthetic, read)).unwrap();
         let cut = check(&band("a", 1, Some(grid(crs))), window, |read| read_all(&Synthetic, read)).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::grid::Crs;
-use graticule_common::scene::{AssetGrid, SourceRef};
+use graticule_common::scene::{Affine, AssetGrid, SourceRef};
 use serde_json::{Value, json};
 
 use super::super::stac::{self, Document};
@@ -55,7 +55,8 @@ fn a_scene_has_what_the_item_says() {
     assert_eq!(band.asset.version, version_of(&fs::metadata(&file).unwrap()));
     assert!(band.asset.version.starts_with("2-1"), "{}", band.asset.version);
     let crs = Crs::from_canonical("EPSG:32613");
-    let grid = AssetGrid { crs, x: 336375.0, y: 4462425.0, res_x: 30.0, step_y: -30.0, rows: 61, cols: 62 };
+    let grid =
+        AssetGrid { crs, affine: Affine::upright((336375.0, 4462425.0), 30.0, -30.0), rows: 61, cols: 62 };
     assert_eq!(band.asset.raster, Some(grid));
 }
 

@@ -2,7 +2,7 @@
 
 use gdal::raster::{GdalDataType, RasterBand};
 use gdal::{Dataset, Metadata};
-use graticule_common::scene::AssetGrid;
+use graticule_common::scene::{Affine, AssetGrid};
 use graticule_common::transform::Transform;
 
 use super::super::ReadProblem;
@@ -149,7 +149,12 @@ impl Header {
             _ => 1,
         };
         let bands = (1..=count).map(|band| band_header(dataset, band, together)).collect::<Result<_, _>>()?;
-        let grid = AssetGrid { crs, x, y, res_x, step_y, rows: rows as u32, cols: cols as u32 };
+        let grid = AssetGrid {
+            crs,
+            affine: Affine::upright((x, y), res_x, step_y),
+            rows: rows as u32,
+            cols: cols as u32,
+        };
         Ok(Header { grid, bands })
     }
 }

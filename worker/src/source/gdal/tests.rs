@@ -92,13 +92,9 @@ impl Tif<'_> {
 }
 
 fn band_of(path: &Path, band: u32) -> BandSource {
-    let asset = Asset {
-        key: "B04".to_owned(),
-        source: SourceRef::Local(path.to_str().unwrap().to_owned()),
-        version: std::fs::metadata(path).map_or(String::new(), |metadata| version_of(&metadata)),
-        raster: None,
-    };
-    BandSource { asset: Arc::new(asset), band, nodata: None, scale_offset: None, sample_bytes: None }
+    let source = SourceRef::Local(path.to_str().unwrap().to_owned());
+    let version = std::fs::metadata(path).map_or(String::new(), |metadata| version_of(&metadata));
+    BandSource::new(Arc::new(Asset::new("B04", source, version)), band)
 }
 
 fn lattice(res: f64) -> Lattice {
