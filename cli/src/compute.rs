@@ -103,7 +103,7 @@ async fn receive(
     while let Some(answer) = answers.message().await.map_err(|status| Failure::status(&status))? {
         match (answer.message, &mut assembly) {
             (Some(Message::Header(received)), None) if header.is_none() => {
-                if received.number.is_none() {
+                if received.results.first().is_some_and(|result| result.number.is_none()) {
                     assembly = Some(Assembly::new(&received)?);
                 }
                 header = Some(received);
@@ -111,7 +111,8 @@ async fn receive(
             (Some(Message::Chunk(chunk)), Some(assembly)) => assembly.add(chunk)?,
             (Some(Message::Summary(summary)), _) => {
                 let header = header.ok_or_else(|| nonsense("a summary without a header"))?;
-                let outcome = match (assembly, &header.number) {
+                let number = header.results.first().and_then(|result| result.number.as_ref());
+                let outcome = match (assembly, number) {
                     (Some(assembly), _) => assembly.finish(&header)?,
                     (None, Some(number)) => Outcome::Number(wire::literal_from(number)),
                     (None, None) => return Err(nonsense("a header without a result")),
@@ -144,8 +145,9 @@ impl Assembly {
     fn new(header: &pb::Header) -> Result<Self, Failure> {
         let grid = header.grid.as_ref().ok_or_else(|| nonsense("no grid"))?;
         let grid = wire::grid_from(grid).map_err(Failure::of)?;
-        let dtype = wire::dtype_from(header.data_type).map_err(Failure::of)?;
-        let kind = wire::kind_from(header.shape.as_ref());
+        let result = header.results.first().ok_or_else(|| nonsense("no result"))?;
+        let dtype = wire::dtype_from(result.data_type).map_err(Failure::of)?;
+        let kind = wire::kind_from(result.shape.as_ref());
         let size = TileSize::new(header.tile_size).ok_or_else(|| nonsense("no tile size"))?;
         let (samples, valid) = Block::invalid(kind, dtype, (grid.rows(), grid.cols())).into_parts();
         Ok(Assembly { grid, size, samples, valid, kind, pieces: BTreeMap::new(), tiles: 0 })
@@ -201,7 +203,8 @@ impl Assembly {
         if self.tiles != header.tiles || !self.pieces.is_empty() {
             return Err(nonsense("tiles are missing"));
         }
-        let mut dicts = header.properties.iter().map(wire::properties_from);
+        let results = header.results.iter().flat_map(|result| &result.properties);
+        let mut dicts = results.map(wire::properties_from);
         let props = match self.kind.images() {
             Some(_) => Props::many(dicts.map(Arc::new).collect()),
             None => dicts.next().map_or_else(Props::none, Props::one),

@@ -99,8 +99,14 @@ impl RequestArgs {
             tile_size: self.tile_size,
             passes_off: self.without_pass.clone(),
             no_cache: self.no_cache,
+            ..pb::Options::default()
         };
-        Ok(pb::ComputeRequest { graft, aoi: Some(wire::aoi_to(&aoi)), options: Some(options) })
+        Ok(pb::ComputeRequest {
+            graft,
+            aoi: Some(wire::aoi_to(&aoi)),
+            options: Some(options),
+            parameters: None,
+        })
     }
 
     /// The engine that answers: the one at `--endpoint`, or one started for this command, which runs as

@@ -16,6 +16,7 @@ pub mod block;
 pub mod error;
 pub mod eval;
 pub mod expr;
+pub mod file;
 pub mod graft;
 pub mod grid;
 pub mod hash;

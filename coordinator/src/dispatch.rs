@@ -174,7 +174,7 @@ impl<'a> Dispatch<'a> {
             }
         }
         self.summary.retries = self.schedule.retries();
-        Ok(self.summary)
+        Ok(std::mem::take(&mut self.summary))
     }
 
     /// Takes in workers that came and lets go of those that went.

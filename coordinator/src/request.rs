@@ -194,7 +194,7 @@ impl Requests {
             }
         };
         summary.wall_ms = started.elapsed().as_secs_f64() * 1e3;
-        send(Message::Summary(summary)).await?;
+        send(Message::Summary(summary.clone())).await?;
         Ok(summary)
     }
 
@@ -273,25 +273,27 @@ impl Requests {
 fn header(outcome: &Outcome, grid: &Grid, answers: &BTreeMap<SceneQuery, Answer>) -> pb::Header {
     let (plan, props) = match outcome {
         Outcome::Number(number) => {
-            return pb::Header {
-                grid: Some(wire::grid_to(grid)),
-                number: Some(wire::literal_to(number)),
-                ..pb::Header::default()
-            };
+            let result = pb::Result { number: Some(wire::literal_to(number)), ..pb::Result::default() };
+            let grid = Some(wire::grid_to(grid));
+            return pb::Header { grid, results: vec![result], ..pb::Header::default() };
         }
         Outcome::Raster { plan, props } => (plan, props),
     };
     let facts = plan.root_node().facts;
-    let properties = props.dicts().map(|properties| wire::properties_to(&properties)).collect();
-    pb::Header {
-        grid: Some(wire::grid_to(grid)),
+    let result = pb::Result {
+        name: String::new(),
         shape: wire::kind_to(facts.kind),
         data_type: wire::dtype_to(facts.dtype).into(),
-        properties,
+        properties: props.dicts().map(|properties| wire::properties_to(&properties)).collect(),
+        number: None,
+        bands: Vec::new(),
+    };
+    pb::Header {
+        grid: Some(wire::grid_to(grid)),
+        results: vec![result],
         tile_size: plan.tile_size().pixels(),
         tiles: plan.tiles().len() as u64,
         scenes: scenes_read(plan, answers),
-        number: None,
     }
 }
 

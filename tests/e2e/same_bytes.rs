@@ -39,7 +39,7 @@ fn ways(request: &pb::ComputeRequest) -> Vec<(String, pb::ComputeRequest)> {
         ways.push((format!("without {pass}"), off));
     }
     let plain = with(request.clone(), |options| {
-        *options = pb::Options { tile_size: 32, passes_off: all, no_cache: true };
+        *options = pb::Options { tile_size: 32, passes_off: all, no_cache: true, ..pb::Options::default() };
     });
     ways.push(("plainly".to_owned(), plain));
     ways

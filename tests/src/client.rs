@@ -29,7 +29,12 @@ pub fn request(graft: &str, crs: &str, bounds: [f64; 4], resolution: f64) -> pb:
         align_pixels: false,
     };
     let options = Some(pb::Options::default());
-    pb::ComputeRequest { graft: graft.as_bytes().to_vec(), aoi: Some(wire::aoi_to(&aoi)), options }
+    pb::ComputeRequest {
+        graft: graft.as_bytes().to_vec(),
+        aoi: Some(wire::aoi_to(&aoi)),
+        options,
+        parameters: None,
+    }
 }
 
 /// The same request with other options.
@@ -145,8 +150,9 @@ pub fn failure(status: &Status) -> Failure {
 /// A grid from the pieces of all its tiles.
 fn whole(header: &pb::Header, chunks: Vec<pb::TileChunk>) -> Block {
     let grid = wire::grid_from(header.grid.as_ref().expect("a grid")).expect("a grid");
-    let dtype = wire::dtype_from(header.data_type).expect("a type");
-    let facts = Facts { kind: wire::kind_from(header.shape.as_ref()), dtype };
+    let [result] = &header.results[..] else { panic!("one result") };
+    let dtype = wire::dtype_from(result.data_type).expect("a type");
+    let facts = Facts { kind: wire::kind_from(result.shape.as_ref()), dtype };
     let tiling = grid.tiling(TileSize::new(header.tile_size).expect("a tile size"));
     let mut tiles: BTreeMap<TileId, (Vec<u8>, u64)> = BTreeMap::new();
     for chunk in chunks {

@@ -434,6 +434,9 @@ pub struct ComputeRequest {
     /// How; nothing here changes a pixel.
     #[prost(message, optional, tag = "3")]
     pub options: ::core::option::Option<Options>,
+    /// Values of the graft's parameters, by name; names that the graft does not use are no error.
+    #[prost(message, optional, tag = "4")]
+    pub parameters: ::core::option::Option<ValueMap>,
 }
 /// What to explain: the same.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -560,6 +563,13 @@ pub struct Options {
     /// Whether remembered tiles are neither used nor made.
     #[prost(bool, tag = "3")]
     pub no_cache: bool,
+    /// Whether a source that cannot be read leaves its pixels invalid and is listed in the summary,
+    /// instead of failing the request.
+    #[prost(bool, tag = "4")]
+    pub skip_faulty: bool,
+    /// Whether overviews of the files may be read where the grid is coarser: fast, and not exact.
+    #[prost(bool, tag = "5")]
+    pub display_quality: bool,
 }
 /// One message of a result.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -590,15 +600,10 @@ pub struct Header {
     /// Where the pixels lie. Pixels of tiles that are not sent are invalid.
     #[prost(message, optional, tag = "1")]
     pub grid: ::core::option::Option<Grid>,
-    /// Images and bands; absent: the result is `number`.
-    #[prost(message, optional, tag = "2")]
-    pub shape: ::core::option::Option<Shape>,
-    /// Type of the values.
-    #[prost(enumeration = "DataType", tag = "3")]
-    pub data_type: i32,
-    /// Metadata: one dict for a raster, one for each image of a stack.
-    #[prost(message, repeated, tag = "4")]
-    pub properties: ::prost::alloc::vec::Vec<ValueMap>,
+    /// What the graft gives: one result without a name, or one for each name of its object of results.
+    /// The bytes of a tile are the encoded blocks of those that are no numbers, one after the other.
+    #[prost(message, repeated, tag = "2")]
+    pub results: ::prost::alloc::vec::Vec<Result>,
     /// Edge of a tile in pixels.
     #[prost(uint32, tag = "5")]
     pub tile_size: u32,
@@ -608,9 +613,51 @@ pub struct Header {
     /// Scenes the plan reads.
     #[prost(message, repeated, tag = "7")]
     pub scenes: ::prost::alloc::vec::Vec<SceneUse>,
-    /// The result, where it is one number.
-    #[prost(message, optional, tag = "8")]
+}
+/// One result of a graft.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Result {
+    /// Its name; empty where the graft gives one result.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Images and bands; absent: the result is `number`.
+    #[prost(message, optional, tag = "2")]
+    pub shape: ::core::option::Option<Shape>,
+    /// Type of the values.
+    #[prost(enumeration = "DataType", tag = "3")]
+    pub data_type: i32,
+    /// Metadata: one dict for a raster, one for each image of a stack.
+    #[prost(message, repeated, tag = "4")]
+    pub properties: ::prost::alloc::vec::Vec<ValueMap>,
+    /// The result, where it is one number or a list.
+    #[prost(message, optional, tag = "5")]
     pub number: ::core::option::Option<Value>,
+    /// What the bands mean, in their order; empty where nothing is known.
+    #[prost(message, repeated, tag = "6")]
+    pub bands: ::prost::alloc::vec::Vec<BandMeaning>,
+}
+/// What a band means.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BandMeaning {
+    /// Unit of the values; empty: not known.
+    #[prost(string, tag = "1")]
+    pub unit: ::prost::alloc::string::String,
+    /// What the values stand for, where they are classes.
+    #[prost(message, repeated, tag = "2")]
+    pub classes: ::prost::alloc::vec::Vec<ClassMeaning>,
+}
+/// A class of a classified band.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClassMeaning {
+    /// The value.
+    #[prost(sint64, tag = "1")]
+    pub value: i64,
+    /// Its name.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Its colour, as 0xRRGGBB; absent: none.
+    #[prost(uint32, optional, tag = "3")]
+    pub color: ::core::option::Option<u32>,
 }
 /// A scene that a plan reads.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -642,7 +689,7 @@ pub struct TileChunk {
     pub data: ::prost::bytes::Bytes,
 }
 /// Sums of a request.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Summary {
     /// Tiles sent.
     #[prost(uint64, tag = "1")]
@@ -674,6 +721,34 @@ pub struct Summary {
     /// Workers that took part.
     #[prost(uint32, tag = "10")]
     pub workers: u32,
+    /// Sources that could not be read, each once; empty unless `Options.skip_faulty`.
+    #[prost(message, repeated, tag = "11")]
+    pub skipped: ::prost::alloc::vec::Vec<SkippedSource>,
+    /// Files opened.
+    #[prost(uint64, tag = "12")]
+    pub files_opened: u64,
+}
+/// A source whose pixels are missing from a result.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SkippedSource {
+    /// Product id.
+    #[prost(string, tag = "1")]
+    pub product: ::prost::alloc::string::String,
+    /// Image id.
+    #[prost(string, tag = "2")]
+    pub scene: ::prost::alloc::string::String,
+    /// Key of the asset in its STAC item.
+    #[prost(string, tag = "3")]
+    pub asset: ::prost::alloc::string::String,
+    /// Name of the band.
+    #[prost(string, tag = "4")]
+    pub band: ::prost::alloc::string::String,
+    /// Where the file is.
+    #[prost(string, tag = "5")]
+    pub path: ::prost::alloc::string::String,
+    /// Why it could not be read.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod compute_service_client {
