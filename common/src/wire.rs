@@ -12,7 +12,7 @@ use crate::literal::Literal;
 use crate::ops::{self, Op};
 use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Options, Plan, Program, Read, ReadScene};
 use crate::proto::v1 as pb;
-use crate::scene::{Affine, Asset, AssetGrid, BandSource, Format, Resampler, SourceRef, Store};
+use crate::scene::{Affine, Asset, AssetGrid, BandSource, Format, Layout, Resampler, SourceRef, Store};
 
 /// A message that means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -344,10 +344,12 @@ fn node_to(kind: &NodeKind, assets: &mut Assets) -> pb::node::Kind {
             product: read.product.clone(),
             bands: read.bands.clone(),
             resampler: read.resampler.name().to_owned(),
+            mosaic: read.layout == Layout::Mosaic,
             scenes: read
                 .scenes
                 .iter()
                 .map(|scene| pb::ReadScene {
+                    product: scene.product.clone(),
                     id: scene.id.clone(),
                     reach: scene.reach.as_ref().map(window_to),
                     bands: scene.bands.iter().map(|band| band_to(band, assets)).collect(),
@@ -460,6 +462,7 @@ fn node_from(kind: &pb::node::Kind, assets: &[Arc<Asset>]) -> Checked<NodeKind> 
             bands: read.bands.clone(),
             resampler: Resampler::from_name(&read.resampler)
                 .ok_or_else(|| invalid("resampler", &read.resampler))?,
+            layout: if read.mosaic { Layout::Mosaic } else { Layout::Stack },
             scenes: read.scenes.iter().map(|scene| scene_from(scene, assets)).collect::<Checked<_>>()?,
         })),
         pb::node::Kind::Outline(outline) => {
@@ -525,6 +528,7 @@ fn scene_from(scene: &pb::ReadScene, assets: &[Arc<Asset>]) -> Checked<ReadScene
         })
     });
     Ok(ReadScene {
+        product: scene.product.clone(),
         id: scene.id.clone(),
         bands: bands.collect::<Checked<_>>()?,
         reach: scene.reach.as_ref().map(window_from).transpose()?,

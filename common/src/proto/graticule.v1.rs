@@ -299,10 +299,10 @@ pub struct AssetGrid {
     #[prost(uint32, tag = "9")]
     pub cols: u32,
 }
-/// Bands of scenes, one image for each scene.
+/// Bands of scenes.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Read {
-    /// Product id, for messages.
+    /// Product ids, for people.
     #[prost(string, tag = "1")]
     pub product: ::prost::alloc::string::String,
     /// Band names, for messages.
@@ -311,9 +311,12 @@ pub struct Read {
     /// Name of the resampler, as grafts spell it.
     #[prost(string, tag = "3")]
     pub resampler: ::prost::alloc::string::String,
-    /// The scenes, in the order of the images.
+    /// The scenes, in the order of the images; in a mosaic from the bottom to the top.
     #[prost(message, repeated, tag = "4")]
     pub scenes: ::prost::alloc::vec::Vec<ReadScene>,
+    /// Whether each scene is painted over those before it, instead of being an image of its own.
+    #[prost(bool, tag = "5")]
+    pub mosaic: bool,
 }
 /// A scene of a read.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -327,6 +330,9 @@ pub struct ReadScene {
     /// Lattice pixels that its files cover; absent: not known.
     #[prost(message, optional, tag = "3")]
     pub reach: ::core::option::Option<Window>,
+    /// Product id, for messages.
+    #[prost(string, tag = "4")]
+    pub product: ::prost::alloc::string::String,
 }
 /// Where a band is stored and how it reads.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
