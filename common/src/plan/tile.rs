@@ -43,7 +43,7 @@ impl Plan {
     pub fn tiles(&self) -> Vec<TileId> {
         let tiling = self.grid.tiling(self.tile_size);
         let is_inside = |tile: &TileId| match (self.outline(), tiling.window(*tile)) {
-            (Some(outline), Some(window)) => outline.outside(&window).contains(&0),
+            (Some(outline), Some(window)) => outline.reaches(&window),
             _ => true,
         };
         tiling.tiles().filter(is_inside).collect()
@@ -184,7 +184,7 @@ impl<'p> TilePlan<'p> {
         let node = self.plan.node(step.node);
         match &node.kind {
             NodeKind::Read(_) => step.window.pixels() as u64 * READ_PIXEL_BYTES,
-            NodeKind::Outline(_) => 0,
+            NodeKind::Outline(_) => step.window.pixels() as u64,
             NodeKind::Program(program) => {
                 let strips = program.instrs.iter().map(|instr| 1 + instr.operands.len() as u64);
                 strips.sum::<u64>() * STRIP_BYTES
