@@ -161,6 +161,7 @@ impl<'a> Projector<'a> {
             return Ok(extent(points));
         }
         if !self.transform.is_geographic(&self.to)? {
+            self.unwrap_by_way_of_longitudes(&places, &mut points)?;
             return Ok(extent(points));
         }
         let winding = unwrap_ring(&mut points);
@@ -176,6 +177,24 @@ impl<'a> Projector<'a> {
         Ok([lon_west - shift, lat_south, lon_east - shift, lat_north])
     }
 
+    /// From one projected CRS to another whose x goes on around the earth: each x where the longitudes
+    /// along the ring of places say it belongs.
+    fn unwrap_by_way_of_longitudes(
+        &self,
+        places: &[(f64, f64)],
+        points: &mut [(f64, f64)],
+    ) -> Result<(), AoiError> {
+        let lon_lat = Crs::from_canonical(LON_LAT);
+        let Some(turn) = Projector::new(self.transform, &lon_lat, &self.to)?.turn else { return Ok(()) };
+        let mut ring = places.to_vec();
+        self.transform.points(&self.from, &lon_lat, &mut ring)?;
+        unwrap_ring(&mut ring);
+        for ((lon, _), (x, _)) in ring.iter().zip(points) {
+            *x = turn.unwrap(*lon, *x);
+        }
+        Ok(())
+    }
+
     /// PROJ answers for places that a projection does not show, too; those do not come back.
     fn check_shown(
         &self,
@@ -184,8 +203,13 @@ impl<'a> Projector<'a> {
         points: &[(f64, f64)],
     ) -> Result<(), (f64, f64)> {
         let mut back = points.to_vec();
-        if self.transform.points(&self.to, &self.from, &mut back).is_err() {
-            return Err(places[0]);
+        match self.transform.points(&self.to, &self.from, &mut back) {
+            Ok(()) => {}
+            Err(TransformError::NoPlace { x, y, .. }) => {
+                let at = points.iter().position(|point| *point == (x, y)).unwrap_or(0);
+                return Err(places[at]);
+            }
+            Err(_) => return Err(places[0]),
         }
         let [west, south, east, north] = bounds;
         let far = (east - west).max(north - south) * BENDS;

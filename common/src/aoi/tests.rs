@@ -93,3 +93,107 @@ fn an_outline_is_the_same_for_every_tiling() {
         }
     }
 }
+
+#[test]
+fn edges_of_pixels_touch_neither_side() {
+    let square = vec![vec![(2.0, 3.0), (6.0, 3.0), (6.0, 5.0), (2.0, 5.0), (2.0, 3.0)]];
+    let window = Window { row: 0, col: 0, rows: 8, cols: 8 };
+    let inside = |geometry: Geometry, all_touched: bool| {
+        let outside = Outline::new(geometry, all_touched).outside(&window);
+        outside.iter().filter(|pixel| **pixel == 0).count()
+    };
+    for all_touched in [false, true] {
+        assert_eq!(inside(Geometry::of(vec![square.clone()]), all_touched), 8);
+    }
+    let moved = vec![square[0].iter().map(|(x, y)| (x + 0.25, y + 0.25)).collect()];
+    assert_eq!(inside(Geometry::of(vec![moved.clone()]), false), 8);
+    assert_eq!(inside(Geometry::of(vec![moved]), true), 15);
+    let line = |line: &[(f64, f64)]| inside(Geometry { polygons: vec![], lines: vec![line.to_vec()] }, true);
+    assert_eq!(line(&[(1.5, 1.5)]), 1);
+    // On a border: the pixel east and south.
+    assert_eq!(line(&[(0.0, 0.0)]), 1);
+    assert_eq!(line(&[(8.0, 8.0)]), 0);
+    assert_eq!(line(&[(1.5, 1.5), (4.5, 1.5)]), 4);
+    assert_eq!(line(&[(1.5, 6.5), (1.5, 2.5)]), 5);
+    assert_eq!(line(&[(1.25, 1.5), (2.75, 2.25)]), 3);
+}
+
+#[test]
+fn geojson_of_every_kind() {
+    let read = |text: &str| Geometry::from_geojson(&serde_json::from_str(text).unwrap());
+    let ring = "[[0,0],[1,0],[1,1,250],[0,0]]";
+    let polygon = format!(r#"{{"type": "Polygon", "coordinates": [{ring}]}}"#);
+    let feature = format!(r#"{{"type": "Feature", "properties": null, "geometry": {polygon}}}"#);
+    for (text, polygons, lines) in [
+        (polygon.clone(), 1, 0),
+        (format!(r#"{{"type": "MultiPolygon", "coordinates": [[{ring}], [{ring}, {ring}]]}}"#), 2, 0),
+        (feature.clone(), 1, 0),
+        (
+            format!(
+                r#"{{"type": "FeatureCollection", "features": [{feature}, {{"type": "Feature", "geometry": null}}]}}"#
+            ),
+            1,
+            0,
+        ),
+        (r#"{"type": "LineString", "coordinates": [[0, 0], [1, 1]]}"#.to_owned(), 0, 1),
+        (
+            r#"{"type": "MultiLineString", "coordinates": [[[0, 0], [1, 1]], [[2, 2], [3, 3]]]}"#.to_owned(),
+            0,
+            2,
+        ),
+        (r#"{"type": "MultiPoint", "coordinates": [[0, 0], [1, 1]]}"#.to_owned(), 0, 2),
+        (
+            format!(
+                r#"{{"type": "GeometryCollection", "geometries": [{polygon}, {{"type": "Point", "coordinates": [1, 2]}}]}}"#
+            ),
+            1,
+            1,
+        ),
+    ] {
+        let geometry = read(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!((geometry.polygons.len(), geometry.lines.len()), (polygons, lines), "{text}");
+    }
+    let deep = format!(
+        "{}{polygon}{}",
+        r#"{"type":"GeometryCollection","geometries":["#.repeat(40),
+        "]}".repeat(40)
+    );
+    for (text, says) in [
+        ("[]", "`type`"),
+        (r#"{"type": "Circle"}"#, "Circle"),
+        (r#"{"type": "Polygon"}"#, "no `coordinates`"),
+        (r#"{"type": "Polygon", "coordinates": []}"#, "no rings"),
+        (r#"{"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [0, 0]]]}"#, "at least four"),
+        (r#"{"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1]]]}"#, "equal to the first"),
+        (r#"{"type": "Polygon", "coordinates": [[[0], [1, 0], [1, 1], [0]]]}"#, "fewer than two"),
+        (r#"{"type": "Polygon", "coordinates": [[["a", 0], [1, 0], [1, 1], [0, 1]]]}"#, "not of numbers"),
+        (r#"{"type": "Point", "coordinates": [500000, 4400000]}"#, "WGS 84"),
+        (r#"{"type": "LineString", "coordinates": []}"#, "no vertices"),
+        (r#"{"type": "FeatureCollection"}"#, "`features`"),
+        (r#"{"type": "FeatureCollection", "features": []}"#, "no geometry"),
+        (
+            r#"{"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": {"type": "X"}}]}"#,
+            "features[0].geometry",
+        ),
+        (&deep, "inside one another"),
+    ] {
+        let error = read(text).expect_err(text).to_string();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}
+
+#[test]
+#[cfg(feature = "net")]
+fn messages_hold_all_of_an_aoi() {
+    let geometry = Geometry {
+        polygons: vec![vec![vec![(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0)]]],
+        lines: vec![vec![(0.5, 0.5)], vec![(0.0, 0.0), (2.0, 1.0)]],
+    };
+    let area = Aoi {
+        geometry,
+        all_touched: true,
+        bounds_crs: Some("EPSG:4326".into()),
+        ..aoi([170.0, -20.0, -170.0, 10.0], Sampling::Shape { rows: 3, cols: 4 }, true)
+    };
+    assert_eq!(crate::wire::aoi_from(&crate::wire::aoi_to(&area)), Ok(area));
+}
