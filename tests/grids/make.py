@@ -125,11 +125,16 @@ def bounds_cases():
         {**aoi("EPSG:3413", [-180, 60, 180, 90], resolution=20000.0), "points": 1407},
         {**aoi("EPSG:3031", [-180, -90, 180, -62], resolution=25000.0), "points": 1407},
         {**aoi("EPSG:3995", [-180, 70, 180, 85], resolution=25000.0), "points": 1407},
-        {**aoi("EPSG:4326", [-1000000, -500000, 500000, 1000000], "EPSG:3413", resolution=0.25), "points": 1407},
+        {
+            **aoi("EPSG:4326", [-1000000, -500000, 500000, 1000000], "EPSG:3413", resolution=0.25),
+            "points": 1407,
+        },
         {**aoi("EPSG:3857", [-180, -80, 180, 80], resolution=50000.0), "points": 1407},
     ]
     for case in cases:
-        case["grid"] = grid(case, image(case["bounds"], case["bounds_crs"], case["crs"], case.pop("points", 21)))
+        case["grid"] = grid(
+            case, image(case["bounds"], case["bounds_crs"], case["crs"], case.pop("points", 21))
+        )
     return cases
 
 
@@ -173,13 +178,24 @@ def outline_cases():
     beyond_west = polygon(rectangle(-183.7, -3.2, -174.2, 4.1))
     triangle = polygon([[-20, 30.2], [40.3, 32], [8, 67], [-20, 30.2]])
     cap = polygon(rectangle(-180, 72.3, 180, 90))
-    line = {"type": "LineString", "coordinates": [[-105.4034, 39.8047], [-104.7029, 40.3073], [-104.6061, 39.7014]]}
+    line = {
+        "type": "LineString",
+        "coordinates": [[-105.4034, 39.8047], [-104.7029, 40.3073], [-104.6061, 39.7014]],
+    }
     points = {"type": "MultiPoint", "coordinates": [[-105.2034, 39.9047], [-104.9129, 40.1373]]}
     # geometry, crs, bounds in crs, resolution, pieces of each edge, pixels that may differ
     rows = [
         ("star", polygon(star(rng, -105, 40, 0.5, 60)), lon_lat, [-105.5, 39.5, -104.5, 40.5], 0.01, 1, 0),
         ("holed", holed, lon_lat, [-105.5, 39.5, -104.5, 40.5], 0.008, 1, 0),
-        ("two", multi(holed, polygon(star(rng, -104.7, 40.2, 0.3, 30))), lon_lat, [-106, 39, -104, 41], 0.02, 1, 0),
+        (
+            "two",
+            multi(holed, polygon(star(rng, -104.7, 40.2, 0.3, 30))),
+            lon_lat,
+            [-106, 39, -104, 41],
+            0.02,
+            1,
+            0,
+        ),
         ("utm", holed, utm, [455000, 4370000, 545000, 4480000], 1000.0, 64, 3),
         ("bent", triangle, "EPSG:3035", [500000, 500000, 7500000, 7000000], 25000.0, 512, 6),
         ("sinusoidal", triangle, SINUSOIDAL, [-2000000, 3300000, 3600000, 7500000], 20000.0, 512, 6),
