@@ -14,7 +14,7 @@ use graticule_common::ops::{Answer, BindCx, TypeError};
 use graticule_common::plan::{self, BindError, Outcome, Plan, explain};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
-use graticule_common::scene::{Scene, SceneQuery};
+use graticule_common::scene::SceneQuery;
 use graticule_common::status::to_status;
 use graticule_common::transform::Transform;
 use graticule_common::wire::{self, WireError};
@@ -212,9 +212,9 @@ impl Requests {
         let answers = self.answers(&expr, &grid).await?;
         let limits = self.limits_of(workers);
         let planning = {
-            let (expr, grid) = (expr.clone(), grid.clone());
+            let (expr, grid, transform) = (expr.clone(), grid.clone(), self.transform.clone());
             move || {
-                let cx = BindCx { grid: &grid, answers: &answers };
+                let cx = BindCx { grid: &grid, transform: transform.as_ref(), answers: &answers };
                 let outcome = plan::build(&expr, &cx, outline, &limits, &options)?;
                 let header = header(&outcome, &grid, &answers);
                 Ok::<_, BindError>((outcome, header))
@@ -237,26 +237,11 @@ impl Requests {
         let area = lon_lat_box(grid, self.transform.as_ref());
         for (query, at) in queries {
             let failed = |error| RequestError::Catalog { at: at.clone(), error };
-            let mut scenes = self.catalog.search(&query, &area, self.limits.scenes).await.map_err(failed)?;
-            scenes.iter_mut().for_each(|scene| self.adopt_crs(scene, grid));
+            let scenes = self.catalog.search(&query, &area, self.limits.scenes).await.map_err(failed)?;
             let product = self.catalog.product(&query.product).await.map_err(failed)?;
             answers.insert(query, Answer { product, scenes });
         }
         Ok(answers)
-    }
-
-    /// Gives files whose CRS is the grid's by another name the grid's name for it.
-    fn adopt_crs(&self, scene: &mut Scene, grid: &Grid) {
-        for band in scene.bands.values_mut() {
-            let Some(raster) = &band.asset.raster else { continue };
-            if raster.crs != *grid.crs() && self.transform.same(&raster.crs, grid.crs()) {
-                let mut asset = band.asset.as_ref().clone();
-                if let Some(raster) = &mut asset.raster {
-                    raster.crs = grid.crs().clone();
-                }
-                band.asset = Arc::new(asset);
-            }
-        }
     }
 
     /// A tile must fit the share of memory of every worker that is planned for.

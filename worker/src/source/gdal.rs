@@ -6,8 +6,11 @@
 
 mod header;
 mod pixels;
+mod read;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod warp_tests;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,13 +20,11 @@ use std::sync::{Arc, Once};
 use gdal::errors::{CplErrType, GdalError};
 use gdal::{Dataset, DatasetOptions, DriverManager, GdalOpenFlags};
 use graticule_common::grid::Crs;
-use graticule_common::scene::{Affine, AssetGrid, Resampler, SourceRef};
+use graticule_common::scene::SourceRef;
 use graticule_common::transform::Transform;
 use moka::sync::Cache;
 
-use self::header::{Header, Stored};
-use self::pixels::{Rule, SignedByte};
-use super::near::{self, Axis};
+use self::header::Header;
 use super::{BandRead, ReadError, ReadProblem, ReadStats, TileSource, version_of};
 
 /// The formats that are opened, whatever a file's name says.
@@ -157,62 +158,7 @@ impl GdalSource {
                 header
             }
         };
-        let bands = header.bands.len() as u32;
-        let band = read.band.band;
-        let Some(stored) = band.checked_sub(1).and_then(|at| header.bands.get(at as usize)) else {
-            return Err(ReadProblem::NoSuchBand { band, bands });
-        };
-        let (file, lattice, window) = (&header.grid, read.lattice, &read.window);
-        // The catalog's word on the CRS counts: files name the same CRS in many ways, some of them wrong.
-        let declared = read.band.asset.raster.as_ref();
-        if let Some(declared) = declared.filter(|declared| !coincide(declared, file)) {
-            return Err(ReadProblem::Misdescribed { catalog: place(declared), file: place(file) });
-        }
-        let is_declared = declared.is_some_and(|declared| declared.crs == *lattice.crs());
-        if !is_declared && !self.same_crs(lattice.crs(), &file.crs) {
-            return Err(ReadProblem::OtherCrs { file: file.crs.clone(), grid: lattice.crs().clone() });
-        }
-        if read.resampler != Resampler::Near && !near::coincides(lattice, window, file) {
-            return Err(ReadProblem::Resampler { resampler: read.resampler });
-        }
-        let (rows, cols) = (Axis::rows(lattice, window, file), Axis::cols(lattice, window, file));
-        if rows.span().is_none() || cols.span().is_none() {
-            return Ok(ReadStats { bytes: 0, opened: opened.is_some().into() });
-        }
-        let dataset = match &opened {
-            Some(dataset) => dataset,
-            None => opened.insert(open(path)?),
-        };
-        let kind = stored.kind?;
-        let scale_offset = read.band.scale_offset.unwrap_or(stored.scale_offset);
-        let nodata = read.band.nodata.map_or(stored.nodata, |value| Some(value.into()));
-        let (result, messages) = listen(|| {
-            let band = dataset.rasterband(band as usize)?;
-            let mask = if stored.masked { Some(band.open_mask_band()?) } else { None };
-            macro_rules! gather {
-                ($pixel:ty) => {{
-                    let rule = Rule::<$pixel>::new(nodata, scale_offset);
-                    pixels::gather((&band, mask.as_ref()), (&rows, &cols), &rule, samples, valid)
-                }};
-            }
-            match kind {
-                Stored::U8 => gather!(u8),
-                Stored::SignedByte => gather!(SignedByte),
-                // GDAL knows a signed byte as a type of its own since 3.7 only.
-                Stored::I8 | Stored::I16 => gather!(i16),
-                Stored::U16 => gather!(u16),
-                Stored::I32 => gather!(i32),
-                Stored::U32 => gather!(u32),
-                Stored::I64 => gather!(i64),
-                Stored::U64 => gather!(u64),
-                Stored::F32 => gather!(f32),
-                Stored::F64 => gather!(f64),
-            }
-        });
-        match result {
-            Ok(pixels) => Ok(ReadStats { bytes: pixels * kind.bytes(), opened: 1 }),
-            Err(error) => Err(ReadProblem::Corrupt { reason: reason(&error, &messages) }),
-        }
+        read::band(self, read, &header, path, opened, samples, valid)
     }
 
     fn same_crs(&self, a: &Crs, b: &Crs) -> bool {
@@ -241,28 +187,6 @@ impl TileSource for GdalSource {
         };
         attempt().map_err(|problem| read.error(problem))
     }
-}
-
-/// Whether two grids place the same pixels, but for rounding of the numbers.
-fn coincide(a: &AssetGrid, b: &AssetGrid) -> bool {
-    /// Of a pixel, over the whole width or height.
-    const ROUNDING_PIXELS: f64 = 0.01;
-    let close = |a: f64, b: f64, pixel: f64| (a - b).abs() <= ROUNDING_PIXELS * pixel.abs();
-    let end = |start: f64, step: f64, count: u32| start + step * f64::from(count);
-    let (Affine { origin: (ax, ay), col: (acol, _), row: (_, arow) }, b_affine) = (a.affine, b.affine);
-    let Affine { origin: (bx, by), col: (bcol, _), row: (_, brow) } = b_affine;
-    (a.rows, a.cols) == (b.rows, b.cols)
-        && close(ax, bx, bcol)
-        && close(ay, by, brow)
-        && close(end(ax, acol, a.cols), end(bx, bcol, b.cols), bcol)
-        && close(end(ay, arow, a.rows), end(by, brow, b.rows), brow)
-}
-
-fn place(grid: &AssetGrid) -> String {
-    let AssetGrid {
-        affine: Affine { origin: (x, y), col: (res_x, _), row: (_, step_y) }, rows, cols, ..
-    } = grid;
-    format!("{rows} x {cols} pixels of {res_x} x {step_y} from ({x}, {y})")
 }
 
 /// The path, if GDAL will take it for a plain file: it gives names like `/vsicurl/…` or `GTIFF_DIR:…`

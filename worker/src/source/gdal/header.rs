@@ -38,6 +38,8 @@ pub(super) struct BandHeader {
     pub(super) scale_offset: (f64, f64),
     /// Whether a mask inside the file says which pixels are valid.
     pub(super) masked: bool,
+    /// Whether values are numbers of colours: classes, which never blend.
+    pub(super) is_palette: bool,
 }
 
 /// A band whose type is not read.
@@ -127,12 +129,8 @@ impl Header {
         limit("columns:", cols as u64, SIDE_MAX)?;
         limit("rows:", rows as u64, SIDE_MAX)?;
         limit("bands:", count as u64, BANDS_MAX)?;
-        let [x, res_x, row_turn, y, col_turn, step_y] =
-            dataset.geo_transform().map_err(|_| ReadProblem::NoGeotransform)?;
-        if row_turn != 0.0 || col_turn != 0.0 || res_x < 0.0 {
-            return Err(ReadProblem::Rotated);
-        }
-        if ![x, res_x, y, step_y].iter().all(|v| v.is_finite()) || res_x == 0.0 || step_y == 0.0 {
+        let affine = Affine::from_gdal(dataset.geo_transform().map_err(|_| ReadProblem::NoGeotransform)?);
+        if !affine.numbers().iter().all(|v| v.is_finite()) || affine.inverse().is_none() {
             return Err(ReadProblem::NoGeotransform);
         }
         let reference = dataset
@@ -149,12 +147,7 @@ impl Header {
             _ => 1,
         };
         let bands = (1..=count).map(|band| band_header(dataset, band, together)).collect::<Result<_, _>>()?;
-        let grid = AssetGrid {
-            crs,
-            affine: Affine::upright((x, y), res_x, step_y),
-            rows: rows as u32,
-            cols: cols as u32,
-        };
+        let grid = AssetGrid { crs, affine, rows: rows as u32, cols: cols as u32 };
         Ok(Header { grid, bands })
     }
 }
@@ -175,7 +168,8 @@ fn band_header(dataset: &Dataset, band: usize, together: u64) -> Result<BandHead
     };
     let scale_offset = (band.scale().unwrap_or(1.0), band.offset().unwrap_or(0.0));
     let masked = band.mask_flags().map_err(corrupt)?.is_per_dataset();
-    Ok(BandHeader { kind, nodata, scale_offset, masked })
+    let is_palette = band.color_table().is_some();
+    Ok(BandHeader { kind, nodata, scale_offset, masked, is_palette })
 }
 
 fn limit(what: &'static str, found: u64, limit: u64) -> Result<(), ReadProblem> {
