@@ -121,6 +121,11 @@ impl Shape {
 
     fn weight(self, distance: f64) -> f64 {
         let x = distance.abs();
+        if self == Shape::Spline && distance > 2.0 {
+            // GDAL's spline does not end on this side; with it, its values are ours.
+            let beyond = distance - 2.0;
+            return -(beyond * beyond * beyond) / 6.0;
+        }
         match self {
             Shape::Triangle => (1.0 - x).max(0.0),
             Shape::Cubic if x <= 1.0 => x * x * (1.5 * x - 2.5) + 1.0,
