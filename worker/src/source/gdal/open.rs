@@ -290,9 +290,3 @@ pub(super) fn take_kept(target: &Target) -> Option<Dataset> {
 pub(super) fn keep_open(target: &Target, dataset: Dataset) {
     OPEN.with_borrow_mut(|open| open.put(target, dataset));
 }
-
-/// Datasets that are kept open by all threads.
-#[cfg(test)]
-pub(super) fn kept() -> usize {
-    KEPT.load(Ordering::Relaxed)
-}

@@ -14,6 +14,10 @@ use super::super::tests::{conformance, read_all};
 use super::super::version_of;
 use super::*;
 
+mod beside;
+mod hostile;
+mod shared;
+
 /// Knows CRSs by the EPSG code at the end of their WKT, and nothing else.
 struct CodeOnly;
 
