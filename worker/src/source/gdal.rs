@@ -17,14 +17,13 @@ mod vsi;
 use std::fmt;
 use std::sync::Arc;
 
-use gdal::Dataset;
 use graticule_common::grid::Crs;
 use graticule_common::scene::{Affine, AssetGrid, Resampler};
 use graticule_common::transform::Transform;
 use moka::sync::Cache;
 
 use self::header::{Header, Stored};
-use self::open::{Target, keep_open, take_kept};
+use self::open::{Opened, Target, keep_open, take_kept};
 use self::pixels::{Rule, SignedByte};
 pub use self::settings::{SETTINGS, allow, configure, drivers};
 pub(crate) use self::{
@@ -32,6 +31,7 @@ pub(crate) use self::{
     settings::{listen, reason},
 };
 use super::near::{self, Axis};
+use super::remote::{Access, Patience, Remote};
 use super::{BandRead, ReadError, ReadProblem, ReadStats, TileSource};
 
 /// Headers remembered per source.
@@ -43,6 +43,7 @@ const CRS_PAIRS_MAX: u64 = 256;
 /// Reads raster files.
 pub struct GdalSource {
     transform: Arc<dyn Transform>,
+    remote: Remote,
     headers: Cache<Target, Arc<Header>>,
     /// Whether two CRSs are the same.
     same: Cache<(Crs, Crs), bool>,
@@ -55,10 +56,16 @@ impl fmt::Debug for GdalSource {
 }
 
 impl GdalSource {
-    /// A reader that compares CRSs with `transform`. Configures GDAL.
+    /// A reader that compares CRSs with `transform`. Configures GDAL. Of remote files it opens those on
+    /// public hosts.
     pub fn new(transform: Arc<dyn Transform>) -> Self {
+        Self::with_remote(transform, Remote::new(Access::default(), Patience::default()))
+    }
+
+    /// The same with remote files as `remote` opens them.
+    pub fn with_remote(transform: Arc<dyn Transform>, remote: Remote) -> Self {
         configure();
-        GdalSource { transform, headers: Cache::new(HEADERS_MAX), same: Cache::new(CRS_PAIRS_MAX) }
+        GdalSource { transform, remote, headers: Cache::new(HEADERS_MAX), same: Cache::new(CRS_PAIRS_MAX) }
     }
 
     fn try_read(
@@ -67,12 +74,12 @@ impl GdalSource {
         target: &Target,
         samples: &mut [f32],
         valid: &mut [u8],
-    ) -> Result<(ReadStats, Option<Dataset>), ReadProblem> {
+    ) -> Result<(ReadStats, Option<Opened>), ReadProblem> {
         let mut dataset = take_kept(target);
         let mut opened = 0;
         let mut open = || {
             opened += 1;
-            target.open()
+            target.open(&self.remote)
         };
         let header = match self.headers.get(target) {
             Some(header) => header,
@@ -81,8 +88,14 @@ impl GdalSource {
                     Some(dataset) => dataset,
                     None => dataset.insert(open()?),
                 };
-                let header = Arc::new(Header::read(dataset, self.transform.as_ref())?);
-                self.headers.insert(target.clone(), header.clone());
+                let header = Header::read(dataset, self.transform.as_ref());
+                if let Some(fault) = dataset.fault() {
+                    return Err(fault);
+                }
+                let header = Arc::new(header?);
+                if target.is_versioned() {
+                    self.headers.insert(target.clone(), header.clone());
+                }
                 header
             }
         };
@@ -149,6 +162,9 @@ impl GdalSource {
                 Stored::F64 => gather!(f64),
             }
         });
+        if let Some(fault) = handle.fault() {
+            return Err(fault);
+        }
         match result {
             Ok(pixels) => Ok((ReadStats { bytes: pixels * kind.bytes(), opened }, dataset)),
             Err(error) => Err(ReadProblem::Corrupt { reason: reason(&error, &messages) }),
@@ -178,7 +194,7 @@ impl TileSource for GdalSource {
             let unchanged = target.check();
             match (unchanged, result) {
                 (Ok(()), Ok((stats, dataset))) => {
-                    if let Some(dataset) = dataset {
+                    if let Some(dataset) = dataset.filter(|_| target.is_versioned()) {
                         keep_open(&target, dataset);
                     }
                     Ok(stats)

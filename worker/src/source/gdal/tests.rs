@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use gdal::raster::{Buffer, GdalType, RasterCreationOptions};
 use gdal::spatial_ref::SpatialRef;
-use gdal::{DatasetOptions, DriverManager, GdalOpenFlags};
+use gdal::{Dataset, DatasetOptions, DriverManager, GdalOpenFlags};
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::grid::{Lattice, Window};
 use graticule_common::scene::{Asset, BandSource, SourceRef};
@@ -16,6 +16,7 @@ use super::*;
 
 mod beside;
 mod hostile;
+mod remote;
 mod shared;
 
 /// Knows CRSs by the EPSG code at the end of their WKT, and nothing else.

@@ -33,7 +33,8 @@ fn read_part(
     let mut asset = Asset::clone(&band_of(&path, 1).asset);
     asset.format = format;
     let target = Target::of(&asset)?;
-    let header = Header::read(&target.open()?, source.transform.as_ref())?;
+    let opened = target.open(&source.remote)?;
+    let header = Header::read(&opened, source.transform.as_ref())?;
     let mut place = somewhere(header.rows, header.cols);
     if let Ok(affine) = header.affine {
         place.affine = affine;
