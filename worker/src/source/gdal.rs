@@ -6,6 +6,7 @@
 
 mod header;
 mod inspect;
+mod jp2;
 mod open;
 mod pixels;
 mod settings;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::Deref;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,8 +14,8 @@ use graticule_common::scene::{Asset, Format, SourceRef};
 use super::super::remote::Remote;
 use super::super::{ReadProblem, version_of};
 use super::settings::{IMAGE_DRIVERS, drivers, listen, optional_driver, reason};
-use super::vrt;
 use super::vsi::Mount;
+use super::{jp2, vrt};
 
 /// Datasets that a thread keeps open, the ones used last.
 const KEPT_PER_THREAD_MAX: usize = 16;
@@ -114,6 +115,9 @@ impl Target {
             return Ok(Opened { dataset: self.open_file()?, mount: None });
         };
         let mount = Mount::new(remote.open(source, &self.version)?);
+        jp2::check(|at, buffer| {
+            mount.file.read_at(at, buffer).filter(|read| *read == buffer.len()).map(drop)
+        })?;
         let name = mount.name();
         let (result, messages) = listen(|| open_as(Path::new(&name), IMAGE_DRIVERS, &[]));
         if let Some(fault) = mount.file.fault() {
@@ -128,7 +132,10 @@ impl Target {
     fn open_file(&self) -> Result<Dataset, ReadProblem> {
         let path = Path::new(&self.name);
         let drivers: &[&str] = match self.format {
-            Format::Image => IMAGE_DRIVERS,
+            Format::Image => {
+                check_tiles(path)?;
+                IMAGE_DRIVERS
+            }
             Format::Vrt => {
                 vrt::check(path)?;
                 &["VRT"]
@@ -229,6 +236,13 @@ fn check_sidecar(path: &Path, name: &str) -> Result<(), ReadProblem> {
         Ok(_) => Ok(()),
         Err(error) => refuse(&error.to_string()),
     }
+}
+
+/// See [`jp2`].
+pub(super) fn check_tiles(path: &Path) -> Result<(), ReadProblem> {
+    let file =
+        std::fs::File::open(path).map_err(|error| ReadProblem::Missing { reason: error.to_string() })?;
+    jp2::check(|at, buffer| file.read_exact_at(buffer, at).ok())
 }
 
 /// The first bytes of a file.

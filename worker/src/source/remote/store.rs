@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use graticule_common::scene::Store;
 use http_body_util::BodyExt;
 use object_store::aws::AmazonS3Builder;
@@ -17,6 +18,8 @@ use object_store::client::{
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig};
+
+use tokio_stream::StreamExt as _;
 
 use super::super::ReadProblem;
 use super::file::{Fetch, FetchError, Part};
@@ -41,6 +44,9 @@ impl Stores {
     pub(super) fn file(&self, store: Store, bucket: &str, key: &str) -> Result<StoreFile, ReadProblem> {
         let wrong = |reason: String| ReadProblem::WrongAddress { reason };
         let path = Path::parse(key).map_err(|error| wrong(error.to_string()))?;
+        if path.as_ref().is_empty() {
+            return Err(wrong("it names no object".to_owned()));
+        }
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let at = (store, bucket.to_owned());
         if let Some(bucket) = made.get(&at) {
@@ -108,7 +114,15 @@ impl Fetch for StoreFile {
         if sent != (range.start..range.end.min(meta.size)) {
             return Err(FetchError::Wrong(format!("bytes {} to {} came", sent.start, sent.end)));
         }
-        let bytes = answer.bytes().await.map_err(failed)?;
+        // Counted as it comes: an answer may go on for ever.
+        let (mut bytes, mut stream) = (BytesMut::new(), answer.into_stream());
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk.map_err(failed)?);
+            if bytes.len() as u64 > sent.end - sent.start {
+                return Err(FetchError::Wrong("it is longer than what was asked for".to_owned()));
+            }
+        }
+        let bytes = bytes.freeze();
         let changed = Some(meta.last_modified.to_rfc3339());
         Ok(Part { bytes, length: meta.size, etag: meta.e_tag, changed })
     }
@@ -187,5 +201,64 @@ impl HttpService for Service {
         let (parts, body) = response.into_parts();
         let body = body.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error));
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Access;
+    use super::super::tests::{Answer, Server};
+    use super::*;
+
+    /// The store's protocol spoken to a server of the test, by a client that may or may not connect.
+    fn file(server: &Server, hosts: &[String]) -> StoreFile {
+        let client = Client::new(Access::to_hosts(hosts).unwrap());
+        let bucket = AmazonS3Builder::new()
+            .with_bucket_name("scenes")
+            .with_endpoint(format!("http://{}", server.address))
+            .with_allow_http(true)
+            .with_skip_signature(true)
+            .with_http_connector(Connector(client))
+            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+            .build()
+            .unwrap();
+        StoreFile { bucket: Arc::new(bucket), path: Path::parse("2020/B04.tif").unwrap() }
+    }
+
+    async fn fetch(answer: Answer) -> Result<Part, FetchError> {
+        let bytes: Vec<u8> = (0..200).collect();
+        let server = Server::start(bytes, move |_, asked| {
+            assert_eq!(asked.path, "/scenes/2020/B04.tif");
+            answer.clone()
+        });
+        file(&server, &[server.address.to_string()]).fetch(10..20, Some("\"one\"")).await
+    }
+
+    #[tokio::test]
+    async fn objects_come_in_parts_or_not_at_all() {
+        let part = fetch(Answer::Good).await.unwrap();
+        assert_eq!(part.bytes, (10..20).collect::<Vec<u8>>());
+        assert_eq!((part.length, part.etag.as_deref()), (200, Some("\"one\"")));
+        assert!(matches!(fetch(Answer::Status(503)).await, Err(FetchError::Transient(_))));
+        assert!(matches!(fetch(Answer::Cut).await, Err(FetchError::Transient(_))));
+        assert!(matches!(fetch(Answer::Status(404)).await, Err(FetchError::Missing(_))));
+        assert!(matches!(fetch(Answer::Status(403)).await, Err(FetchError::Missing(_))));
+        assert!(matches!(fetch(Answer::Tagged("\"two\"")).await, Err(FetchError::Changed { .. })));
+        for answer in [Answer::Less, Answer::Whole, Answer::Redirect("http://b.example/".into())] {
+            assert!(fetch(answer.clone()).await.is_err(), "{answer:?}");
+        }
+        let server = Server::start(vec![0; 200], |_, _| Answer::Good);
+        let refused = file(&server, &[]).fetch(0..10, None).await.unwrap_err();
+        assert!(matches!(refused, FetchError::Refused { .. }), "{refused:?}");
+        assert_eq!(server.count(), 0);
+    }
+
+    #[test]
+    fn keys_that_are_none() {
+        let stores = Stores::new(Client::new(Access::default()));
+        for key in ["", "/", "a//b", "../secret"] {
+            let refused = stores.file(Store::S3, "scenes", key).unwrap_err();
+            assert!(matches!(refused, ReadProblem::WrongAddress { .. }), "{key}: {refused}");
+        }
     }
 }

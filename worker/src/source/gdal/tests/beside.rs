@@ -209,3 +209,62 @@ fn handles_are_used_again_and_never_for_another_version() {
     let here: Vec<_> = here.filter(|path| path.starts_with(dir.path())).collect();
     assert!((1..=16).contains(&here.len()), "{here:?}");
 }
+
+/// Writes a copy of a file in another format.
+fn copy_as(path: &Path, driver: &str, name: &str, options: &[&str]) -> PathBuf {
+    let copy = path.with_file_name(name);
+    let options = RasterCreationOptions::from_iter(options.iter().copied());
+    let driver = DriverManager::get_driver_by_name(driver).unwrap();
+    drop(Dataset::open(path).unwrap().create_copy(&driver, &copy, &options).unwrap());
+    copy
+}
+
+#[test]
+fn jpeg_2000_png_and_jpeg_read_too() {
+    let dir = TempDir::new().unwrap();
+    let values: Vec<u16> = (0..64 * 64u32).map(|i| (i * 3 % 4096) as u16).collect();
+    let path = Tif::default().write(&dir, 64, std::slice::from_ref(&values));
+    let expect: Vec<_> = values.iter().map(|value| Some(f32::from(*value))).collect();
+    let lossless = ["QUALITY=100", "REVERSIBLE=YES", "YCBCR420=NO"];
+    let jp2 = copy_as(&path, "JP2OpenJPEG", "band.jp2", &lossless);
+    assert_eq!(pixels(&band_of(&jp2, 1), native(64, 64)).unwrap(), expect);
+    let info = source().inspect(&asset_of(&jp2, &[]), true).unwrap();
+    assert_eq!((info.driver.as_str(), info.bands[0].data_type.as_str()), ("JP2OpenJPEG", "uint16"));
+    // A damaged one is not called a damaged file of another format.
+    let bytes = std::fs::read(&jp2).unwrap();
+    for len in [4, 16, 200, bytes.len() / 2, bytes.len() - 40] {
+        std::fs::write(&jp2, &bytes[..len]).unwrap();
+        let problem = pixels(&band_of(&jp2, 1), native(64, 64)).unwrap_err();
+        assert_eq!(problem.class(), ErrorClass::Source, "{len}: {problem}");
+        assert!(!problem.to_string().contains("GeoTIFF"), "{len}: {problem}");
+    }
+    // One tile of 400,000 x 400,000 pixels, declared where the sizes stand.
+    let at = bytes.windows(4).position(|marker| marker == [0xff, 0x4f, 0xff, 0x51]).unwrap() + 8;
+    let mut bomb = bytes.clone();
+    for place in [0, 4, 16, 20] {
+        bomb[at + place..at + place + 4].copy_from_slice(&400_000u32.to_be_bytes());
+    }
+    std::fs::write(&jp2, &bomb).unwrap();
+    let problem = pixels(&band_of(&jp2, 1), native(64, 64)).unwrap_err();
+    assert!(matches!(problem.problem, ReadProblem::TooComplex { .. }), "{problem}");
+    assert!(problem.to_string().contains("pixels in a tile"), "{problem}");
+    let png = copy_as(&path, "PNG", "band.png", &[]);
+    let crs = Crs::from_canonical("EPSG:32613");
+    let affine = Affine::upright((1000.0, 2000.0), 10.0, -10.0);
+    let raster = Some(AssetGrid { crs, affine, rows: 64, cols: 64 });
+    let read = |path: &Path| {
+        let asset = Asset { raster: raster.clone(), ..asset_of(path, &[]) };
+        pixels(&BandSource::new(Arc::new(asset), 1), native(64, 64))
+    };
+    assert_eq!(read(&png).unwrap(), expect);
+    let bytes = std::fs::read(&png).unwrap();
+    std::fs::write(&png, &bytes[..bytes.len() / 2]).unwrap();
+    assert_eq!(read(&png).unwrap_err().class(), ErrorClass::Source);
+
+    let flat = Tif::default().write(&dir, 64, &[vec![90u8; 64 * 64]]);
+    let jpeg = copy_as(&flat, "JPEG", "band.jpg", &["QUALITY=100"]);
+    assert_eq!(read(&jpeg).unwrap(), vec![Some(90.0); 64 * 64]);
+    let bytes = std::fs::read(&jpeg).unwrap();
+    std::fs::write(&jpeg, &bytes[..bytes.len() - 30]).unwrap();
+    assert_eq!(read(&jpeg).unwrap_err().class(), ErrorClass::Source);
+}
