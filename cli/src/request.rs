@@ -11,6 +11,7 @@ use graticule_common::proto::v1::compute_service_client::ComputeServiceClient;
 use graticule_common::scene::Format;
 use graticule_common::transport::with_keepalive;
 use graticule_common::wire;
+use graticule_worker::source::remote::Access;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Global;
@@ -94,6 +95,15 @@ pub struct FileArgs {
     /// Formats to open beside GeoTIFF, JPEG 2000, PNG, JPEG and registered VRTs: netcdf, zarr
     #[arg(long, value_name = "FORMAT", value_delimiter = ',', help_heading = "Engine", value_parser = optional_format)]
     pub allow_format: Vec<Format>,
+    /// Host to read files from although it is not of the public internet: HOST[:PORT]. May be given
+    /// several times
+    #[arg(long, value_name = "HOST", value_delimiter = ',', help_heading = "Engine", value_parser = host)]
+    pub allow_host: Vec<String>,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    Access::to_hosts(&[text.to_owned()]).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 fn optional_format(name: &str) -> Result<Format, String> {

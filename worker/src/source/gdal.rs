@@ -6,6 +6,7 @@
 
 mod header;
 mod inspect;
+mod jp2;
 mod open;
 mod pixels;
 mod read;
@@ -20,18 +21,18 @@ mod warp_tests;
 use std::fmt;
 use std::sync::Arc;
 
-use gdal::Dataset;
 use graticule_common::grid::Crs;
 use graticule_common::transform::Transform;
 use moka::sync::Cache;
 
 use self::header::Header;
-use self::open::{Target, keep_open, take_kept};
+use self::open::{Opened, Target, keep_open, take_kept};
 pub use self::settings::{SETTINGS, allow, configure, drivers};
 pub(crate) use self::{
     open::open_local,
     settings::{listen, reason},
 };
+use super::remote::{Access, Patience, Remote};
 use super::{BandRead, ReadError, ReadProblem, ReadStats, TileSource};
 
 /// Headers remembered per source.
@@ -43,6 +44,7 @@ const CRS_PAIRS_MAX: u64 = 256;
 /// Reads raster files.
 pub struct GdalSource {
     transform: Arc<dyn Transform>,
+    remote: Remote,
     headers: Cache<Target, Arc<Header>>,
     /// Whether two CRSs are the same.
     same: Cache<(Crs, Crs), bool>,
@@ -55,10 +57,16 @@ impl fmt::Debug for GdalSource {
 }
 
 impl GdalSource {
-    /// A reader that compares CRSs with `transform`. Configures GDAL.
+    /// A reader that compares CRSs with `transform`. Configures GDAL. Of remote files it opens those on
+    /// public hosts.
     pub fn new(transform: Arc<dyn Transform>) -> Self {
+        Self::with_remote(transform, Remote::new(Access::default(), Patience::default()))
+    }
+
+    /// The same with remote files as `remote` opens them.
+    pub fn with_remote(transform: Arc<dyn Transform>, remote: Remote) -> Self {
         configure();
-        GdalSource { transform, headers: Cache::new(HEADERS_MAX), same: Cache::new(CRS_PAIRS_MAX) }
+        GdalSource { transform, remote, headers: Cache::new(HEADERS_MAX), same: Cache::new(CRS_PAIRS_MAX) }
     }
 
     fn try_read(
@@ -67,12 +75,12 @@ impl GdalSource {
         target: &Target,
         samples: &mut [f32],
         valid: &mut [u8],
-    ) -> Result<(ReadStats, Option<Dataset>), ReadProblem> {
+    ) -> Result<(ReadStats, Option<Opened>), ReadProblem> {
         let mut dataset = take_kept(target);
         let mut opened = 0;
         let mut open = || {
             opened += 1;
-            target.open()
+            target.open(&self.remote)
         };
         let header = match self.headers.get(target) {
             Some(header) => header,
@@ -81,8 +89,14 @@ impl GdalSource {
                     Some(dataset) => dataset,
                     None => dataset.insert(open()?),
                 };
-                let header = Arc::new(Header::read(dataset, self.transform.as_ref())?);
-                self.headers.insert(target.clone(), header.clone());
+                let header = Header::read(dataset, self.transform.as_ref());
+                if let Some(fault) = dataset.fault() {
+                    return Err(fault);
+                }
+                let header = Arc::new(header?);
+                if target.is_versioned() {
+                    self.headers.insert(target.clone(), header.clone());
+                }
                 header
             }
         };
@@ -113,7 +127,7 @@ impl TileSource for GdalSource {
             let unchanged = target.check();
             match (unchanged, result) {
                 (Ok(()), Ok((stats, dataset))) => {
-                    if let Some(dataset) = dataset {
+                    if let Some(dataset) = dataset.filter(|_| target.is_versioned()) {
                         keep_open(&target, dataset);
                     }
                     Ok(stats)

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "gdal")]
 pub mod gdal;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod synthetic;
 #[cfg_attr(not(feature = "gdal"), allow(dead_code, reason = "formulas never resample"))]
 mod warp;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::grid::{Crs, Lattice, Window};
-use graticule_common::scene::{BandSource, Format, Resampler, SourceRef};
+use graticule_common::scene::{BandSource, Format, Resampler, SourceRef, Store};
 
 use self::synthetic::Synthetic;
 
@@ -44,10 +46,19 @@ impl BandRead<'_> {
                 scene: self.scene.to_owned(),
                 asset: asset.key.clone(),
                 band: self.band_name.to_owned(),
-                path: asset.source.to_string(),
+                path: shown(&asset.source),
             }),
             problem,
         }
+    }
+}
+
+/// A place for messages: without the query of a URL, which may hold a signature.
+fn shown(source: &SourceRef) -> String {
+    let text = source.to_string();
+    match (source, text.split_once('?')) {
+        (SourceRef::Http(_), Some((place, _))) => place.to_owned(),
+        _ => text,
     }
 }
 
@@ -165,6 +176,48 @@ pub enum ReadProblem {
         /// What refers.
         what: String,
     },
+    /// A server or store that does not answer as it should, for now.
+    #[error("it cannot be reached: {reason}; try again later")]
+    Unreachable {
+        /// What went wrong, and how often it was tried.
+        reason: String,
+    },
+    /// A server that answers with something else than what was asked for.
+    #[error("the server does not give what is asked for: {reason}; copy the file to one that does")]
+    WrongAnswer {
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// A host that the engine must not connect to.
+    #[error(
+        "`{host}` is not connected to: {reason}; an operator can allow a host with `--allow-host HOST[:PORT]`"
+    )]
+    HostNotAllowed {
+        /// The host.
+        host: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A URL or key that cannot be one.
+    #[error("its address cannot be used: {reason}; correct it and run `graticule catalog add` again")]
+    WrongAddress {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An object store that is not set up.
+    #[error("the store `{}` is not set up: {reason}; set its variables in the engine's environment", .store.scheme())]
+    StoreSettings {
+        /// Kind of the store.
+        store: Store,
+        /// What is missing.
+        reason: String,
+    },
+    /// A format whose decoder needs a local file.
+    #[error("files of the format `{}` are read from local disks only; copy it to one", .format.name())]
+    RemoteFormat {
+        /// The format.
+        format: Format,
+    },
     /// A listed side-car file that cannot be used.
     #[error(
         "its side-car file `{name}` cannot be used: {reason}; repair it, or register the file without it"
@@ -245,13 +298,19 @@ impl Classify for ReadProblem {
             | ReadProblem::Misdescribed { .. }
             | ReadProblem::NoGeotransform
             | ReadProblem::Linked
+            | ReadProblem::WrongAnswer { .. }
+            | ReadProblem::WrongAddress { .. }
+            | ReadProblem::StoreSettings { .. }
             | ReadProblem::Refers { .. }
             | ReadProblem::Sidecar { .. }
             | ReadProblem::UnknownCrs { .. }
             | ReadProblem::NoSuchBand { .. } => ErrorClass::Source,
             ReadProblem::TooComplex { .. } => ErrorClass::LimitExceeded,
+            ReadProblem::Unreachable { .. } => ErrorClass::Unavailable,
             ReadProblem::NoPlace { .. }
             | ReadProblem::OnlyPoints { .. }
+            | ReadProblem::HostNotAllowed { .. }
+            | ReadProblem::RemoteFormat { .. }
             | ReadProblem::NoBands
             | ReadProblem::FormatNotAllowed { .. }
             | ReadProblem::ComplexType

@@ -1,11 +1,11 @@
 //! One band of an open file on a window of the grid's lattice.
 
-use gdal::Dataset;
 use graticule_common::scene::AssetGrid;
 
 use super::super::warp::{self, BLOCK_BYTES_MAX, Relation, Warp, WarpError};
 use super::super::{BandRead, ReadProblem};
 use super::header::{Header, Stored};
+use super::open::Opened;
 use super::pixels::{BandBlocks, Rule, SignedByte};
 use super::{GdalSource, listen, reason};
 
@@ -15,7 +15,7 @@ pub(super) fn band(
     source: &GdalSource,
     read: &BandRead<'_>,
     header: &Header,
-    (dataset, open): (&mut Option<Dataset>, &mut dyn FnMut() -> Result<Dataset, ReadProblem>),
+    (dataset, open): (&mut Option<Opened>, &mut dyn FnMut() -> Result<Opened, ReadProblem>),
     samples: &mut [f32],
     valid: &mut [u8],
 ) -> Result<u64, ReadProblem> {
@@ -71,6 +71,9 @@ pub(super) fn band(
             Stored::F64 => fill!(f64),
         }
     });
+    if let Some(fault) = dataset.fault() {
+        return Err(fault);
+    }
     match result {
         Ok(pixels) => Ok(pixels * kind.bytes()),
         Err(WarpError::Read(error)) => Err(ReadProblem::Corrupt { reason: reason(&error, &messages) }),
