@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::Global;
 use crate::failure::Failure;
+use crate::options::HowArgs;
 use crate::serve::Engine;
 
 /// What to compute, where and how.
@@ -46,6 +47,8 @@ pub struct RequestArgs {
     /// Coordinator to ask, such as http://127.0.0.1:4000 [default: compute on this machine]
     #[arg(long, value_name = "URL", help_heading = "Engine")]
     endpoint: Option<String>,
+    #[command(flatten)]
+    pub how: HowArgs,
     #[command(flatten)]
     engine: EngineArgs,
     /// Edge of a tile in pixels [default: what fits memory and keeps every worker busy]
@@ -95,18 +98,27 @@ impl RequestArgs {
         }
         let bounds_crs = self.bounds_crs.clone();
         let aoi = Aoi { geometry, bounds: self.bounds, bounds_crs, crs, sampling, align_pixels: self.align };
-        let options = pb::Options {
+        if let Some(name) = self.how.repeated() {
+            return usage(&format!("the parameter `{name}` is given twice"));
+        }
+        let mut options = pb::Options {
             tile_size: self.tile_size,
             passes_off: self.without_pass.clone(),
             no_cache: self.no_cache,
             ..pb::Options::default()
         };
+        self.how.apply(&mut options);
         Ok(pb::ComputeRequest {
             graft,
             aoi: Some(wire::aoi_to(&aoi)),
             options: Some(options),
-            parameters: None,
+            parameters: Some(self.how.parameters()),
         })
+    }
+
+    /// The coordinator that is asked; `None`: one started for this command.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
     }
 
     /// The engine that answers: the one at `--endpoint`, or one started for this command, which runs as

@@ -1,0 +1,46 @@
+//! Being asked to stop, by Ctrl-C or by the system.
+
+use graticule_common::error::ErrorClass;
+use graticule_common::status::exit_code;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::failure::Failure;
+
+/// Listens from the moment it is made: a signal is then an event like any other.
+#[derive(Debug)]
+pub struct Interrupt([Signal; 3]);
+
+impl Interrupt {
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(ErrorClass::Internal, format!("cannot listen for signals: {error}"))
+            })
+        };
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(listen);
+        Ok(Interrupt([interrupt?, terminate?, hangup?]))
+    }
+
+    /// Returns at the next signal.
+    pub async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+
+    /// From now on a signal ends the process at once.
+    pub fn end_at_next(mut self) {
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(exit_code(ErrorClass::Cancelled).into());
+        });
+    }
+}
