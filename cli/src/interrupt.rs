@@ -8,7 +8,7 @@ use crate::failure::Failure;
 
 /// Listens from the moment it is made: a signal is then an event like any other.
 #[derive(Debug)]
-pub struct Interrupt([Signal; 3]);
+pub struct Interrupt([Signal; 2]);
 
 impl Interrupt {
     /// Starts to listen.
@@ -21,18 +21,17 @@ impl Interrupt {
                 Failure::new(ErrorClass::Internal, format!("cannot listen for signals: {error}"))
             })
         };
-        let [interrupt, terminate, hangup] =
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(listen);
-        Ok(Interrupt([interrupt?, terminate?, hangup?]))
+        // Not SIGHUP: to listen for it would undo `nohup`.
+        let [interrupt, terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(listen);
+        Ok(Interrupt([interrupt?, terminate?]))
     }
 
     /// Returns at the next signal.
     pub async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
+        let [interrupt, terminate] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
         }
     }
 

@@ -51,13 +51,27 @@ Examples:
 #[derive(Args, Clone, Debug)]
 struct Global {
     /// Folder of the embedded catalog. Default: `graticule` in the user's data home
-    #[arg(long, global = true, value_name = "DIR", env = "GRATICULE_DATA")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "GRATICULE_DATA",
+        hide_env_values = true,
+        help_heading = "General"
+    )]
     data: Option<PathBuf>,
     /// What to log on standard error: error, warn, info, debug, or per module (`graticule_worker=debug`)
-    #[arg(long, global = true, value_name = "FILTER", env = "GRATICULE_LOG")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "GRATICULE_LOG",
+        hide_env_values = true,
+        help_heading = "General"
+    )]
     log: Option<String>,
     /// Colour in messages; `auto`: on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "General")]
     color: ColorChoice,
 }
 

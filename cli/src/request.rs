@@ -45,11 +45,11 @@ pub struct RequestArgs {
     /// Move the edges outward to multiples of the resolution
     #[arg(long, help_heading = "Area")]
     align: bool,
+    #[command(flatten)]
+    pub how: HowArgs,
     /// Coordinator to ask, such as http://127.0.0.1:4000 [default: compute on this machine]
     #[arg(long, value_name = "URL", help_heading = "Engine")]
     endpoint: Option<String>,
-    #[command(flatten)]
-    pub how: HowArgs,
     #[command(flatten)]
     engine: EngineArgs,
     /// Edge of a tile in pixels [default: what fits memory and keeps every worker busy]
