@@ -42,6 +42,11 @@ impl Progress {
 
     /// A tile is complete.
     pub fn tile(&self) {
+        if self.bar.position() == 0 {
+            // Before the first tile nobody knows how long one takes.
+            let template = "{spinner} {bar:30} {pos}/{len} tiles  {msg}  {elapsed} elapsed, {eta} left";
+            self.bar.set_style(style(template));
+        }
         self.bar.inc(1);
     }
 
