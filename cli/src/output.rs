@@ -372,3 +372,71 @@ pub fn valid_values(block: &Block) -> impl Iterator<Item = f64> {
     };
     (0..block.valid().len()).filter(|at| block.valid()[*at] == 1).map(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(name: &str, bands: Option<u32>) -> pb::Result {
+        pb::Result {
+            name: name.into(),
+            shape: bands.map(|bands| pb::Shape { images: None, bands }),
+            ..pb::Result::default()
+        }
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        output: OutputArgs,
+    }
+
+    fn parsed(out: &[&str]) -> OutputArgs {
+        let arguments = out.iter().flat_map(|out| ["--out", out]);
+        <Line as clap::Parser>::try_parse_from(["x"].into_iter().chain(arguments)).unwrap().output
+    }
+
+    #[test]
+    fn files_find_their_results() {
+        let results = [result("a", Some(1)), result("b", None)];
+        let pairs = parsed(&["b=b.json", "a=a.tif", "a=a.png"]).pair(&results).unwrap();
+        assert_eq!(pairs, [1, 0, 0]);
+        let code = |out: &str, results: &[pb::Result]| parsed(&[out]).pair(results).unwrap_err().code;
+        assert_eq!(code("a.tif", &results), 2);
+        assert_eq!(code("c=a.tif", &results), 6);
+        assert_eq!(code("b=b.tif", &results), 4);
+        assert_eq!(code("a=a.json", &results), 4);
+        assert_eq!(code("a=a.tif", &[result("", Some(1))]), 2);
+        assert_eq!(parsed(&["a.tif"]).pair(&[result("", Some(1))]).unwrap(), [0]);
+        // One name is still a name.
+        assert_eq!(parsed(&["a=a.tif"]).pair(&[result("a", Some(1))]).unwrap(), [0]);
+    }
+
+    #[test]
+    fn a_name_ends_at_the_first_equals_sign() {
+        let path = |text: &str| text.parse::<Output>().unwrap();
+        assert_eq!(path("a=b=c.tif").path, Path::new("b=c.tif"));
+        assert_eq!((path("./a=b.tif").name, path("./a=b.tif").path), (None, PathBuf::from("./a=b.tif")));
+        assert_eq!(path("x=-").path(), None);
+        assert!("a.doc".parse::<Output>().is_err() && "a=".parse::<Output>().is_err());
+    }
+
+    #[test]
+    fn bands_of_files_have_names_and_meanings() {
+        let class = pb::ClassMeaning { value: 3, name: "wood".into(), color: Some(0x00_80_ff) };
+        let meaning = pb::BandMeaning { unit: "K".into(), classes: vec![class] };
+        let notes = band_notes(Kind::Mosaic { bands: 1 }, &Props::none(), &[meaning]);
+        assert_eq!((notes[0].name.as_str(), notes[0].unit.as_str()), ("band 1", "K"));
+        assert_eq!(notes[0].classes[0].color, Some([0, 0x80, 0xff]));
+        let dict = |id: &str| {
+            let members = [("id".to_owned(), id.into()), ("bands".to_owned(), serde_json::json!(["r", "g"]))];
+            std::sync::Arc::new(members.into_iter().collect())
+        };
+        let props = Props::many(vec![dict("x"), dict("y")]);
+        let names: Vec<String> = band_notes(Kind::Stack { images: 2, bands: 2 }, &props, &[])
+            .into_iter()
+            .map(|note| note.name)
+            .collect();
+        assert_eq!(names, ["x:r", "x:g", "y:r", "y:g"]);
+    }
+}

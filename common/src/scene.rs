@@ -366,6 +366,25 @@ impl AssetGrid {
     }
 }
 
+/// What becomes of several scenes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// One image for each scene.
+    Stack,
+    /// One image: each scene is painted over those before it where it is valid, band by band.
+    Mosaic,
+}
+
+impl Layout {
+    /// Its name, for people and digests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Stack => "stack",
+            Layout::Mosaic => "mosaic",
+        }
+    }
+}
+
 /// How stored pixels become pixels of a grid where the two do not coincide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Resampler {

@@ -1,5 +1,6 @@
 //! Expression + grid + scenes → plan. Scene ops vanish here; every node gets its facts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{BindError, Builder, Input, NodeId, NodeKind, Plan, Read, ReadScene};
@@ -9,7 +10,7 @@ use crate::expr::{Expr, ExprNode};
 use crate::grid::{Grid, Window};
 use crate::literal::Literal;
 use crate::ops::{self, Arg, BindCx, Bound, Props, SceneSet, TypeError};
-use crate::scene::{Resampler, Scene};
+use crate::scene::{Layout, Resampler, Scene};
 
 /// A plan before its passes, or a constant.
 pub(super) enum Result {
@@ -81,8 +82,8 @@ fn call(
     Ok(match op.bind(cx, &seen).map_err(typed)? {
         Bound::Literal(literal) => Value::Literal(literal),
         Bound::Scenes(scenes) => Value::Scenes(scenes),
-        Bound::Read { scenes, bands, resampler, props } => {
-            let read = read(cx.grid, &scenes, bands, resampler, &at)?;
+        Bound::Read { scenes, bands, resampler, layout, props } => {
+            let read = read(cx.grid, &scenes, bands, (resampler, layout), &at)?;
             Value::Raster(builder.add(NodeKind::Read(Arc::new(read)), None).map_err(typed)?, props)
         }
         Bound::Call { params, inputs, props } => {
@@ -109,20 +110,23 @@ fn call(
 
 fn read(
     grid: &Grid,
-    scenes: &SceneSet,
+    scenes: &[Scene],
     bands: Vec<String>,
-    resampler: Resampler,
+    (resampler, layout): (Resampler, Layout),
     at: &GraftPath,
 ) -> std::result::Result<Read, BindError> {
+    let products: BTreeSet<&str> = scenes.iter().map(|scene| scene.product.as_str()).collect();
+    let product = products.into_iter().collect::<Vec<_>>().join("+");
     let images = scenes
-        .scenes
         .iter()
         .map(|scene| {
             let sources = bands.iter().filter_map(|band| scene.bands.get(band)).cloned().collect();
-            Ok(ReadScene { id: scene.id.clone(), bands: sources, reach: reach(grid, scene, &bands, at)? })
+            let reach = reach(grid, scene, &bands, at)?;
+            let (product, id) = (scene.product.clone(), scene.id.clone());
+            Ok(ReadScene { product, id, bands: sources, reach })
         })
         .collect::<std::result::Result<_, BindError>>()?;
-    Ok(Read { product: scenes.product.id.clone(), bands, resampler, scenes: images })
+    Ok(Read { product, bands, resampler, layout, scenes: images })
 }
 
 /// The window that holds all pixels of a scene's bands, where their files' grids are known.

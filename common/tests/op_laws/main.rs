@@ -51,7 +51,7 @@ fn expr_of(graft: &Value) -> Result<Expr, GraftError> {
 
 fn outcome_of(expr: &Expr, case: &Case, grid: usize, options: &Options) -> Option<Outcome> {
     let (grid, answers) = (world::grid(grid), world::answers(expr)?);
-    let cx = BindCx { grid: &grid, answers: &answers };
+    let cx = BindCx { grid: &grid, answers: &answers, images: &Default::default() };
     plan::build(expr, &cx, case.outline.clone(), &Limits::default(), options).ok()
 }
 
@@ -609,7 +609,7 @@ fn survives(text: &[u8]) {
     let Ok(expr) = resolve(text, &Limits::default()) else { return };
     let Some(answers) = world::answers(&expr) else { return };
     let grid = world::grid(0);
-    let cx = BindCx { grid: &grid, answers: &answers };
+    let cx = BindCx { grid: &grid, answers: &answers, images: &Default::default() };
     if let Ok(Outcome::Raster { plan, .. }) =
         plan::build(&expr, &cx, None, &Limits::default(), &Options::default())
     {
@@ -909,7 +909,7 @@ fn bands_and_their_names_do_not_explode() {
     {
         let expr = expr_of(&graft).expect("it is a graft");
         let (grid, answers) = (world::grid(0), world::answers(&expr).expect("known products"));
-        let cx = BindCx { grid: &grid, answers: &answers };
+        let cx = BindCx { grid: &grid, answers: &answers, images: &Default::default() };
         let error = plan::build(&expr, &cx, None, &Limits::default(), &Options::default());
         let error = error.expect_err("too much").to_string();
         assert!(error.contains(problem), "{error}");
