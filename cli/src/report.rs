@@ -78,13 +78,9 @@ pub fn lines(answer: &Answer) -> Vec<String> {
     let distinct: BTreeSet<&str> = dates.iter().copied().collect();
     if let (Some(first), Some(last)) = (distinct.first(), distinct.last()) {
         let day = |date: &str| date.get(..10).unwrap_or(date).to_owned();
-        let scenes = answer.header.scenes.len();
-        lines.push(format!(
-            "dates    {} from {} to {} ({scenes} scenes)",
-            distinct.len(),
-            day(first),
-            day(last)
-        ));
+        let count = answer.header.scenes.len();
+        let scenes = if count == 1 { "1 scene".to_owned() } else { format!("{count} scenes") };
+        lines.push(format!("dates    {} from {} to {} ({scenes})", distinct.len(), day(first), day(last)));
     }
     let summary = &answer.summary;
     lines.push(format!(
