@@ -25,7 +25,7 @@ pub enum Catalog {
 
 impl Catalog {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
-        let catalog = LocalCatalog::open(&global.data()?).map_err(Failure::of)?;
+        let catalog = LocalCatalog::open(&global.data()?).map_err(Failure::io)?;
         match self {
             Catalog::Add { paths } => {
                 for path in paths {

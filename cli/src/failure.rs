@@ -36,6 +36,9 @@ pub struct Failure {
 /// Exit code for files that cannot be read or written.
 const IO: u8 = 1;
 
+/// Exit code for a wrong command line, as clap's.
+const USAGE: u8 = 2;
+
 impl Failure {
     /// An error of any stage.
     pub fn of(error: impl Classify) -> Self {
@@ -55,6 +58,11 @@ impl Failure {
     /// A file that cannot be read or written.
     pub fn file(path: &std::path::Path, what: &str, error: impl Display) -> Self {
         Failure { code: IO, message: format!("cannot {what} `{}`: {error}", path.display()) }
+    }
+
+    /// A command line that means nothing.
+    pub fn usage(message: impl Display) -> Self {
+        Failure { code: USAGE, message: message.to_string() }
     }
 
     /// An answer of a coordinator.

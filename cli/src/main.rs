@@ -4,15 +4,23 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::Failure;
 
+mod arrays;
 mod catalog;
 mod compute;
 mod explain;
 mod failure;
+mod interrupt;
+mod manual;
+mod options;
 mod output;
+mod progress;
+mod publish;
+mod receive;
+mod report;
 mod request;
 mod roles;
 mod serve;
@@ -21,7 +29,7 @@ mod serve;
 ///
 /// Everything runs on this machine unless `--endpoint` names a coordinator.
 #[derive(Debug, Parser)]
-#[command(name = "graticule", version, after_help = EXIT_CODES)]
+#[command(name = "graticule", version, infer_subcommands = false, after_help = EXAMPLES)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -29,20 +37,42 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 a file cannot be read or written, 2 wrong command line, \
-3 malformed graft or AOI, 4 impossible (types, bands), 5 not supported yet, 6 not found, 7 a limit is \
-exceeded, 8 a source file is missing, changed or corrupt, 9 no worker or not reachable, 10 too late, \
-70 a defect, 130 interrupted.";
+const EXAMPLES: &str = "\
+Examples:
+  graticule catalog add examples/colorado
+  graticule explain examples/ndvi_median.graft.json --bounds 336375,4460595,338205,4462425 \\
+    --crs EPSG:32613 --resolution 30
+  graticule compute examples/ndvi_median.graft.json --bounds 336375,4460595,338205,4462425 \\
+    --crs EPSG:32613 --resolution 30 --out ndvi.tif --out ndvi.png
+
+`graticule help COMMAND` explains a command, `graticule help exit-codes` what a command ends with.";
 
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
 struct Global {
     /// Folder of the embedded catalog. Default: `graticule` in the user's data home
-    #[arg(long, global = true, value_name = "DIR", env = "GRATICULE_DATA")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "GRATICULE_DATA",
+        hide_env_values = true,
+        help_heading = "General"
+    )]
     data: Option<PathBuf>,
     /// What to log on standard error: error, warn, info, debug, or per module (`graticule_worker=debug`)
-    #[arg(long, global = true, value_name = "FILTER", env = "GRATICULE_LOG")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "GRATICULE_LOG",
+        hide_env_values = true,
+        help_heading = "General"
+    )]
     log: Option<String>,
+    /// Colour in messages; `auto`: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "General")]
+    color: ColorChoice,
 }
 
 impl Global {
@@ -74,24 +104,70 @@ enum Command {
     Coordinator(roles::Coordinator),
     /// Run a worker of a coordinator
     Worker(roles::Worker),
+    /// Print completions for a shell
+    Completions(manual::Completions),
+    /// Write the manual pages
+    Man(manual::Man),
+    /// List what a command ends with
+    #[command(after_help = manual::exit_codes())]
+    ExitCodes,
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
+    let matches = Cli::command().color(color_choice()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let colored = is_colored(cli.global.color);
+    match run(cli, colored) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("graticule: {}", failure.message);
+            let (red, plain) = if colored { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+            eprintln!("{red}graticule:{plain} {}", failure.message);
             ExitCode::from(failure.code)
         }
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+/// What `--color` says, before the command line is understood: its errors have colours, too.
+fn color_choice() -> ColorChoice {
+    let mut arguments = std::env::args_os().skip_while(|argument| {
+        argument.to_str().is_none_or(|argument| argument != "--color" && !argument.starts_with("--color="))
+    });
+    let first = arguments.next();
+    let text = first.as_ref().and_then(|argument| argument.to_str());
+    let value = match text.and_then(|text| text.strip_prefix("--color=")) {
+        Some(value) => Some(value.to_owned()),
+        None => arguments.next().and_then(|value| value.to_str().map(str::to_owned)),
+    };
+    value.and_then(|value| value.parse().ok()).unwrap_or(ColorChoice::Auto)
+}
+
+/// Whether messages on standard error have colours.
+fn is_colored(choice: ColorChoice) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            #[expect(clippy::disallowed_methods, reason = "the way users say it to every program")]
+            let set = |name: &str| std::env::var_os(name);
+            let refused = set("NO_COLOR").is_some_and(|value| !value.is_empty())
+                || set("TERM").is_some_and(|term| term == "dumb");
+            !refused && std::io::IsTerminal::is_terminal(&std::io::stderr())
+        }
+    }
+}
+
+fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
     let is_server = matches!(cli.command, Command::Serve(_) | Command::Coordinator(_) | Command::Worker(_));
     let filter = cli.global.log.as_deref().unwrap_or(if is_server { "info" } else { "error" });
-    graticule_common::telemetry::start(filter)
-        .map_err(|reason| Failure::new(graticule_common::error::ErrorClass::InvalidRequest, reason))?;
+    graticule_common::telemetry::start(filter, colored).map_err(Failure::usage)?;
+    match cli.command {
+        Command::Completions(command) => return command.run(),
+        Command::Man(command) => return command.run(),
+        Command::ExitCodes => {
+            return failure::print_line(format_args!("{}", manual::exit_codes().trim_end()));
+        }
+        _ => {}
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure { code: 1, message: format!("cannot start threads: {error}") })?;
@@ -103,6 +179,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Serve(command) => command.run(&cli.global).await,
             Command::Coordinator(command) => command.run(&cli.global).await,
             Command::Worker(command) => command.run().await,
+            // Done above, without threads.
+            Command::Completions(_) | Command::Man(_) | Command::ExitCodes => Ok(()),
         }
     });
     // GDAL's own end must not meet a read that is under way: that would crash. Reads stop after the band

@@ -1,147 +1,311 @@
-//! Results as files: GeoTIFF, PNG, npz, and metadata as JSON. A file appears complete or not at all.
+//! Results as files: which file for which result, in which form. What appears where is decided in
+//! [`crate::publish`].
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use clap::Args;
 use graticule_common::block::{Block, Kind, Samples};
 use graticule_common::error::ErrorClass;
-use graticule_common::grid::Grid;
 use graticule_common::literal::Literal;
 use graticule_common::ops::Props;
+use graticule_common::proto::v1 as pb;
 use graticule_coordinator::render::{self, Colormap, Style};
-use graticule_worker::sink::{RasterFile, SinkError, write_geotiff};
-use ndarray::{ArrayD, IxDyn};
-use ndarray_npy::{NpzWriter, WritableElement};
+use graticule_worker::sink::{
+    BandNote, ClassNote, Encoding, Nodata, RasterFile, SinkError, StoredType, write_geotiff,
+};
 
+use crate::arrays;
 use crate::failure::Failure;
+use crate::receive::{Finished, Outcome, kind_of};
 
-/// A result, whole.
-#[derive(Debug)]
-pub enum Outcome {
-    /// A number for the whole area.
-    Number(Literal),
-    /// Pixels.
-    Raster {
-        /// Where they lie.
-        grid: Grid,
-        /// The pixels.
-        block: Block,
-        /// Their metadata.
-        props: Props,
-    },
+/// What is written, and how.
+#[derive(Args, Clone, Debug)]
+pub struct OutputArgs {
+    /// File to write; may be given several times. The ending says what: .tif Cloud-Optimized GeoTIFF,
+    /// .png picture, .npz arrays `data` and `mask` (True = invalid), .npy one array, .json a number or a
+    /// list; `-` is JSON on standard output. NAME chooses a result of a graft that returns an object
+    #[arg(long, value_name = "[NAME=]FILE", help_heading = "Result")]
+    pub out: Vec<Output>,
+    /// File for the result's metadata, as JSON
+    #[arg(long, value_name = "FILE.json", help_heading = "Result")]
+    pub properties: Option<PathBuf>,
+    /// Type of the values in .tif: uint8, uint16, int16, uint32, int32, float32, float64, bool
+    /// [default: float32 for numbers, bool for truth values]
+    #[arg(long, value_name = "TYPE", help_heading = "GeoTIFF", hide_possible_values = true)]
+    pub dtype: Option<StoredType>,
+    /// Stored in .tif is round((value - OFFSET) / SCALE), half to even; the file says so
+    #[arg(
+        long,
+        value_name = "SCALE",
+        default_value_t = 1.0,
+        hide_default_value = true,
+        help_heading = "GeoTIFF",
+        allow_hyphen_values = true
+    )]
+    pub scale: f64,
+    /// See --scale
+    #[arg(
+        long,
+        value_name = "OFFSET",
+        default_value_t = 0.0,
+        hide_default_value = true,
+        help_heading = "GeoTIFF",
+        allow_hyphen_values = true
+    )]
+    pub offset: f64,
+    /// What stands in .tif where a pixel is invalid, or `none` [default: NaN; of unsigned types the
+    /// greatest value, of signed ones the least; of bool 255]
+    #[arg(long, value_name = "VALUE", help_heading = "GeoTIFF", allow_hyphen_values = true, value_parser = nodata)]
+    pub nodata: Option<Nodata>,
+    /// Store the nearest value that TYPE can hold where it cannot hold a value, instead of failing; NaN
+    /// becomes invalid. How many is said
+    #[arg(long, help_heading = "GeoTIFF")]
+    pub clamp: bool,
+    /// What stands in .npy where a pixel is invalid [default: NaN for numbers; truth values need it]
+    #[arg(long, value_name = "VALUE", help_heading = "Arrays", allow_hyphen_values = true)]
+    pub fill: Option<f64>,
+    /// Colours of a one-band picture: viridis, RdYlGn
+    #[arg(long, value_name = "NAME", default_value = "viridis", help_heading = "Picture", value_parser = colormap)]
+    pub colormap: Colormap,
+    /// Values shown as the darkest and the brightest colour; given three times, one for each band
+    /// [default: the 2nd and 98th percentile of each band]
+    #[arg(long, value_name = "MIN,MAX", help_heading = "Picture", allow_hyphen_values = true, value_parser = range)]
+    pub scale_range: Vec<(f32, f32)>,
+}
+
+fn colormap(name: &str) -> Result<Colormap, String> {
+    Colormap::from_name(name).map_err(|error| error.to_string())
+}
+
+fn nodata(text: &str) -> Result<Nodata, String> {
+    match text {
+        "none" => Ok(Nodata::None),
+        text => text.parse().map(Nodata::Value).map_err(|_| "a number or `none` is needed".to_owned()),
+    }
+}
+
+fn range(text: &str) -> Result<(f32, f32), String> {
+    let numbers = text
+        .split_once(',')
+        .and_then(|(low, high)| Some((low.trim().parse::<f32>().ok()?, high.trim().parse::<f32>().ok()?)));
+    numbers
+        .filter(|(low, high)| low.is_finite() && high.is_finite() && low < high)
+        .ok_or_else(|| "two finite numbers are needed, the lower one first: MIN,MAX".to_owned())
 }
 
 /// A file to write, its kind known by its ending.
 #[derive(Clone, Debug)]
 pub struct Output {
+    /// The result it is for; absent: the only one.
+    name: Option<String>,
     path: PathBuf,
     format: Format,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     GeoTiff,
     Png,
     Npz,
+    Npy,
+    Json,
+    /// JSON on standard output.
+    Stdout,
 }
 
 impl FromStr for Output {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let path = PathBuf::from(text);
+        let (name, file) = match text.split_once('=') {
+            // A folder's name may hold `=`, a result's name no `/`.
+            Some((name, file)) if !name.is_empty() && !name.contains('/') => (Some(name.to_owned()), file),
+            _ => (None, text),
+        };
+        let path = PathBuf::from(file);
         let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
         let format = match ending.as_deref() {
+            _ if file == "-" => Format::Stdout,
             Some("tif" | "tiff") => Format::GeoTiff,
             Some("png") => Format::Png,
             Some("npz") => Format::Npz,
-            _ => return Err("the file must end in .tif, .png or .npz".into()),
+            Some("npy") => Format::Npy,
+            Some("json") => Format::Json,
+            _ => return Err("the file must end in .tif, .png, .npz, .npy or .json, or be `-`".into()),
         };
-        Ok(Output { path, format })
+        Ok(Output { name, path, format })
     }
+}
+
+impl OutputArgs {
+    /// Files that will be written, but for a report.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.out.iter().filter_map(Output::path).chain(self.properties.as_deref())
+    }
+
+    /// Whether standard output is taken by a result.
+    pub fn on_stdout(&self) -> bool {
+        self.out.iter().any(|out| out.format == Format::Stdout)
+    }
+
+    /// What is wrong with the options, whatever the result is.
+    pub fn check(&self) -> Result<(), Failure> {
+        let usage = |message: String| Err(Failure::usage(message));
+        let has = |format: Format| self.out.iter().any(|out| out.format == format);
+        let of_tif = self.dtype.is_some()
+            || (self.scale, self.offset) != (1.0, 0.0)
+            || self.nodata.is_some()
+            || self.clamp;
+        if of_tif && !has(Format::GeoTiff) {
+            return usage(
+                "--dtype, --scale, --offset, --nodata and --clamp are for a .tif; give `--out FILE.tif`"
+                    .into(),
+            );
+        }
+        if self.fill.is_some() && !has(Format::Npy) {
+            return usage("--fill is for a .npy; give `--out FILE.npy`".into());
+        }
+        if !self.scale_range.is_empty() && !has(Format::Png) {
+            return usage("--scale-range is for a .png; give `--out FILE.png`".into());
+        }
+        if self.out.iter().filter(|out| out.format == Format::Stdout).count() > 1 {
+            return usage("only one result fits on standard output".into());
+        }
+        Ok(())
+    }
+
+    /// Which result each file is for, and whether it can be written as such a file: known from the
+    /// header, before anything is computed.
+    pub fn pair(&self, results: &[pb::Result]) -> Result<Vec<usize>, Failure> {
+        self.out
+            .iter()
+            .map(|out| {
+                let at = out.choose(results)?;
+                out.check(kind_of(&results[at]).unwrap_or(Kind::Number), self)?;
+                Ok(at)
+            })
+            .collect()
+    }
+
+    fn encoding(&self) -> Encoding {
+        Encoding {
+            dtype: self.dtype,
+            scale: self.scale,
+            offset: self.offset,
+            nodata: self.nodata.unwrap_or_default(),
+            clamp: self.clamp,
+        }
+    }
+
+    fn style(&self) -> Style {
+        Style { colormap: self.colormap, stretch: self.scale_range.clone(), ..Style::default() }
+    }
+}
+
+fn impossible(message: String) -> Failure {
+    Failure::new(ErrorClass::Impossible, message)
 }
 
 impl Output {
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The file; absent for standard output.
+    pub fn path(&self) -> Option<&Path> {
+        (self.format != Format::Stdout).then_some(&self.path)
     }
 
-    /// Writes a result. `colormap` colours pictures of one band.
-    pub fn write(&self, outcome: &Outcome, colormap: Colormap) -> Result<(), Failure> {
-        match (self.format, outcome) {
-            (Format::Npz, _) => self.write_npz(outcome),
-            (Format::GeoTiff | Format::Png, Outcome::Number(number)) => {
-                let message = format!(
-                    "the result is the number {number}, not a raster; write it to .npz or without --out"
-                );
-                Err(Failure::new(ErrorClass::Impossible, message))
+    fn choose(&self, results: &[pb::Result]) -> Result<usize, Failure> {
+        let names = || graticule_common::error::listing(results.iter().map(|result| &result.name));
+        match (&self.name, results) {
+            (None, [_]) => Ok(0),
+            (None, _) => Err(Failure::usage(format!(
+                "the graft returns several results: {}; say which one `{}` is for: `--out NAME={}`",
+                names(),
+                self.path.display(),
+                self.path.display()
+            ))),
+            (Some(name), [only]) if only.name.is_empty() => Err(Failure::usage(format!(
+                "the graft returns one result, which has no name; write `--out {}` (a file that has a `=` in \
+                 its name: `--out ./{name}={}`)",
+                self.path.display(),
+                self.path.display()
+            ))),
+            (Some(name), _) => results.iter().position(|result| result.name == *name).ok_or_else(|| {
+                let message = format!("the graft returns no result `{name}`; it returns {}", names());
+                Failure::new(ErrorClass::NotFound, message)
+            }),
+        }
+    }
+
+    /// Whether something of a kind can be written as such a file.
+    fn check(&self, kind: Kind, how: &OutputArgs) -> Result<(), Failure> {
+        let file = self.path.display();
+        match (self.format, kind) {
+            (Format::GeoTiff | Format::Png, Kind::Number) => {
+                Err(impossible(format!("`{file}`: the result is not a raster; write it to .json or .npz")))
             }
+            (Format::Json | Format::Stdout, Kind::Mosaic { .. } | Kind::Stack { .. }) => {
+                Err(impossible(format!("`{file}`: a {kind} is no number or list; write it to .tif or .npz")))
+            }
+            (Format::GeoTiff, kind) if kind.planes() == 0 => {
+                Err(Failure::of(SinkError::NoBands { kind, path: file.to_string() }))
+            }
+            (Format::Png, kind) => render::check(kind, &how.style()).map_err(|error| {
+                let failure = Failure::of(error);
+                Failure { message: format!("`{file}`: {}", failure.message), ..failure }
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a result to `file`, which is to become this output. Gives what the user should know.
+    pub fn write(&self, file: &Path, result: &Finished, how: &OutputArgs) -> Result<Option<String>, Failure> {
+        let failed = |error: std::io::Error| Failure::file(&self.path, "write", error);
+        match (self.format, &result.outcome) {
             (Format::GeoTiff, Outcome::Raster { grid, block, props }) => {
-                let raster = RasterFile { grid, block, band_names: band_names(block, props) };
-                write_geotiff(&self.path, &raster).map_err(|error| match error {
+                let encoding = how.encoding();
+                let bands = band_notes(block.kind(), props, &result.bands);
+                let raster = RasterFile { grid, block, bands, encoding: &encoding };
+                let clamped = write_geotiff(file, &self.path, &raster).map_err(|error| match error {
                     SinkError::Write { .. } => Failure::io(error),
                     error => Failure::of(error),
-                })
+                })?;
+                let note = |clamped| format!("`{}`: {clamped}", self.path.display());
+                Ok((clamped.moved + clamped.nans > 0).then(|| {
+                    note(format!(
+                        "{} values stored as the nearest possible, {} NaN as invalid",
+                        clamped.moved, clamped.nans
+                    ))
+                }))
             }
             (Format::Png, Outcome::Raster { block, .. }) => {
-                let picture =
-                    render::png(block, &Style { colormap, ..Style::default() }).map_err(Failure::of)?;
-                write_whole(&self.path, |file| file.write_all(&picture))
+                let picture = render::png(block, &how.style()).map_err(Failure::of)?;
+                std::fs::write(file, picture).map_err(failed).map(|()| None)
+            }
+            (Format::Npz, outcome) => arrays::write_npz(file, &self.path, outcome).map(|()| None),
+            (Format::Npy, outcome) => arrays::write_npy(file, &self.path, outcome, how.fill).map(|()| None),
+            (Format::Json | Format::Stdout, Outcome::Value(value)) => {
+                std::fs::write(file, format!("{}\n", value.to_json())).map_err(failed).map(|()| None)
+            }
+            // The header said that this cannot be.
+            (Format::GeoTiff | Format::Png, Outcome::Value(_))
+            | (Format::Json | Format::Stdout, Outcome::Raster { .. }) => {
+                Err(Failure::new(ErrorClass::Internal, "the result is not what the header said"))
             }
         }
-    }
-
-    fn write_npz(&self, outcome: &Outcome) -> Result<(), Failure> {
-        match outcome {
-            Outcome::Number(Literal::Bool(value)) => self.write_arrays(&[], vec![*value], vec![false]),
-            Outcome::Number(number) => {
-                self.write_arrays(&[], vec![number.as_f64().unwrap_or(f64::NAN)], vec![false])
-            }
-            Outcome::Raster { block, .. } => {
-                let (rows, cols) = block.shape();
-                let shape: Vec<usize> = match block.kind() {
-                    Kind::Number => vec![],
-                    Kind::Mosaic { bands } => vec![bands as usize, rows as usize, cols as usize],
-                    Kind::Stack { images, bands } => {
-                        vec![images as usize, bands as usize, rows as usize, cols as usize]
-                    }
-                };
-                // numpy.ma's masks say what is invalid.
-                let mask = block.valid().iter().map(|valid| *valid == 0).collect();
-                match block.samples() {
-                    Samples::F32(values) => self.write_arrays(&shape, values.clone(), mask),
-                    Samples::Bool(values) => {
-                        self.write_arrays(&shape, values.iter().map(|value| *value != 0).collect(), mask)
-                    }
-                }
-            }
-        }
-    }
-
-    fn write_arrays<T: WritableElement>(
-        &self,
-        shape: &[usize],
-        data: Vec<T>,
-        mask: Vec<bool>,
-    ) -> Result<(), Failure> {
-        let array = |error: ndarray::ShapeError| Failure::new(ErrorClass::Internal, error);
-        let data = ArrayD::from_shape_vec(IxDyn(shape), data).map_err(array)?;
-        let mask = ArrayD::from_shape_vec(IxDyn(shape), mask).map_err(array)?;
-        write_whole(&self.path, |file| {
-            let mut npz = NpzWriter::new_compressed(file);
-            npz.add_array("data", &data).map_err(std::io::Error::other)?;
-            npz.add_array("mask", &mask).map_err(std::io::Error::other)?;
-            npz.finish().map(drop).map_err(std::io::Error::other)
-        })
     }
 }
 
-/// Writes metadata: an object for a mosaic, a list of objects for a stack.
-pub fn write_properties(path: &Path, outcome: &Outcome) -> Result<(), Failure> {
-    let properties = match outcome {
-        Outcome::Number(_) => Ok(serde_json::Value::Object(Default::default())),
+/// A result on standard output.
+pub fn print(value: &Literal) -> Result<(), Failure> {
+    crate::failure::print_line(format_args!("{}", value.to_json()))
+}
+
+/// Writes metadata: of one result an object for a mosaic, a list of objects for a stack; of several an
+/// object of these by name.
+pub fn write_properties(file: &Path, shown: &Path, results: &[Finished]) -> Result<(), Failure> {
+    let of = |result: &Finished| match &result.outcome {
+        Outcome::Value(_) => Ok(serde_json::Value::Object(Default::default())),
         Outcome::Raster { props, .. } => {
             let mut dicts: Vec<_> = props.dicts().collect();
             if props.images().is_some() {
@@ -151,45 +315,128 @@ pub fn write_properties(path: &Path, outcome: &Outcome) -> Result<(), Failure> {
             }
         }
     };
+    let properties = match results {
+        [only] if only.name.is_empty() => of(only),
+        results => results.iter().map(|result| Ok((result.name.clone(), of(result)?))).collect(),
+    };
     let text = properties.and_then(|properties| serde_json::to_string_pretty(&properties));
     let text = text.map_err(|error| Failure::new(ErrorClass::Internal, error))?;
-    write_whole(path, |file| writeln!(file, "{text}"))
+    let write = || writeln!(std::fs::File::create(file)?, "{text}");
+    write().map_err(|error| Failure::file(shown, "write", error))
 }
 
-/// Names of the bands; their positions where they have no names.
-fn band_names(block: &Block, props: &Props) -> Vec<String> {
-    let bands = block.kind().bands().unwrap_or(0);
+/// Names of a result's bands; `band 1`, … where they have none.
+pub fn band_names(kind: Kind, props: &Props) -> Vec<String> {
+    let bands = kind.bands().unwrap_or(0);
     let known = props.bands().filter(|names| names.len() == bands as usize);
-    let names = known.unwrap_or_else(|| (1..=bands).map(|at| format!("band {at}")).collect());
-    if props.images().is_none() {
-        return names;
-    }
-    props
-        .dicts()
+    known.unwrap_or_else(|| (1..=bands).map(|at| format!("band {at}")).collect())
+}
+
+/// Names and meanings of the bands of a file: those of a stack image by image, named `ID:BAND`. The one
+/// place that names them.
+fn band_notes(kind: Kind, props: &Props, meanings: &[pb::BandMeaning]) -> Vec<BandNote> {
+    let names = band_names(kind, props);
+    let note = |at: usize, name: String| {
+        let meaning = meanings.get(at).filter(|_| meanings.len() == names.len());
+        let class = |class: &pb::ClassMeaning| ClassNote {
+            value: class.value,
+            name: class.name.clone(),
+            color: class.color.map(|color| [(color >> 16) as u8, (color >> 8) as u8, color as u8]),
+        };
+        BandNote {
+            name,
+            unit: meaning.map_or_else(String::new, |meaning| meaning.unit.clone()),
+            classes: meaning.map_or_else(Vec::new, |meaning| meaning.classes.iter().map(class).collect()),
+        }
+    };
+    let Some(images) = kind.images() else {
+        return names.iter().enumerate().map(|(at, name)| note(at, name.clone())).collect();
+    };
+    let mut dicts = props.dicts();
+    (0..images)
         .flat_map(|image| {
-            let id = image.get("id").and_then(serde_json::Value::as_str).unwrap_or("image").to_owned();
-            names.iter().map(move |name| format!("{id}:{name}"))
+            let id =
+                dicts.next().and_then(|dict| dict.get("id").and_then(|id| id.as_str().map(str::to_owned)));
+            let id = id.unwrap_or_else(|| format!("image {}", image + 1));
+            let of_image = |(at, name): (usize, &String)| note(at, format!("{id}:{name}"));
+            names.iter().enumerate().map(of_image).collect::<Vec<_>>()
         })
         .collect()
 }
 
-/// Writes a file beside its place and moves it there when it is complete and on the disk.
-fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>,
-) -> Result<(), Failure> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let finish = || {
-        let mut file = tempfile::Builder::new().prefix(".graticule-").suffix(".part").tempfile_in(folder)?;
-        write(file.as_file_mut())?;
-        file.as_file().sync_all()?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // A temporary file is private; a result is like any other file of its user.
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
-        file.persist(path).map(drop).map_err(|error| error.error)
+/// Values that are valid, in the order of the block.
+pub fn valid_values(block: &Block) -> impl Iterator<Item = f64> {
+    let value = |at: usize| match block.samples() {
+        Samples::F32(values) => f64::from(values[at]),
+        Samples::Bool(values) => f64::from(values[at]),
     };
-    finish().map_err(|error| Failure::file(path, "write", error))
+    (0..block.valid().len()).filter(|at| block.valid()[*at] == 1).map(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(name: &str, bands: Option<u32>) -> pb::Result {
+        pb::Result {
+            name: name.into(),
+            shape: bands.map(|bands| pb::Shape { images: None, bands }),
+            ..pb::Result::default()
+        }
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        output: OutputArgs,
+    }
+
+    fn parsed(out: &[&str]) -> OutputArgs {
+        let arguments = out.iter().flat_map(|out| ["--out", out]);
+        <Line as clap::Parser>::try_parse_from(["x"].into_iter().chain(arguments)).unwrap().output
+    }
+
+    #[test]
+    fn files_find_their_results() {
+        let results = [result("a", Some(1)), result("b", None)];
+        let pairs = parsed(&["b=b.json", "a=a.tif", "a=a.png"]).pair(&results).unwrap();
+        assert_eq!(pairs, [1, 0, 0]);
+        let code = |out: &str, results: &[pb::Result]| parsed(&[out]).pair(results).unwrap_err().code;
+        assert_eq!(code("a.tif", &results), 2);
+        assert_eq!(code("c=a.tif", &results), 6);
+        assert_eq!(code("b=b.tif", &results), 4);
+        assert_eq!(code("a=a.json", &results), 4);
+        assert_eq!(code("a=a.tif", &[result("", Some(1))]), 2);
+        assert_eq!(parsed(&["a.tif"]).pair(&[result("", Some(1))]).unwrap(), [0]);
+        // One name is still a name.
+        assert_eq!(parsed(&["a=a.tif"]).pair(&[result("a", Some(1))]).unwrap(), [0]);
+    }
+
+    #[test]
+    fn a_name_ends_at_the_first_equals_sign() {
+        let path = |text: &str| text.parse::<Output>().unwrap();
+        assert_eq!(path("a=b=c.tif").path, Path::new("b=c.tif"));
+        assert_eq!((path("./a=b.tif").name, path("./a=b.tif").path), (None, PathBuf::from("./a=b.tif")));
+        assert_eq!(path("x=-").path(), None);
+        assert!("a.doc".parse::<Output>().is_err() && "a=".parse::<Output>().is_err());
+    }
+
+    #[test]
+    fn bands_of_files_have_names_and_meanings() {
+        let class = pb::ClassMeaning { value: 3, name: "wood".into(), color: Some(0x00_80_ff) };
+        let meaning = pb::BandMeaning { unit: "K".into(), classes: vec![class] };
+        let notes = band_notes(Kind::Mosaic { bands: 1 }, &Props::none(), &[meaning]);
+        assert_eq!((notes[0].name.as_str(), notes[0].unit.as_str()), ("band 1", "K"));
+        assert_eq!(notes[0].classes[0].color, Some([0, 0x80, 0xff]));
+        let dict = |id: &str| {
+            let members = [("id".to_owned(), id.into()), ("bands".to_owned(), serde_json::json!(["r", "g"]))];
+            std::sync::Arc::new(members.into_iter().collect())
+        };
+        let props = Props::many(vec![dict("x"), dict("y")]);
+        let names: Vec<String> = band_notes(Kind::Stack { images: 2, bands: 2 }, &props, &[])
+            .into_iter()
+            .map(|note| note.name)
+            .collect();
+        assert_eq!(names, ["x:r", "x:g", "y:r", "y:g"]);
+    }
 }

@@ -16,6 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::Global;
 use crate::failure::Failure;
+use crate::options::HowArgs;
 use crate::serve::Engine;
 
 /// What to compute, where and how.
@@ -54,6 +55,8 @@ pub struct RequestArgs {
     /// A tile of a UTM zone by its key
     #[arg(long, value_name = "TILESIZE:PAD:RESOLUTION:ZONE:I:J", help_heading = "Area", conflicts_with_all = ["bounds", "bounds_crs", "crs", "resolution", "shape"], value_parser = dltile)]
     dltile: Option<Tile>,
+    #[command(flatten)]
+    pub how: HowArgs,
     /// Coordinator to ask, such as http://127.0.0.1:4000 [default: compute on this machine]
     #[arg(long, value_name = "URL", help_heading = "Engine")]
     endpoint: Option<String>,
@@ -155,18 +158,27 @@ impl RequestArgs {
                 }
             }
         };
-        let options = pb::Options {
+        if let Some(name) = self.how.repeated() {
+            return usage(&format!("the parameter `{name}` is given twice"));
+        }
+        let mut options = pb::Options {
             tile_size: self.tile_size,
             passes_off: self.without_pass.clone(),
             no_cache: self.no_cache,
             ..pb::Options::default()
         };
+        self.how.apply(&mut options);
         Ok(pb::ComputeRequest {
             graft,
             aoi: Some(wire::aoi_to(&aoi)),
             options: Some(options),
-            parameters: None,
+            parameters: Some(self.how.parameters()),
         })
+    }
+
+    /// The coordinator that is asked; `None`: one started for this command.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
     }
 
     /// The engine that answers: the one at `--endpoint`, or one started for this command, which runs as

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use clap::Args;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::LocalCatalog;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
 use crate::failure::{Failure, print_line};
+use crate::interrupt::Interrupt;
 use crate::request::FileArgs;
 use crate::serve::sources;
 
@@ -25,12 +25,12 @@ pub struct Coordinator {
 
 impl Coordinator {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
-        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::of)?);
+        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
         let config = graticule_coordinator::Config { listen: self.listen, ..Default::default() };
         // A log that is closed is no reason to stop.
         let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
         let (transform, extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
-        let stop = stop_on_signal();
+        let stop = stop_on_signal()?;
         graticule_coordinator::run(config, catalog, transform, extra, stop, ready).await.map_err(Failure::of)
     }
 }
@@ -74,36 +74,21 @@ impl Worker {
             ..graticule_worker::Config::default()
         };
         let ready = |address| _ = print_line(format_args!("worker on http://{address}"));
-        graticule_worker::run(config, sources(&self.files), stop_on_signal(), ready)
+        graticule_worker::run(config, sources(&self.files), stop_on_signal()?, ready)
             .await
             .map_err(Failure::of)
     }
 }
 
-/// Returns when the process is asked to stop.
-pub async fn until_signal() {
-    let mut terminate = signal(SignalKind::terminate()).ok();
-    let terminated = async {
-        match &mut terminate {
-            Some(signal) => drop(signal.recv().await),
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = terminated => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-}
-
 /// A token that the first request to stop cancels; the second ends the process.
-fn stop_on_signal() -> CancellationToken {
+fn stop_on_signal() -> Result<CancellationToken, Failure> {
+    let mut interrupt = Interrupt::listen()?;
     let stop = CancellationToken::new();
     let token = stop.clone();
     tokio::spawn(async move {
-        until_signal().await;
+        interrupt.next().await;
         token.cancel();
-        until_signal().await;
-        std::process::exit(130);
+        interrupt.end_at_next();
     });
-    stop
+    Ok(stop)
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use graticule_common::proto::DESCRIPTORS;
@@ -17,8 +18,8 @@ use tonic::service::RoutesBuilder;
 
 use crate::Global;
 use crate::failure::{Failure, say};
+use crate::interrupt::Interrupt;
 use crate::request::{EngineArgs, FileArgs};
-use crate::roles::until_signal;
 
 /// Run a coordinator and workers in one process.
 #[derive(Args, Debug)]
@@ -32,15 +33,19 @@ pub struct Serve {
 
 impl Serve {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        let mut interrupt = Interrupt::listen()?;
         let mut engine = Engine::start(global, &self.engine, Some(self.listen)).await?;
         say!("serving on http://{} with {} workers; Ctrl-C stops", engine.address, self.engine.workers);
         tokio::select! {
-            () = until_signal() => {}
+            () = interrupt.next() => interrupt.end_at_next(),
             failure = engine.failed() => return Err(failure),
         }
         engine.stop().await
     }
 }
+
+/// Time for the workers of this process to register.
+const REGISTRATION_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running engine: one coordinator and its workers, which talk gRPC over loopback.
 #[derive(Debug)]
@@ -59,10 +64,12 @@ impl Engine {
         args: &EngineArgs,
         listen: Option<SocketAddr>,
     ) -> Result<Engine, Failure> {
-        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::of)?);
+        // Whatever is wrong with it, a folder of this machine cannot be used.
+        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
         let shutdown = CancellationToken::new();
         let mut parts = JoinSet::new();
         let mut config = graticule_coordinator::Config::default();
+        let fleet = config.fleet.clone();
         let mut extra = RoutesBuilder::default();
         if let Some(listen) = listen {
             config.listen = listen;
@@ -100,6 +107,20 @@ impl Engine {
             if ready.await.is_err() {
                 return Err(end_of(&mut parts).await);
             }
+        }
+        // How tiles are cut depends on the workers: the first request is to see all of them.
+        let mut changes = fleet.changes();
+        let all = async {
+            while fleet.snapshot().len() < args.workers as usize {
+                if changes.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            // Who is late takes part as soon as it is there.
+            _ = tokio::time::timeout(REGISTRATION_PATIENCE, all) => {}
+            failure = end_of(&mut parts) => return Err(failure),
         }
         Ok(Engine { address, shutdown, parts })
     }

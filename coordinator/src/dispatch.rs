@@ -163,7 +163,7 @@ impl<'a> Dispatch<'a> {
                 self.follow_fleet(work)?;
                 if self.schedule.is_stranded() {
                     let changed = tokio::time::timeout(work.patience, news.changed()).await;
-                    changed.map_err(|_| FleetError::Empty)?.map_err(|_| FleetError::Empty)?;
+                    changed.map_err(|_| self.fleet.missing())?.map_err(|_| self.fleet.missing())?;
                 }
                 continue;
             }

@@ -23,6 +23,8 @@ pub struct Worker {
     pub slots: u32,
     /// Memory for tiles, in bytes.
     pub memory_bytes: u64,
+    /// Where it says it is called.
+    pub address: String,
     /// How it is called.
     pub channel: Channel,
     /// Tells this registration from an earlier one under the same name.
@@ -52,6 +54,8 @@ struct Shared {
 struct Workers {
     by_id: BTreeMap<WorkerId, Worker>,
     epoch: u64,
+    /// Name and address of the worker whose calls failed last.
+    given_up: Option<(WorkerId, String)>,
 }
 
 /// Why a worker is not taken.
@@ -78,6 +82,17 @@ pub enum FleetError {
     /// There is no worker.
     #[error("no worker is connected; start one with `graticule worker --coordinator URL`")]
     Empty,
+    /// There is no worker that can be called.
+    #[error(
+        "no worker is connected that can be reached; `{worker}` is given up, its calls to `{address}` failed: \
+         it has ended, or that is no address for this coordinator to call (`graticule worker --advertise URL`)"
+    )]
+    Unreachable {
+        /// The last worker that was given up.
+        worker: WorkerId,
+        /// Where it says it is called.
+        address: String,
+    },
 }
 
 impl Classify for FleetError {
@@ -85,7 +100,7 @@ impl Classify for FleetError {
         match self {
             FleetError::Version { .. } => ErrorClass::Impossible,
             FleetError::Address { .. } => ErrorClass::InvalidRequest,
-            FleetError::Empty => ErrorClass::Unavailable,
+            FleetError::Empty | FleetError::Unreachable { .. } => ErrorClass::Unavailable,
         }
     }
 }
@@ -145,6 +160,7 @@ impl Fleet {
             id: request.worker.clone(),
             slots: request.slots,
             memory_bytes: request.memory_bytes,
+            address: request.address.clone(),
             channel,
             epoch,
             lost: lost.clone(),
@@ -159,6 +175,7 @@ impl Fleet {
 
     /// Gives up a worker whose calls fail. Its registration ends; if it lives, it comes back by itself.
     pub fn give_up(&self, worker: &Worker) {
+        self.workers().given_up = Some((worker.id.clone(), worker.address.clone()));
         self.remove(&worker.id, worker.epoch);
     }
 
@@ -187,10 +204,18 @@ impl Fleet {
         self.0.changes.subscribe()
     }
 
+    /// Why there is no worker.
+    pub fn missing(&self) -> FleetError {
+        match self.workers().given_up.clone() {
+            Some((worker, address)) => FleetError::Unreachable { worker, address },
+            None => FleetError::Empty,
+        }
+    }
+
     /// The workers, once there is at least one.
     ///
     /// # Errors
-    /// [`FleetError::Empty`] when there is none within `patience`.
+    /// [`Fleet::missing`] when there is none within `patience`.
     pub async fn wait(&self, patience: Duration) -> Result<Vec<Worker>, FleetError> {
         let mut changes = self.changes();
         let some_worker = async {
@@ -204,7 +229,7 @@ impl Fleet {
                 }
             }
         };
-        tokio::time::timeout(patience, some_worker).await.map_err(|_| FleetError::Empty)
+        tokio::time::timeout(patience, some_worker).await.map_err(|_| self.missing())
     }
 }
 
@@ -254,6 +279,8 @@ mod tests {
         assert_eq!(fleet.snapshot().len(), 1);
         fleet.give_up(&fleet.snapshot()[0]);
         assert!(new.lost.is_cancelled() && fleet.snapshot().is_empty());
+        let missing = fleet.wait(Duration::ZERO).await.unwrap_err();
+        assert!(missing.to_string().contains("http://127.0.0.1:9"), "{missing}");
     }
 
     #[tokio::test]

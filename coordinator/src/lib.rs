@@ -44,6 +44,8 @@ pub struct Config {
     pub deadline: Duration,
     /// Time to wait for a worker when there is none.
     pub patience: Duration,
+    /// Who computes; a clone kept by the caller tells which workers there are.
+    pub fleet: Fleet,
 }
 
 impl Default for Config {
@@ -53,6 +55,7 @@ impl Default for Config {
             limits: Limits::default(),
             deadline: Duration::from_secs(300),
             patience: Duration::from_secs(5),
+            fleet: Fleet::default(),
         }
     }
 }
@@ -103,7 +106,7 @@ pub async fn run(
     };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let fleet = Fleet::default();
+    let fleet = config.fleet;
     let requests = Requests {
         catalog,
         transform,

@@ -11,10 +11,10 @@ use crate::colormaps::TABLES;
 pub struct Style {
     /// Colours of a one-band raster; its two ends are the colours of false and true.
     pub colormap: Colormap,
-    /// Values shown as the darkest and the brightest colour; what is beyond them is shown as they are.
-    /// `None`: the 2nd and the 98th percentile of the valid, finite values, in a picture of three bands
-    /// for each band on its own.
-    pub stretch: Option<(f32, f32)>,
+    /// Values shown as the darkest and the brightest colour, one pair for all bands or one for each; what
+    /// is beyond them is shown as they are. Empty: the 2nd and the 98th percentile of the valid, finite
+    /// values, in a picture of three bands for each band on its own.
+    pub stretch: Vec<(f32, f32)>,
     /// Every pixel is shown as a square of so many picture pixels that the longer side has at least
     /// this many; at most [`ENLARGE_MAX`].
     pub enlarge_to: u32,
@@ -25,7 +25,7 @@ pub const ENLARGE_MAX: u32 = 4096;
 
 impl Default for Style {
     fn default() -> Self {
-        Style { colormap: Colormap::default(), stretch: None, enlarge_to: 640 }
+        Style { colormap: Colormap::default(), stretch: Vec::new(), enlarge_to: 640 }
     }
 }
 
@@ -88,6 +88,14 @@ pub enum RenderError {
         /// Value of the brightest colour.
         high: f32,
     },
+    /// As many stretches as there are no bands.
+    #[error("{stretches} ranges of values for {bands} bands; give one for all or one for each")]
+    StretchCount {
+        /// Number of stretches.
+        stretches: usize,
+        /// Number of bands.
+        bands: u32,
+    },
     /// No such map.
     #[error("unknown colour map `{name}`; known are {}", graticule_common::error::listing(Colormap::names()))]
     UnknownColormap {
@@ -106,10 +114,34 @@ impl Classify for RenderError {
     fn class(&self) -> ErrorClass {
         match self {
             RenderError::NotAMosaic { .. } | RenderError::BandCount { .. } => ErrorClass::Impossible,
-            RenderError::Stretch { .. } | RenderError::UnknownColormap { .. } => ErrorClass::InvalidRequest,
+            RenderError::Stretch { .. }
+            | RenderError::StretchCount { .. }
+            | RenderError::UnknownColormap { .. } => ErrorClass::InvalidRequest,
             RenderError::Encode { .. } => ErrorClass::Internal,
         }
     }
+}
+
+/// Whether something of this kind can be shown.
+///
+/// # Errors
+/// [`RenderError`], as [`png`] would give.
+pub fn check(kind: Kind, style: &Style) -> Result<(), RenderError> {
+    let bands = match kind {
+        Kind::Mosaic { bands: bands @ (1 | 3) } => bands,
+        Kind::Mosaic { bands } => return Err(RenderError::BandCount { bands }),
+        Kind::Number | Kind::Stack { .. } => return Err(RenderError::NotAMosaic { kind }),
+    };
+    if let Some((low, high)) =
+        style.stretch.iter().copied().find(|(low, high)| !(low.is_finite() && high.is_finite() && low < high))
+    {
+        return Err(RenderError::Stretch { low, high });
+    }
+    let stretches = style.stretch.len();
+    if stretches > 1 && stretches != bands as usize {
+        return Err(RenderError::StretchCount { stretches, bands });
+    }
+    Ok(())
 }
 
 /// A block as the bytes of a PNG. The same block and style give the same bytes.
@@ -117,18 +149,14 @@ impl Classify for RenderError {
 /// # Errors
 /// [`RenderError`] for what is not a mosaic of one or three bands, and for a stretch without extent.
 pub fn png(block: &Block, style: &Style) -> Result<Vec<u8>, RenderError> {
-    if let Some((low, high)) = style.stretch
-        && !(low.is_finite() && high.is_finite() && low < high)
-    {
-        return Err(RenderError::Stretch { low, high });
-    }
+    check(block.kind(), style)?;
     let picture = match (block.kind(), block.samples()) {
         (Kind::Mosaic { bands: 1 }, Samples::F32(values)) => mapped(values, block.valid(), style),
         (Kind::Mosaic { bands: 1 }, Samples::Bool(values)) => two_colours(values, block.valid(), style),
-        (Kind::Mosaic { bands: 3 }, Samples::F32(values)) => composite(values, block, style.stretch),
+        (Kind::Mosaic { bands: 3 }, Samples::F32(values)) => composite(values, block, &style.stretch),
         (Kind::Mosaic { bands: 3 }, Samples::Bool(values)) => {
             let values: Vec<f32> = values.iter().map(|v| f32::from(*v)).collect();
-            composite(&values, block, Some((0.0, 1.0)))
+            composite(&values, block, &[(0.0, 1.0)])
         }
         (Kind::Mosaic { bands }, _) => return Err(RenderError::BandCount { bands }),
         (kind @ (Kind::Number | Kind::Stack { .. }), _) => return Err(RenderError::NotAMosaic { kind }),
@@ -150,7 +178,7 @@ struct Picture {
 const SHADES: usize = 255;
 
 fn mapped(values: &[f32], valid: &[u8], style: &Style) -> Picture {
-    let stretch = style.stretch.unwrap_or_else(|| percentiles(values, valid));
+    let stretch = style.stretch.first().copied().unwrap_or_else(|| percentiles(values, valid));
     let colours = style.colormap.colours();
     let spread = |shade: usize| colours[(shade * (colours.len() - 1) + (SHADES - 1) / 2) / (SHADES - 1)];
     let palette = std::iter::once([0; 3]).chain((0..SHADES).map(spread)).collect();
@@ -169,11 +197,17 @@ fn two_colours(values: &[u8], valid: &[u8], style: &Style) -> Picture {
 }
 
 /// A pixel is shown where all three bands have a value.
-fn composite(values: &[f32], block: &Block, stretch: Option<(f32, f32)>) -> Picture {
+fn composite(values: &[f32], block: &Block, stretch: &[(f32, f32)]) -> Picture {
     let plane = block.pixels();
     let bands: Vec<_> = values.chunks(plane).zip(block.valid().chunks(plane)).collect();
-    let stretches: Vec<_> =
-        bands.iter().map(|(values, valid)| stretch.unwrap_or_else(|| percentiles(values, valid))).collect();
+    let stretches: Vec<_> = bands
+        .iter()
+        .enumerate()
+        .map(|(band, (values, valid))| {
+            let given = stretch.get(band).or(stretch.first()).copied();
+            given.unwrap_or_else(|| percentiles(values, valid))
+        })
+        .collect();
     let mut pixels = Vec::with_capacity(4 * plane);
     for at in 0..plane {
         let mut colour = [0, 0, 0, 255];
@@ -261,7 +295,7 @@ mod tests {
     }
 
     fn plain(stretch: Option<(f32, f32)>) -> Style {
-        Style { stretch, enlarge_to: 1, ..Style::default() }
+        Style { stretch: stretch.into_iter().collect(), enlarge_to: 1, ..Style::default() }
     }
 
     /// Rows, columns and red, green, blue, alpha of each pixel.
@@ -327,6 +361,15 @@ mod tests {
         let block = mosaic(3, (1, 3), values, vec![1, 1, 1, 1, 1, 1, 1, 1, 0]);
         let (_, pixels) = decode(&png(&block, &plain(Some((0.0, 10.0)))).unwrap());
         assert_eq!(pixels, [[0, 0, 255, 255], [255, 255, 255, 255], [0; 4]]);
+    }
+
+    #[test]
+    fn each_band_has_a_range_of_its_own() {
+        let block = mosaic(3, (1, 1), vec![1.0, 1.0, 1.0], vec![1; 3]);
+        let style = Style { stretch: vec![(0.0, 1.0), (1.0, 2.0), (0.0, 5.0)], ..plain(None) };
+        assert_eq!(decode(&png(&block, &style).unwrap()).1, [[255, 0, 51, 255]]);
+        let two = Style { stretch: vec![(0.0, 1.0), (1.0, 2.0)], ..plain(None) };
+        assert!(matches!(png(&block, &two), Err(RenderError::StretchCount { stretches: 2, bands: 3 })));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod broken_workers;
 mod cancelling;
 mod exit_codes;
 mod losing_workers;
+mod outputs;
 mod processes;
 mod redis;
 mod same_bytes;

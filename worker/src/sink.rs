@@ -1,29 +1,50 @@
-//! Results as files: one GeoTIFF of a whole grid.
+//! Results as files: one Cloud-Optimized GeoTIFF of a whole grid.
 //!
-//! A file appears under its name complete or not at all: it is written beside it under another name,
-//! read back, and renamed. Reading back is how a full disk is noticed, because GDAL before 3.7 closes
-//! a file without saying so, and how a CRS that GeoTIFF cannot express is.
+//! The caller names a file in a folder of its own and puts it into its place when all is well: what
+//! fails may leave pieces there. A file is read back before it counts. That is how a full disk is
+//! noticed, because GDAL before 3.7 closes a file without saying so, and how a CRS that GeoTIFF cannot
+//! express is.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
-use gdal::errors::GdalError;
-use gdal::raster::{Buffer, GdalType, RasterCreationOptions};
 use gdal::spatial_ref::{AxisMappingStrategy, SpatialRef};
-use gdal::{Dataset, DriverManager, Metadata};
-use graticule_common::block::{Block, Kind, Samples};
+use graticule_common::block::{Block, Kind};
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::grid::{Crs, Grid};
 
-use crate::source::gdal::{configure, listen, open_local, reason};
+use crate::source::gdal::{configure, listen, reason};
 
-/// What stands where a pixel of a bool raster is invalid.
-const BOOL_NODATA: u8 = 255;
+mod encode;
+mod geotiff;
+#[cfg(test)]
+mod tests;
 
-/// Sides from here on are cut into tiles, so that a viewer need not read whole rows.
-const TILED_FROM: u32 = 512;
+pub use encode::{Clamped, Encoding, Nodata, StoredType};
+
+use self::encode::Rule;
+use self::geotiff::Lost;
+
+/// What a band of a file is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BandNote {
+    /// Its name.
+    pub name: String,
+    /// Unit of its values; empty: not known.
+    pub unit: String,
+    /// Its classes; empty where values are measured.
+    pub classes: Vec<ClassNote>,
+}
+
+/// A class of a band.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassNote {
+    /// The value.
+    pub value: i64,
+    /// Its name.
+    pub name: String,
+    /// Its colour, as red, green and blue.
+    pub color: Option<[u8; 3]>,
+}
 
 /// A raster to be written.
 #[derive(Clone, Debug)]
@@ -32,12 +53,13 @@ pub struct RasterFile<'a> {
     pub grid: &'a Grid,
     /// The pixels of the whole grid.
     pub block: &'a Block,
-    /// Names of the block's bands. Bands of a stack are written image by image and named `0:red`,
-    /// `0:nir`, `1:red`, …, unless there is a name for each of them.
-    pub band_names: Vec<String>,
+    /// One for each plane of the block: image by image, band by band.
+    pub bands: Vec<BandNote>,
+    /// How the values are stored.
+    pub encoding: &'a Encoding,
 }
 
-/// Why a raster was not written. There is then no new file, and an old one is as it was.
+/// Why a raster was not written.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SinkError {
     /// A number, or a stack without images.
@@ -53,6 +75,34 @@ pub enum SinkError {
     Misfit {
         /// What does not fit.
         what: &'static str,
+        /// The file.
+        path: String,
+    },
+    /// An encoding that means nothing.
+    #[error("cannot write `{path}`: {what}")]
+    Encoding {
+        /// What is wrong.
+        what: String,
+        /// The file.
+        path: String,
+    },
+    /// Values that cannot be stored.
+    #[error(
+        "cannot write `{path}` as {dtype}: {outside} values are outside its range, {nodata} would read back \
+         as nodata, {nans} are NaN (the first: {example}); choose another type, scale, offset or nodata, or \
+         accept the nearest value that can be stored with `--clamp`"
+    )]
+    Values {
+        /// Number of values that the type cannot hold.
+        outside: u64,
+        /// Number of valid values that would read back as invalid.
+        nodata: u64,
+        /// Number of NaN values.
+        nans: u64,
+        /// The first of them.
+        example: f64,
+        /// The type.
+        dtype: &'static str,
         /// The file.
         path: String,
     },
@@ -81,24 +131,26 @@ pub enum SinkError {
 impl Classify for SinkError {
     fn class(&self) -> ErrorClass {
         match self {
-            SinkError::NoBands { .. } => ErrorClass::Impossible,
+            SinkError::NoBands { .. } | SinkError::Values { .. } => ErrorClass::Impossible,
             SinkError::Misfit { .. } => ErrorClass::Internal,
             SinkError::Crs { .. } => ErrorClass::Unsupported,
-            SinkError::Write { .. } => ErrorClass::InvalidRequest,
+            SinkError::Encoding { .. } | SinkError::Write { .. } => ErrorClass::InvalidRequest,
         }
     }
 }
 
-/// Writes a raster as a GeoTIFF, over a file of that name if there is one.
+/// Writes a raster as a Cloud-Optimized GeoTIFF to `path`, whose folder is the caller's own; errors call
+/// the file `shown`. Gives the number of values that were not stored as they are.
 ///
-/// Numbers become float32 with NaN as nodata, truth values uint8 with 255 as nodata. The same raster
-/// gives the same bytes.
+/// Tiles of 512 x 512 pixels, DEFLATE with a predictor, one band after the other, overviews down to one
+/// tile (the average of valid pixels; of classes and truth values the most frequent one). The same
+/// raster gives the same bytes.
 ///
 /// # Errors
-/// [`SinkError`]; nothing is left behind.
-pub fn write_geotiff(path: &Path, raster: &RasterFile<'_>) -> Result<(), SinkError> {
+/// [`SinkError`].
+pub fn write_geotiff(path: &Path, shown: &Path, raster: &RasterFile<'_>) -> Result<Clamped, SinkError> {
     configure();
-    let shown = path.display().to_string();
+    let shown = shown.display().to_string();
     let (block, grid) = (raster.block, raster.grid);
     if block.kind().planes() == 0 {
         return Err(SinkError::NoBands { kind: block.kind(), path: shown });
@@ -106,134 +158,39 @@ pub fn write_geotiff(path: &Path, raster: &RasterFile<'_>) -> Result<(), SinkErr
     if block.shape() != (grid.rows(), grid.cols()) {
         return Err(SinkError::Misfit { what: "rows and columns", path: shown });
     }
-    let Some(names) = plane_names(block.kind(), &raster.band_names) else {
-        return Err(SinkError::Misfit { what: "band names", path: shown });
-    };
+    if raster.bands.len() != block.kind().planes() {
+        return Err(SinkError::Misfit { what: "bands", path: shown });
+    }
     let crs = spatial_ref(grid.crs(), &shown)?;
+    let (rule, clamped) = Rule::fit(raster.encoding, block, &shown)?;
     let failed = |reason: String| SinkError::Write { path: shown.clone(), reason };
-    let temporary = Temporary::beside(path).map_err(|error| failed(error.to_string()))?;
-    let (result, messages) = listen(|| match block.samples() {
-        Samples::F32(values) => {
-            let pixel = |(value, ok): (&f32, &u8)| if *ok == 1 { *value } else { f32::NAN };
-            write(&temporary.0, grid, &crs, &names, f64::NAN, "3", |plane: usize| {
-                let at = plane * block.pixels()..(plane + 1) * block.pixels();
-                values[at.clone()].iter().zip(&block.valid()[at]).map(pixel).collect()
-            })
-        }
-        Samples::Bool(values) => {
-            let pixel = |(value, ok): (&u8, &u8)| if *ok == 1 { *value } else { BOOL_NODATA };
-            write(&temporary.0, grid, &crs, &names, BOOL_NODATA.into(), "2", |plane: usize| {
-                let at = plane * block.pixels()..(plane + 1) * block.pixels();
-                values[at.clone()].iter().zip(&block.valid()[at]).map(pixel).collect()
-            })
-        }
-    });
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Absolute, because GDAL gives some relative names a meaning of their own.
+    let folder = folder.canonicalize().map_err(|error| failed(error.to_string()))?;
+    let name = path.file_name().ok_or_else(|| failed("it does not name a file".into()))?;
+    let path = folder.join(name);
+    let write = || match rule.dtype {
+        StoredType::Bool | StoredType::U8 => geotiff::write::<u8>(&path, raster, &crs, &rule),
+        StoredType::U16 => geotiff::write::<u16>(&path, raster, &crs, &rule),
+        StoredType::I16 => geotiff::write::<i16>(&path, raster, &crs, &rule),
+        StoredType::U32 => geotiff::write::<u32>(&path, raster, &crs, &rule),
+        StoredType::I32 => geotiff::write::<i32>(&path, raster, &crs, &rule),
+        StoredType::F32 => geotiff::write::<f32>(&path, raster, &crs, &rule),
+        StoredType::F64 => geotiff::write::<f64>(&path, raster, &crs, &rule),
+    };
+    let (result, messages) = listen(write);
     match result {
-        Ok(None) => {}
+        Ok(None) => Ok(clamped),
         Ok(Some(Lost::Pixels)) => {
             let said = messages.first().map_or("", String::as_str);
-            return Err(failed(format!("what was written does not read back; is the disk full? {said}")));
+            Err(failed(format!("what was written does not read back; is the disk full? {said}")))
         }
         Ok(Some(Lost::Crs)) => {
             let reason = "it reads back as another one".to_owned();
-            return Err(SinkError::Crs { crs: grid.crs().clone(), path: shown, reason });
+            Err(SinkError::Crs { crs: grid.crs().clone(), path: shown, reason })
         }
-        Err(error) => return Err(failed(reason(&error, &messages))),
+        Err(error) => Err(failed(reason(&error, &messages))),
     }
-    temporary.publish(path).map_err(|error| failed(error.to_string()))
-}
-
-/// What a file that was written does not give back.
-enum Lost {
-    Pixels,
-    Crs,
-}
-
-/// Writes all planes and reads them back.
-fn write<T: GdalType + Copy + Default + ToBits>(
-    path: &Path,
-    grid: &Grid,
-    crs: &SpatialRef,
-    names: &[String],
-    nodata: f64,
-    predictor: &str,
-    plane: impl Fn(usize) -> Vec<T>,
-) -> Result<Option<Lost>, GdalError> {
-    let (cols, rows) = (grid.cols() as usize, grid.rows() as usize);
-    let mut options = RasterCreationOptions::new();
-    options.add_name_value("COMPRESS", "DEFLATE")?;
-    options.add_name_value("PREDICTOR", predictor)?;
-    options.add_name_value("INTERLEAVE", "BAND")?;
-    // The size after compression is not known before; a result of 4 GB must not fail at its end.
-    options.add_name_value("BIGTIFF", "IF_SAFER")?;
-    if grid.rows().max(grid.cols()) > TILED_FROM {
-        options.add_name_value("TILED", "YES")?;
-    }
-    let driver = DriverManager::get_driver_by_name("GTiff")?;
-    let mut dataset =
-        driver.create_with_band_type_with_options::<T, _>(path, cols, rows, names.len(), &options)?;
-    let ((x, y), (res_x, res_y)) = (grid.origin(), grid.lattice().resolution());
-    dataset.set_geo_transform(&[x, res_x, 0.0, y, 0.0, -res_y])?;
-    dataset.set_spatial_ref(crs)?;
-    for (i, name) in names.iter().enumerate() {
-        let mut band = dataset.rasterband(i + 1)?;
-        band.set_description(name)?;
-        band.set_no_data_value(Some(nodata))?;
-    }
-    for i in 0..names.len() {
-        let mut pixels = Buffer::new((cols, rows), plane(i));
-        dataset.rasterband(i + 1)?.write((0, 0), (cols, rows), &mut pixels)?;
-    }
-    dataset.close()?;
-    let Ok(dataset) = open_local(path) else { return Ok(Some(Lost::Pixels)) };
-    let mut found = vec![T::default(); rows * cols];
-    for i in 0..names.len() {
-        let read =
-            dataset.rasterband(i + 1)?.read_into_slice((0, 0), (cols, rows), (cols, rows), &mut found, None);
-        let equal = |(a, b): (&T, &T)| a.to_bits() == b.to_bits();
-        if read.is_err() || !found.iter().zip(&plane(i)).all(equal) {
-            return Ok(Some(Lost::Pixels));
-        }
-    }
-    if !has_crs(&dataset, crs) {
-        return Ok(Some(Lost::Crs));
-    }
-    Ok(None)
-}
-
-/// Whether a file came back with the CRS it was given. GeoTIFF has one form for a geographic CRS and its
-/// twin with swapped axes, and x comes first in the file either way, so their order does not count.
-fn has_crs(dataset: &Dataset, crs: &SpatialRef) -> bool {
-    let (Ok(mut found), mut given) = (dataset.spatial_ref(), crs.clone()) else { return false };
-    found.set_axis_mapping_strategy(AxisMappingStrategy::AuthorityCompliant);
-    given.set_axis_mapping_strategy(AxisMappingStrategy::AuthorityCompliant);
-    found == given
-}
-
-/// The bits of a value: NaN is to come back, too.
-trait ToBits {
-    fn to_bits(self) -> u32;
-}
-
-impl ToBits for f32 {
-    fn to_bits(self) -> u32 {
-        self.to_bits()
-    }
-}
-
-impl ToBits for u8 {
-    fn to_bits(self) -> u32 {
-        self.into()
-    }
-}
-
-/// A name for each plane; `None` if names and planes do not fit.
-fn plane_names(kind: Kind, names: &[String]) -> Option<Vec<String>> {
-    if names.len() == kind.planes() {
-        return Some(names.to_vec());
-    }
-    let images = kind.images().filter(|_| kind.bands() == u32::try_from(names.len()).ok())?;
-    Some((0..images).flat_map(|image| names.iter().map(move |name| format!("{image}:{name}"))).collect())
 }
 
 fn spatial_ref(crs: &Crs, path: &str) -> Result<SpatialRef, SinkError> {
@@ -246,49 +203,3 @@ fn spatial_ref(crs: &Crs, path: &str) -> Result<SpatialRef, SinkError> {
     found.set_axis_mapping_strategy(AxisMappingStrategy::TraditionalGisOrder);
     Ok(found)
 }
-
-/// A new file beside the one to be written; removed unless published.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn beside(path: &Path) -> io::Result<Temporary> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = path.file_name().ok_or_else(|| io::Error::other("it does not name a file"))?;
-        // Absolute, because GDAL gives some relative names a meaning of their own.
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => fs::canonicalize(folder)?,
-            _ => fs::canonicalize(".")?,
-        };
-        if path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        loop {
-            let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            let mut hidden = std::ffi::OsString::from(".");
-            hidden.push(name);
-            hidden.push(format!(".{}-{count}.part", std::process::id()));
-            let temporary = folder.join(hidden);
-            match fs::File::create_new(&temporary) {
-                Ok(_) => return Ok(Temporary(temporary)),
-                // Left behind by a process of the same number that was killed.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn publish(self, path: &Path) -> io::Result<()> {
-        fs::File::open(&self.0)?.sync_all()?;
-        fs::rename(&self.0, path)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After publishing there is nothing to remove; if removing fails there is nobody to tell.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-#[cfg(test)]
-mod tests;
