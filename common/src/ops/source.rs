@@ -7,6 +7,7 @@ use super::bands::band_names;
 use super::{Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, Props, SceneSet, TypeError, optional, required};
 use crate::grid::Grid;
 use crate::literal::Literal;
+use crate::predicate::Predicate;
 use crate::scene::{Resampler, Scene, SceneQuery, Timestamp};
 
 /// The ops of this family.
@@ -32,6 +33,7 @@ impl SelectScenes {
             product: args[0].text("product_id")?.to_owned(),
             start: instant(&args[2], "start_datetime")?,
             end: instant(&args[3], "end_datetime")?,
+            predicate: predicate(&args[4])?,
         })
     }
 }
@@ -63,10 +65,6 @@ impl Op for SelectScenes {
 
     fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let query = SelectScenes::query(args)?;
-        let later = |name: &str| TypeError::Unsupported { what: format!("`{name}` of `select_scenes`") };
-        if !args[4].is_null() {
-            return Err(later("predicate_filter"));
-        }
         let sort_by = if args[5].is_null() { "acquired" } else { args[5].text("sort_by")? };
         let ascending = match args[6].literal("ascending")? {
             Literal::Null => true,
@@ -151,6 +149,14 @@ impl Op for StackScenes {
 
     fn kernel(&self, _: &[Facts]) -> Kernel {
         Kernel::Bind
+    }
+}
+
+/// What `predicate_filter` says.
+fn predicate(arg: &Arg<'_>) -> Result<Option<Predicate>, TypeError> {
+    match arg.literal("predicate_filter")? {
+        Literal::Null => Ok(None),
+        literal => Predicate::from_literal(literal).map(Some).map_err(|error| TypeError::Predicate { error }),
     }
 }
 
