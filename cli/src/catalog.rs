@@ -32,8 +32,8 @@ impl Catalog {
                     let catalog = catalog.clone();
                     let added = tokio::task::spawn_blocking(move || catalog.add(&path, &Proj::new())).await;
                     let added = added.map_err(|error| Failure::new(ErrorClass::Internal, error))?;
-                    for (product, count) in added.map_err(Failure::of)?.products {
-                        say!("{product}: {}", counted(count));
+                    for product in added.map_err(Failure::of)?.products {
+                        say!("{}: {}", product.id, counted(product.items()));
                     }
                 }
             }

@@ -226,9 +226,7 @@ impl Predicate {
         match self {
             Predicate::And(parts) => parts.iter().all(|part| part.holds(properties)),
             Predicate::Or(parts) => parts.iter().any(|part| part.holds(properties)),
-            Predicate::Null { name, is_null } => {
-                properties.get(name).is_none_or(Value::is_null) == *is_null
-            }
+            Predicate::Null { name, is_null } => properties.get(name).is_none_or(Value::is_null) == *is_null,
             Predicate::Compare { op, name, value } => match properties.get(name) {
                 None | Some(Value::Null) => *op == Comparison::Ne,
                 Some(Value::Array(items)) => match op {
@@ -409,7 +407,9 @@ fn comparison(members: &[(String, Literal)], at: &str) -> Result<Predicate, Pred
         Some(Literal::Null) => {
             return Err(form(&value_at, "is null; use `isnull` or `isnotnull` to ask for that"));
         }
-        Some(other) => return Err(form(&value_at, format!("must be one value, it is {}", other.kind_name()))),
+        Some(other) => {
+            return Err(form(&value_at, format!("must be one value, it is {}", other.kind_name())));
+        }
         None => return Err(form(at, "has no member `val`")),
     };
     checked(op, name, value, &value_at)
@@ -423,7 +423,10 @@ fn checked(op: Comparison, name: String, value: Operand, at: &str) -> Result<Pre
         && !op.takes_text()
         && value.as_text().is_none_or(|text| Timestamp::parse(text).is_none())
     {
-        return Err(form(at, format!("must be an ISO 8601 date such as `2024-06-01`, for `{name}` is a time")));
+        return Err(form(
+            at,
+            format!("must be an ISO 8601 date such as `2024-06-01`, for `{name}` is a time"),
+        ));
     }
     Ok(Predicate::Compare { op, name, value })
 }
@@ -452,7 +455,8 @@ fn simple(text: &str) -> Result<Predicate, PredicateError> {
     // The first sign counts; of two that begin there, the longer.
     let first = found.min_by_key(|(at, length, _)| (*at, std::cmp::Reverse(*length)));
     let Some((at, length, op)) = first else {
-        let problem = format!("is `{}`; write a comparison such as `cloud_fraction<0.2`, or JSON", text.trim());
+        let problem =
+            format!("is `{}`; write a comparison such as `cloud_fraction<0.2`, or JSON", text.trim());
         return Err(form("", problem));
     };
     let (name, value) = (bounded(text[..at].trim())?, text[at + length..].trim());

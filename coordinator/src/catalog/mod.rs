@@ -2,13 +2,18 @@
 //!
 //! A graft names products, never files; only a catalog turns a product into places of files.
 
+mod add;
 #[cfg(test)]
 mod conformance;
+mod digest;
 mod error;
 mod footprint;
+mod index;
 mod local;
 mod node;
+mod search;
 mod stac;
+mod store;
 mod walk;
 
 #[cfg(test)]
@@ -19,8 +24,9 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use graticule_common::scene::{LonLatBox, Product, Scene, SceneQuery};
 
+pub use add::{Added, AddedProduct};
 pub use error::{CatalogError, HrefProblem};
-pub use local::{Added, LocalCatalog};
+pub use local::{AddOptions, Input, LocalCatalog};
 
 /// Answers which scenes a selection finds.
 #[async_trait]
