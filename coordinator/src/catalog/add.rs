@@ -96,13 +96,23 @@ impl Record {
         serde_json::to_vec(self).expect("a record is JSON")
     }
 
-    /// Digest of what it says, wherever it was read.
-    fn hash(&self) -> [u8; HASH_BYTES] {
+    /// Its line, and the digest of what it says, wherever it was read.
+    fn line_and_hash(&self) -> (Vec<u8>, [u8; HASH_BYTES]) {
+        let line = self.line();
+        // Files and document end a line; what is before them says where they came from.
+        let said = self.file_member().and_then(|member| find(&line, &member)).unwrap_or(0);
         let mut hasher = Hasher::new("catalog record");
-        hasher.bytes(&serde_json::to_vec(&(&self.assets, &self.document)).expect("a record is JSON"));
+        hasher.bytes(&line[said..]);
         let mut hash = [0; HASH_BYTES];
         hash.copy_from_slice(&hasher.finish().as_bytes()[..HASH_BYTES]);
-        hash
+        (line, hash)
+    }
+
+    /// The member `file` as its line has it.
+    fn file_member(&self) -> Option<Vec<u8>> {
+        let file =
+            (!self.file.is_empty()).then(|| serde_json::to_string(&self.file).expect("a text is JSON"));
+        file.map(|file| format!("\"file\":{file},").into_bytes())
     }
 
     /// The item as it is indexed.
@@ -112,6 +122,11 @@ impl Record {
         let files = self.assets.as_ref().ok_or_else(lacks)?;
         digest(&self.product, stac::item(&self.file, document, defaults)?, files)
     }
+}
+
+/// Where the first occurrence of `part` in `text` ends.
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part).map(|at| at + part.len())
 }
 
 fn digest(
@@ -266,7 +281,7 @@ impl<'a> Registration<'a> {
             assets: Some(files),
             document: Some(document),
         };
-        let hash = record.hash();
+        let (line, hash) = record.line_and_hash();
         let (index, key) = (self.index, self.touch(&record.product)?.key);
         let known = index.known(key, &scene.id)?;
         if let Some(known) = known.filter(|known| known.seen == segment.number) {
@@ -289,7 +304,6 @@ impl<'a> Registration<'a> {
             self.touch(&record.product)?.added.unchanged += 1;
             return Ok(());
         }
-        let line = record.line();
         if line.len() as u64 > 2 * DOCUMENT_BYTES_MAX {
             return Err(CatalogError::DocumentSize { file: file.to_owned(), limit: DOCUMENT_BYTES_MAX });
         }
@@ -365,7 +379,7 @@ fn digest_again(
             let record = Record::parse(&read(*place)?)?;
             let (scene, bbox, bands) = record.entry(defaults)?;
             let known = index.known(product, &scene.id)?;
-            let hash = record.hash();
+            let (_, hash) = record.line_and_hash();
             let entry = Entry { scene: &scene, bbox, bands: &bands, place: *place, hash };
             index.put(product, &entry, known.as_ref(), known.map_or(0, |known| known.seen))?;
         }
@@ -418,7 +432,8 @@ pub(super) fn replay(
                 };
                 let (scene, bbox, bands) = record.entry(&defaults)?;
                 let known = index.known(key, &scene.id)?;
-                let entry = Entry { scene: &scene, bbox, bands: &bands, place, hash: record.hash() };
+                let entry =
+                    Entry { scene: &scene, bbox, bands: &bands, place, hash: record.line_and_hash().1 };
                 index.put(key, &entry, known.as_ref(), segment.number)?;
             }
             RecordKind::RemoveItem => {
