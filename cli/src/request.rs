@@ -8,6 +8,7 @@ use graticule_common::error::ErrorClass;
 use graticule_common::limits::Limits;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_service_client::ComputeServiceClient;
+use graticule_common::scene::Format;
 use graticule_common::transport::with_keepalive;
 use graticule_common::wire;
 use tonic::transport::{Channel, Endpoint};
@@ -74,6 +75,24 @@ pub struct EngineArgs {
     /// Redis that workers share intermediate results through: redis://HOST[:PORT][/DB]
     #[arg(long, value_name = "URL", help_heading = "Engine")]
     pub cache: Option<String>,
+    #[command(flatten)]
+    pub files: FileArgs,
+}
+
+/// Which files may be opened.
+#[derive(Args, Clone, Debug, Default)]
+pub struct FileArgs {
+    /// Formats to open beside GeoTIFF, JPEG 2000, PNG, JPEG and registered VRTs: netcdf, zarr
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',', help_heading = "Engine", value_parser = optional_format)]
+    pub allow_format: Vec<Format>,
+}
+
+fn optional_format(name: &str) -> Result<Format, String> {
+    match Format::from_name(name) {
+        Some(format @ (Format::NetCdf | Format::Zarr)) => Ok(format),
+        Some(_) => Err("it is always allowed".to_owned()),
+        None => Err("the formats that can be allowed are netcdf and zarr".to_owned()),
+    }
 }
 
 impl RequestArgs {

@@ -12,6 +12,7 @@ use tonic::service::RoutesBuilder;
 
 use crate::Global;
 use crate::failure::{Failure, print_line};
+use crate::request::FileArgs;
 use crate::serve::sources;
 
 /// Run a coordinator.
@@ -55,6 +56,8 @@ pub struct Worker {
     /// Redis to share intermediate results through: redis://HOST[:PORT][/DB]
     #[arg(long, value_name = "URL")]
     cache: Option<String>,
+    #[command(flatten)]
+    files: FileArgs,
 }
 
 impl Worker {
@@ -71,7 +74,9 @@ impl Worker {
             ..graticule_worker::Config::default()
         };
         let ready = |address| _ = print_line(format_args!("worker on http://{address}"));
-        graticule_worker::run(config, sources(), stop_on_signal(), ready).await.map_err(Failure::of)
+        graticule_worker::run(config, sources(&self.files), stop_on_signal(), ready)
+            .await
+            .map_err(Failure::of)
     }
 }
 

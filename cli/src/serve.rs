@@ -8,7 +8,7 @@ use graticule_common::proto::DESCRIPTORS;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::LocalCatalog;
 use graticule_worker::source::Sources;
-use graticule_worker::source::gdal::{GdalSource, configure};
+use graticule_worker::source::gdal::{GdalSource, allow, drivers};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use tonic::service::RoutesBuilder;
 
 use crate::Global;
 use crate::failure::{Failure, say};
-use crate::request::EngineArgs;
+use crate::request::{EngineArgs, FileArgs};
 use crate::roles::until_signal;
 
 /// Run a coordinator and workers in one process.
@@ -80,7 +80,7 @@ impl Engine {
             run.await.map_err(Failure::of)
         });
         let Ok(address) = address.await else { return Err(end_of(&mut parts).await) };
-        let source = sources();
+        let source = sources(&args.files);
         // The machine's threads are shared out: together the workers use each once.
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         for _ in 0..args.workers {
@@ -119,8 +119,12 @@ impl Engine {
 }
 
 /// Where workers read: local files through GDAL, and formulas.
-pub fn sources() -> Arc<Sources> {
-    configure();
+pub fn sources(args: &FileArgs) -> Arc<Sources> {
+    allow(&args.allow_format);
+    tracing::info!(
+        drivers = drivers().join(", "),
+        "files are opened with these drivers of GDAL and no others"
+    );
     Arc::new(Sources::with_local(Arc::new(GdalSource::new(Arc::new(Proj::new())))))
 }
 

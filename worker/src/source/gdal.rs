@@ -1,33 +1,38 @@
-//! GeoTIFFs in the grid's CRS, window by window. All reading through GDAL is here, and the one place
-//! that swaps (row, col) for GDAL's (x, y).
+//! Raster files, window by window. All reading through GDAL is here, and the one place that swaps
+//! (row, col) for GDAL's (x, y).
 //!
-//! A file is opened, read and closed within one call, so no handle crosses threads. What its header
-//! says is remembered, because to understand a CRS costs twenty times what opening a file does.
+//! A dataset stays with the thread that opened it, which keeps the last few open. What a header says is
+//! remembered for all threads, because to understand a CRS costs twenty times what opening a file does.
 
 mod header;
+mod inspect;
+mod open;
 mod pixels;
+mod settings;
 #[cfg(test)]
 mod tests;
+mod vrt;
+mod vsi;
 
-use std::cell::RefCell;
 use std::fmt;
-use std::path::Path;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
-use gdal::errors::{CplErrType, GdalError};
-use gdal::{Dataset, DatasetOptions, DriverManager, GdalOpenFlags};
+use gdal::Dataset;
 use graticule_common::grid::Crs;
-use graticule_common::scene::{Affine, AssetGrid, Resampler, SourceRef};
+use graticule_common::scene::{Affine, AssetGrid, Resampler};
 use graticule_common::transform::Transform;
 use moka::sync::Cache;
 
 use self::header::{Header, Stored};
+use self::open::{Target, keep_open, take_kept};
 use self::pixels::{Rule, SignedByte};
+pub use self::settings::{SETTINGS, allow, configure, drivers};
+pub(crate) use self::{
+    open::open_local,
+    settings::{listen, reason},
+};
 use super::near::{self, Axis};
-use super::{BandRead, ReadError, ReadProblem, ReadStats, TileSource, version_of};
-
-/// The formats that are opened, whatever a file's name says.
-const DRIVERS: &[&str] = &["GTiff"];
+use super::{BandRead, ReadError, ReadProblem, ReadStats, TileSource};
 
 /// Headers remembered per source.
 const HEADERS_MAX: u64 = 4096;
@@ -35,93 +40,10 @@ const HEADERS_MAX: u64 = 4096;
 /// Pairs of CRSs remembered as the same or not.
 const CRS_PAIRS_MAX: u64 = 256;
 
-/// The settings of GDAL that matter here. They are set, not inherited: a variable in somebody's
-/// environment must not change a pixel, start a thread or open a second file.
-pub const SETTINGS: &[(&str, &str)] = &[
-    // A file is read alone: its contents are what its version identifies.
-    ("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR"),
-    ("GDAL_PAM_ENABLED", "NO"),
-    ("GDAL_GEOREF_SOURCES", "INTERNAL"),
-    // MiB for the whole process; the default is a share of the machine.
-    ("GDAL_CACHEMAX", "128"),
-    // Tiles are what runs in parallel.
-    ("GDAL_NUM_THREADS", "1"),
-    // No code from elsewhere.
-    ("GDAL_DRIVER_PATH", "disable"),
-    ("GDAL_VRT_ENABLE_PYTHON", "NO"),
-    // A pixel that cannot be read is an error, and each is read in the one well-trodden way.
-    ("GTIFF_IGNORE_READ_ERRORS", "NO"),
-    ("GTIFF_DIRECT_IO", "NO"),
-    ("GTIFF_VIRTUAL_MEM_IO", "NO"),
-    ("GTIFF_POINT_GEO_IGNORE", "NO"),
-    ("CPL_DEBUG", "OFF"),
-];
-
-/// Sets up GDAL for this process: [`SETTINGS`], no driver but GTiff, and messages kept for our errors
-/// instead of printed. Everything in this crate that uses GDAL calls it; only the first call acts.
-pub fn configure() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        for (key, value) in SETTINGS {
-            gdal::config::set_config_option(key, value).expect("a constant without NUL");
-        }
-        gdal::config::set_error_handler(|class, _number, text| keep(class, text));
-        DriverManager::prevent_auto_registration();
-        DriverManager::register_all();
-        // A second lock beside the list of drivers given at every open.
-        let others: Vec<_> =
-            DriverManager::all().filter(|driver| !DRIVERS.contains(&driver.short_name().as_str())).collect();
-        others.iter().for_each(DriverManager::deregister_driver);
-    });
-}
-
-thread_local! {
-    static MESSAGES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Messages kept of one operation. A header may earn a warning for each of its tags.
-const MESSAGES_MAX: usize = 256;
-
-/// Messages that make up a reason; what GDAL says after them is how the failure went up its layers.
-const REASON_MESSAGES_MAX: usize = 3;
-
-fn keep(class: CplErrType, text: &str) {
-    if matches!(class, CplErrType::None | CplErrType::Debug) {
-        return;
-    }
-    tracing::debug!(text, "gdal spoke");
-    MESSAGES.with_borrow_mut(|messages| {
-        if messages.len() < MESSAGES_MAX {
-            messages.push(text.trim().to_owned());
-        }
-    });
-}
-
-/// Runs `f` and hands back what GDAL said meanwhile.
-pub(crate) fn listen<R>(f: impl FnOnce() -> R) -> (R, Vec<String>) {
-    MESSAGES.take();
-    let result = f();
-    (result, MESSAGES.take())
-}
-
-/// The cause of a failure: what GDAL said first, as its last message only repeats that it failed.
-pub(crate) fn reason(error: &GdalError, messages: &[String]) -> String {
-    if !messages.is_empty() {
-        return messages[..messages.len().min(REASON_MESSAGES_MAX)].join("; ");
-    }
-    match error {
-        GdalError::CplError { msg, .. } | GdalError::NullPointer { msg, .. } if !msg.is_empty() => {
-            msg.clone()
-        }
-        other => other.to_string(),
-    }
-}
-
-/// Reads local GeoTIFFs.
+/// Reads raster files.
 pub struct GdalSource {
     transform: Arc<dyn Transform>,
-    /// By path and version.
-    headers: Cache<(String, String), Arc<Header>>,
+    headers: Cache<Target, Arc<Header>>,
     /// Whether two CRSs are the same.
     same: Cache<(Crs, Crs), bool>,
 }
@@ -142,18 +64,25 @@ impl GdalSource {
     fn try_read(
         &self,
         read: &BandRead<'_>,
-        path: &str,
+        target: &Target,
         samples: &mut [f32],
         valid: &mut [u8],
-    ) -> Result<ReadStats, ReadProblem> {
-        let key = (path.to_owned(), read.band.asset.version.clone());
-        let mut opened = None;
-        let header = match self.headers.get(&key) {
+    ) -> Result<(ReadStats, Option<Dataset>), ReadProblem> {
+        let mut dataset = take_kept(target);
+        let mut opened = 0;
+        let mut open = || {
+            opened += 1;
+            target.open()
+        };
+        let header = match self.headers.get(target) {
             Some(header) => header,
             None => {
-                let dataset = opened.insert(open(path)?);
+                let dataset = match &dataset {
+                    Some(dataset) => dataset,
+                    None => dataset.insert(open()?),
+                };
                 let header = Arc::new(Header::read(dataset, self.transform.as_ref())?);
-                self.headers.insert(key, header.clone());
+                self.headers.insert(target.clone(), header.clone());
                 header
             }
         };
@@ -162,9 +91,13 @@ impl GdalSource {
         let Some(stored) = band.checked_sub(1).and_then(|at| header.bands.get(at as usize)) else {
             return Err(ReadProblem::NoSuchBand { band, bands });
         };
-        let (file, lattice, window) = (&header.grid, read.lattice, &read.window);
         // The catalog's word on the CRS counts: files name the same CRS in many ways, some of them wrong.
         let declared = read.band.asset.raster.as_ref();
+        let file = header.grid(declared)?;
+        let (file, lattice, window) = (file.as_ref(), read.lattice, &read.window);
+        if !file.affine.is_upright() {
+            return Err(ReadProblem::Rotated);
+        }
         if let Some(declared) = declared.filter(|declared| !coincide(declared, file)) {
             return Err(ReadProblem::Misdescribed { catalog: place(declared), file: place(file) });
         }
@@ -172,22 +105,29 @@ impl GdalSource {
         if !is_declared && !self.same_crs(lattice.crs(), &file.crs) {
             return Err(ReadProblem::OtherCrs { file: file.crs.clone(), grid: lattice.crs().clone() });
         }
-        if read.resampler != Resampler::Near && !near::coincides(lattice, window, file) {
-            return Err(ReadProblem::Resampler { resampler: read.resampler });
+        // Classes never blend.
+        let is_classes = stored.is_palette || read.band.is_classes;
+        let resampler = match read.resampler {
+            Resampler::Mode => Resampler::Mode,
+            _ if is_classes => Resampler::Near,
+            other => other,
+        };
+        if resampler != Resampler::Near && !near::coincides(lattice, window, file) {
+            return Err(ReadProblem::Resampler { resampler });
         }
         let (rows, cols) = (Axis::rows(lattice, window, file), Axis::cols(lattice, window, file));
         if rows.span().is_none() || cols.span().is_none() {
-            return Ok(ReadStats { bytes: 0, opened: opened.is_some().into() });
+            return Ok((ReadStats { bytes: 0, opened }, dataset));
         }
-        let dataset = match &opened {
+        let handle = match &dataset {
             Some(dataset) => dataset,
-            None => opened.insert(open(path)?),
+            None => dataset.insert(open()?),
         };
         let kind = stored.kind?;
         let scale_offset = read.band.scale_offset.unwrap_or(stored.scale_offset);
         let nodata = read.band.nodata.map_or(stored.nodata, |value| Some(value.into()));
         let (result, messages) = listen(|| {
-            let band = dataset.rasterband(band as usize)?;
+            let band = handle.rasterband(band as usize)?;
             let mask = if stored.masked { Some(band.open_mask_band()?) } else { None };
             macro_rules! gather {
                 ($pixel:ty) => {{
@@ -210,7 +150,7 @@ impl GdalSource {
             }
         });
         match result {
-            Ok(pixels) => Ok(ReadStats { bytes: pixels * kind.bytes(), opened: 1 }),
+            Ok(pixels) => Ok((ReadStats { bytes: pixels * kind.bytes(), opened }, dataset)),
             Err(error) => Err(ReadProblem::Corrupt { reason: reason(&error, &messages) }),
         }
     }
@@ -230,14 +170,25 @@ impl TileSource for GdalSource {
         let pixels = read.window.pixels();
         assert!(samples.len() == pixels && valid.len() == pixels, "buffers of the size of the window");
         let mut attempt = || {
-            let path = local_path(&read.band.asset.source)?;
-            let registered = &read.band.asset.version;
-            check_version(path, registered)?;
-            let result = self.try_read(read, path, samples, valid);
+            let target = Target::of(&read.band.asset)?;
+            target.check()?;
+            let result = self.try_read(read, &target, samples, valid);
             // Once more: pixels of a file that was replaced meanwhile are neither the old nor the new
             // ones, and that explains a failure better than what the decoder says.
-            check_version(path, registered)?;
-            result
+            let unchanged = target.check();
+            match (unchanged, result) {
+                (Ok(()), Ok((stats, dataset))) => {
+                    if let Some(dataset) = dataset {
+                        keep_open(&target, dataset);
+                    }
+                    Ok(stats)
+                }
+                (unchanged, result) => {
+                    // Nothing stays of what may have been read from another file.
+                    self.headers.invalidate(&target);
+                    unchanged.and_then(|()| result.map(|(stats, _)| stats))
+                }
+            }
         };
         attempt().map_err(|problem| read.error(problem))
     }
@@ -263,60 +214,4 @@ fn place(grid: &AssetGrid) -> String {
         affine: Affine { origin: (x, y), col: (res_x, _), row: (_, step_y) }, rows, cols, ..
     } = grid;
     format!("{rows} x {cols} pixels of {res_x} x {step_y} from ({x}, {y})")
-}
-
-/// The path, if GDAL will take it for a plain file: it gives names like `/vsicurl/…` or `GTIFF_DIR:…`
-/// meanings of their own.
-fn local_path(source: &SourceRef) -> Result<&str, ReadProblem> {
-    match source {
-        SourceRef::Local(path)
-            if path.starts_with('/') && !path.starts_with("/vsi") && !path.contains('\0') =>
-        {
-            Ok(path)
-        }
-        SourceRef::Local(_) | SourceRef::Http(_) | SourceRef::Object { .. } | SourceRef::Synthetic(_) => {
-            Err(ReadProblem::NotLocal)
-        }
-    }
-}
-
-fn check_version(path: &str, registered: &str) -> Result<(), ReadProblem> {
-    let metadata =
-        std::fs::metadata(path).map_err(|error| ReadProblem::Missing { reason: error.to_string() })?;
-    if !metadata.is_file() {
-        return Err(ReadProblem::Missing { reason: "not a regular file".to_owned() });
-    }
-    let found = version_of(&metadata);
-    if found == registered {
-        return Ok(());
-    }
-    Err(ReadProblem::Changed { registered: registered.to_owned(), found })
-}
-
-fn open(path: &str) -> Result<Dataset, ReadProblem> {
-    let (result, messages) = listen(|| open_local(Path::new(path)));
-    refuse_lost_tags(&messages)?;
-    result.map_err(|error| ReadProblem::Corrupt { reason: reason(&error, &messages) })
-}
-
-/// Opens a file to read, as one of [`DRIVERS`] and without a look at the files beside it.
-pub(crate) fn open_local(path: &Path) -> Result<Dataset, GdalError> {
-    let options = DatasetOptions {
-        open_flags: GdalOpenFlags::GDAL_OF_READONLY
-            | GdalOpenFlags::GDAL_OF_RASTER
-            | GdalOpenFlags::GDAL_OF_VERBOSE_ERROR,
-        allowed_drivers: Some(DRIVERS),
-        open_options: None,
-        sibling_files: Some(&[]),
-    };
-    Dataset::open_ex(path, options)
-}
-
-/// A tag that lies beyond the end of a cut file is left out with a mere warning; without its nodata or
-/// its scale the file would read, and read wrong.
-fn refuse_lost_tags(messages: &[String]) -> Result<(), ReadProblem> {
-    match messages.iter().find(|text| text.contains("IO error during reading")) {
-        Some(text) => Err(ReadProblem::Corrupt { reason: text.clone() }),
-        None => Ok(()),
-    }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::grid::{Crs, Lattice, Window};
-use graticule_common::scene::{BandSource, Resampler, SourceRef};
+use graticule_common::scene::{BandSource, Format, Resampler, SourceRef};
 
 use self::synthetic::Synthetic;
 
@@ -140,9 +140,39 @@ pub enum ReadProblem {
         file: String,
     },
     /// A header or pixels that cannot be decoded.
-    #[error("the file is damaged or not a GeoTIFF: {reason}; repair or replace it")]
+    #[error("the file is damaged or of a format that is not read: {reason}; repair or replace it")]
     Corrupt {
         /// What the decoder said.
+        reason: String,
+    },
+    /// A path that leads elsewhere than where it was registered.
+    #[error(
+        "a symbolic link is in its path, so it may lead out of the registered folder; register the file under its real path with `graticule catalog add`"
+    )]
+    Linked,
+    /// A format that only an operator can allow.
+    #[error(
+        "files of the format `{}` are not opened unless the operator allows it: start the engine with `--allow-format {}`",
+        .format.name(), .format.name()
+    )]
+    FormatNotAllowed {
+        /// The format.
+        format: Format,
+    },
+    /// A file that would make the decoder open another one.
+    #[error("the file refers to others in a way that is not followed: it is {what}; convert it to a GeoTIFF")]
+    Refers {
+        /// What refers.
+        what: String,
+    },
+    /// A listed side-car file that cannot be used.
+    #[error(
+        "its side-car file `{name}` cannot be used: {reason}; repair it, or register the file without it"
+    )]
+    Sidecar {
+        /// Name of the side-car.
+        name: String,
+        /// Why not.
         reason: String,
     },
     /// A header that asks for more than a reader should do.
@@ -188,6 +218,19 @@ pub enum ReadProblem {
     /// The file does not say where its pixels are.
     #[error("the file has no geotransform of its own; assign one, for example with `gdal_edit.py -a_ullr`")]
     NoGeotransform,
+    /// Pixels are placed by something other than a geotransform.
+    #[error(
+        "its pixels are placed by {what}, not by a geotransform, which is not supported; warp the file, for example with `gdalwarp`"
+    )]
+    OnlyPoints {
+        /// What places them.
+        what: &'static str,
+    },
+    /// No image in the file, or several of equal standing.
+    #[error(
+        "the file has no image of its own, only parts to choose from; convert the part that is wanted to a GeoTIFF"
+    )]
+    NoBands,
     /// Complex numbers, or a type of a later GDAL.
     #[error("it stores complex numbers or another type of pixel that is not supported; convert the file")]
     ComplexType,
@@ -215,12 +258,18 @@ impl Classify for ReadProblem {
             | ReadProblem::Corrupt { .. }
             | ReadProblem::Misdescribed { .. }
             | ReadProblem::NoGeotransform
+            | ReadProblem::Linked
+            | ReadProblem::Refers { .. }
+            | ReadProblem::Sidecar { .. }
             | ReadProblem::UnknownCrs { .. }
             | ReadProblem::NoSuchBand { .. } => ErrorClass::Source,
             ReadProblem::TooComplex { .. } => ErrorClass::LimitExceeded,
             ReadProblem::OtherCrs { .. }
             | ReadProblem::Resampler { .. }
             | ReadProblem::Rotated
+            | ReadProblem::OnlyPoints { .. }
+            | ReadProblem::NoBands
+            | ReadProblem::FormatNotAllowed { .. }
             | ReadProblem::ComplexType
             | ReadProblem::NotLocal
             | ReadProblem::NoReader => ErrorClass::Unsupported,

@@ -3,13 +3,15 @@ use std::time::{Duration, SystemTime};
 
 use gdal::raster::{Buffer, GdalType, RasterCreationOptions};
 use gdal::spatial_ref::SpatialRef;
+use gdal::{DatasetOptions, DriverManager, GdalOpenFlags};
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::grid::{Lattice, Window};
-use graticule_common::scene::{Asset, BandSource};
+use graticule_common::scene::{Asset, BandSource, SourceRef};
 use graticule_common::transform::TransformError;
 use tempfile::TempDir;
 
 use super::super::tests::{conformance, read_all};
+use super::super::version_of;
 use super::*;
 
 /// Knows CRSs by the EPSG code at the end of their WKT, and nothing else.
@@ -360,7 +362,7 @@ fn only_geotiffs_of_the_file_system_are_opened() {
         assert_eq!(problem(&band_of(Path::new(path), 1)), ReadProblem::NotLocal, "{path}");
     }
     let drivers: Vec<_> = DriverManager::all().map(|driver| driver.short_name()).collect();
-    assert_eq!(drivers, DRIVERS);
+    assert_eq!(drivers, ["VRT", "GTiff", "COG", "PNG", "JPEG", "JP2OpenJPEG"]);
     for (key, value) in SETTINGS {
         assert_eq!(gdal::config::get_config_option(key, "").unwrap(), *value, "{key}");
     }
