@@ -218,12 +218,13 @@ impl<'a> Registration<'a> {
         self.touch(product).map(|touched| Arc::clone(&touched.defaults))
     }
 
-    /// Registers a collection.
+    /// Registers a collection. Where its links are followed, they list all of its items.
     pub(super) fn collection(
         &mut self,
         file: &str,
         group: &Group,
         document: RawDocument,
+        is_followed: bool,
     ) -> Result<(), CatalogError> {
         let touched = self.touch(&group.id)?;
         if let Some(first) = &touched.collection {
@@ -235,7 +236,7 @@ impl<'a> Registration<'a> {
             });
         }
         touched.collection = Some(file.to_owned());
-        touched.is_whole = !group.links.is_empty();
+        touched.is_whole = is_followed && !group.links.is_empty();
         let defaults = Defaults::of(&document);
         touched.is_stale = defaults != *touched.defaults;
         touched.defaults = Arc::new(defaults);

@@ -216,6 +216,14 @@ pub enum CatalogError {
         /// The item.
         item: String,
     },
+    /// Rasters of a folder cannot be registered.
+    #[error("`{path}`: nothing is registered, for these files cannot be:{reasons}")]
+    Folder {
+        /// The folder.
+        path: String,
+        /// A line for each file.
+        reasons: String,
+    },
     /// A document leads to no item.
     #[error("`{file}` leads to no item on disk; only `child` and `item` links to files are followed")]
     NoItems {
@@ -290,6 +298,7 @@ impl Classify for CatalogError {
             | CatalogError::Duplicate { .. }
             | CatalogError::DuplicateBand { .. }
             | CatalogError::NoRaster { .. }
+            | CatalogError::Folder { .. }
             | CatalogError::NoItems { .. } => ErrorClass::InvalidRequest,
             CatalogError::Href { problem, .. } => match problem {
                 HrefProblem::Remote { .. } => ErrorClass::Unsupported,

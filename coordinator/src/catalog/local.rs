@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use graticule_common::error::listing;
+use graticule_common::file::Inspect;
 use graticule_common::scene::{LonLatBox, Product, Scene, SceneQuery};
 use graticule_common::transform::Transform;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::add::{Added, Record, Registration, replay};
+use super::folder::{self, FolderOptions};
 use super::footprint::Edges;
 use super::index::{self, Index};
 use super::search;
@@ -63,6 +65,15 @@ pub enum Input<'a> {
     /// A STAC document on disk, a file of one document a line, or a folder with `catalog.json` or
     /// `collection.json`.
     Path(&'a Path),
+    /// A folder of plain rasters.
+    Folder {
+        /// The folder.
+        path: &'a Path,
+        /// What file names do not say.
+        options: &'a FolderOptions,
+        /// Looks into the files.
+        inspect: &'a dyn Inspect,
+    },
     /// One document a line.
     Lines {
         /// Where they are read from.
@@ -117,6 +128,9 @@ impl LocalCatalog {
             for input in inputs {
                 match input {
                     Input::Path(path) => walk::walk(path, rules, registration)?,
+                    Input::Folder { path, options, inspect } => {
+                        folder::register(path, options, *inspect, rules, registration)?;
+                    }
                     Input::Lines { reader, name, folder } => {
                         walk::lines(reader, name, folder, rules, registration)?;
                     }
@@ -201,6 +215,21 @@ impl LocalCatalog {
         })
     }
 
+    /// A scene. Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`], [`CatalogError::UnknownItem`].
+    pub fn scene(&self, product: &str, item: &str) -> Result<Scene, CatalogError> {
+        self.0.with(|index| {
+            let row = known(index, product)?;
+            let scene = search::one(index, row.key, product, item)?;
+            scene.ok_or_else(|| CatalogError::UnknownItem {
+                product: product.to_owned(),
+                item: item.to_owned(),
+            })
+        })
+    }
+
     /// Up to `limit` scenes of a product beyond the one with the key `after`, each with its key: all of
     /// them, page by page, in no particular order. Blocks.
     ///
@@ -228,6 +257,11 @@ impl LocalCatalog {
     pub(super) fn fill_disk_after(&self, bytes: u64) {
         self.0.segments.full_after.store(bytes, std::sync::atomic::Ordering::Relaxed);
     }
+}
+
+/// Whether a folder has a STAC document to begin with; else it is taken as a folder of plain rasters.
+pub fn is_stac_folder(path: &Path) -> bool {
+    walk::INDEX_NAMES.iter().any(|name| path.join(name).is_file())
 }
 
 fn known(index: Index<'_>, product: &str) -> Result<index::ProductRow, CatalogError> {

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use graticule_common::predicate::{Comparison, Operand, Predicate};
 use graticule_common::scene::{LonLatBox, Scene, SceneQuery, Timestamp};
+use rusqlite::OptionalExtension;
 use rusqlite::types::Value;
 
 use super::CatalogError;
@@ -79,6 +80,23 @@ pub(super) fn page(
     rows.into_iter()
         .map(|(key, id, acquired, bytes)| Ok((key, decode(product_id, id, Timestamp(acquired), &bytes)?)))
         .collect()
+}
+
+/// The scene with an id.
+pub(super) fn one(
+    index: Index<'_>,
+    product: i64,
+    product_id: &str,
+    item: &str,
+) -> Result<Option<Scene>, CatalogError> {
+    let failed = |e| index.failed(e);
+    let sql = "SELECT acquired, scene FROM items WHERE product = ?1 AND id = ?2";
+    let mut statement = index.connection.prepare_cached(sql).map_err(failed)?;
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?));
+    let found = statement.query_row(rusqlite::params![product, item], read).optional().map_err(failed)?;
+    found
+        .map(|(acquired, bytes)| decode(product_id, item.to_owned(), Timestamp(acquired), &bytes))
+        .transpose()
 }
 
 /// The statement that finds candidates in one area, with its parameters.

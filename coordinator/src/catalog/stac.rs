@@ -517,7 +517,7 @@ fn scale_offset(owners: &[&Node<'_>]) -> Result<Option<(f64, f64)>, CatalogError
     }
 }
 
-fn sample_bytes(data_type: &str) -> Option<u32> {
+pub(super) fn sample_bytes(data_type: &str) -> Option<u32> {
     match data_type {
         "int8" | "uint8" => Some(1),
         "int16" | "uint16" | "float16" => Some(2),

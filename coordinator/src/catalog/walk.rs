@@ -21,7 +21,7 @@ const DEPTH_MAX: usize = 16;
 /// Size of one document. The largest items known have some hundred kilobytes of footprint.
 pub(super) const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
 /// What a directory is searched for.
-const INDEX_NAMES: [&str; 2] = ["catalog.json", "collection.json"];
+pub(super) const INDEX_NAMES: [&str; 2] = ["catalog.json", "collection.json"];
 /// Ends of names of files that hold one document a line.
 const LINES_ENDS: [&str; 4] = ["ndjson", "jsonl", "geojsonl", "geojsons"];
 
@@ -106,7 +106,7 @@ impl Walker<'_> {
             return Ok(false);
         }
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let taker = &mut Taker { file: &file, folder, rules: self.rules, linked: collection };
+        let taker = &mut Taker { file: &file, folder, rules: self.rules, linked: collection, follows: true };
         let Some(document) = read(path, &file, taker, registration)? else { return Ok(false) };
         let Some(group) = taker.take(document, registration)? else { return Ok(false) };
         if self.stack.len() == DEPTH_MAX && !group.links.is_empty() {
@@ -133,6 +133,8 @@ struct Taker<'a> {
     rules: Rules<'a>,
     /// Id of the collection that links here.
     linked: Option<&'a str>,
+    /// Whether links of collections are followed: then they list all of their items.
+    follows: bool,
 }
 
 impl Taker<'_> {
@@ -145,7 +147,7 @@ impl Taker<'_> {
         match stac::kind(self.file, &document)? {
             Kind::Group(group) => {
                 if group.is_collection {
-                    registration.collection(self.file, &group, document)?;
+                    registration.collection(self.file, &group, document, self.follows)?;
                 }
                 Ok(Some(group))
             }
@@ -202,7 +204,7 @@ pub(super) fn lines(
             continue;
         }
         let document = parse(text, &file)?;
-        let mut taker = Taker { file: &file, folder, rules, linked: None };
+        let mut taker = Taker { file: &file, folder, rules, linked: None, follows: false };
         taker.take(document, registration)?;
     }
     Ok(())
@@ -454,7 +456,17 @@ fn resolve(folder: &Path, href: &str, roots: Option<&[PathBuf]>) -> Result<PathB
     if path.contains('\0') || decoded.as_ref().is_some_and(|path| path.contains('\0')) {
         return not_a_path("it contains a NUL");
     }
-    let existing = |folder: &Path, path: &str| existing(folder, path).and_then(|found| inside(found, roots));
+    let existing = |folder: &Path, path: &str| {
+        // Outside of the open folders, nobody learns what is there and what is not.
+        let named = folder.join(path);
+        let is_open = |root: &PathBuf| {
+            named.starts_with(root) && !named.components().any(|part| part.as_os_str() == "..")
+        };
+        if roots.is_some_and(|roots| !roots.iter().any(is_open)) {
+            return Err(HrefProblem::Outside);
+        }
+        existing(folder, path).and_then(|found| inside(found, roots))
+    };
     // Hrefs are URI references by the letter of STAC, plain paths by the habit of many tools.
     let plain = (!is_url).then(|| existing(folder, path));
     match (plain, decoded) {
