@@ -144,6 +144,13 @@ fn faults(
     faults
 }
 
+/// The beginning of a text: WKT is long, and begins with a name.
+fn short(text: &str) -> String {
+    const CHARS_MAX: usize = 72;
+    let cut: String = text.chars().take(CHARS_MAX).collect();
+    if cut.len() < text.len() { cut + "…" } else { cut }
+}
+
 /// Where STAC and the file say different things. STAC wins where pixels are read.
 fn differences(
     asset: &Asset,
@@ -154,7 +161,11 @@ fn differences(
     let mut found = BTreeSet::new();
     if let (Some(said), Ok(file)) = (&asset.raster, &info.grid) {
         if said.crs != file.crs && !transform.same(&said.crs, &file.crs) {
-            found.insert(format!("STAC says CRS {}, the file {}", said.crs.as_str(), file.crs.as_str()));
+            found.insert(format!(
+                "STAC says CRS {}, the file {}",
+                short(said.crs.as_str()),
+                short(file.crs.as_str())
+            ));
         }
         let (rows, cols) = (f64::from(file.rows), f64::from(file.cols));
         let pixel =

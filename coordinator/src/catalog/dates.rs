@@ -16,10 +16,11 @@ const TAGS: [&str; 6] = [
 /// Years that a date in a name may have.
 const YEARS: std::ops::RangeInclusive<u32> = 1900..=2100;
 /// Words that name a band at the end of a file's name.
-const BANDS: [&str; 40] = [
+const BANDS: [&str; 41] = [
     "aerosol",
     "aot",
     "blue",
+    "bqa",
     "cirrus",
     "cloud",
     "clouds",

@@ -13,9 +13,11 @@ use super::footprint::{Edges, parts};
 use super::store::{Place, SegmentId};
 
 /// Version of the tables and of what is in them. Raise it whenever a digest of the same document changes.
-const LAYOUT: i64 = 3;
+const LAYOUT: i64 = 4;
 /// Writers are kept apart by a lock; this bounds waiting for SQLite's own short ones.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What SQLite's log may keep for the next change.
+const LOG_BYTES_MAX: i64 = 64 << 20;
 /// Pages that a writer keeps in memory, in KiB.
 const CACHE_KIB: i64 = 64 << 10;
 
@@ -56,7 +58,8 @@ CREATE TABLE items (
 CREATE INDEX items_by_time ON items (product, acquired, id);
 -- One row for each part of an item's box on either side of 180 degrees, numbered twice the item's key
 -- and that plus one. Numbers are in single precision, rounded outwards; `items` has them exactly.
--- Time is in seconds since 1970.
+-- A product is from its key to half a step beyond: a side without length makes all volumes nothing,
+-- and the tree a list.
 CREATE VIRTUAL TABLE footprints USING rtree (part, west, east, south, north, t0, t1, p0, p1);
 ";
 
@@ -123,7 +126,9 @@ fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.set_prepared_statement_cache_capacity(64);
     // What a power cut takes from the index is made again from the documents.
     connection.pragma_update(None, "synchronous", "normal")?;
-    connection.pragma_update(None, "cache_size", -CACHE_KIB)
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // A large registration leaves a large log, which is cut when it has been copied into the file.
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)
 }
 
 /// A view of the index: of a transaction, or of a connection.
@@ -284,13 +289,13 @@ impl Index<'_> {
             ],
         )?;
         let key = self.connection.last_insert_rowid();
-        let seconds = seconds(scene.acquired);
+        let time = tree_time(scene.acquired);
         // An item has two parts at most.
         for (part, area) in (2 * key..).zip(parts(entry.bbox).into_iter().take(2)) {
             self.execute(
                 "INSERT INTO footprints (part, west, east, south, north, t0, t1, p0, p1)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?7)",
-                params![part, area.west, area.east, area.south, area.north, seconds, product],
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?7 + 0.5)",
+                params![part, area.west, area.east, area.south, area.north, time, product],
             )?;
         }
         self.live(at.length.cast_signed())
@@ -424,9 +429,10 @@ impl Index<'_> {
     }
 }
 
-/// Seconds since 1970, as the tree of footprints has them.
-pub(super) fn seconds(instant: Timestamp) -> f64 {
-    instant.0 as f64 / 1e6
+/// Time as the tree of footprints has it: ten days are as far as one degree, for the tree weighs sides of
+/// boxes against each other. Single precision is rounded outwards to minutes; `items` has it exactly.
+pub(super) fn tree_time(instant: Timestamp) -> f64 {
+    instant.0 as f64 / (10.0 * 86_400e6)
 }
 
 /// A place in four columns.

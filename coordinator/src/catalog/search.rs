@@ -12,7 +12,7 @@ use rusqlite::types::Value;
 use super::CatalogError;
 use super::digest::decode;
 use super::footprint::parts;
-use super::index::{Index, seconds};
+use super::index::{Index, tree_time};
 
 /// Texts and numbers that one statement may be given; SQLite takes some 30 thousand.
 const PARAMS_MAX: usize = 10_000;
@@ -123,7 +123,7 @@ fn statement(product: i64, query: &SceneQuery, area: &LonLatBox) -> (String, Vec
         for (instant, side) in [(query.start, "t1 >="), (query.end, "t0 <=")] {
             if let Some(instant) = instant {
                 _ = write!(sql, " AND footprints.{side} ?");
-                params.push(seconds(instant).into());
+                params.push(tree_time(instant).into());
             }
         }
     }

@@ -126,6 +126,12 @@ fn memory_does_not_grow_with_the_items() {
 }
 
 #[test]
+#[ignore = "bench: takes a minute"]
+fn bench_a_hundred_thousand_items() {
+    measure(100_000);
+}
+
+#[test]
 #[ignore = "bench: takes minutes"]
 fn bench_a_million_items() {
     let (peak_mib, worst) = measure(1_000_000);
