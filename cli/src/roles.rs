@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
+use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, print_line};
 use crate::interrupt::Interrupt;
 use crate::request::FileArgs;
@@ -21,6 +22,8 @@ pub struct Coordinator {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4000")]
     listen: SocketAddr,
+    #[command(flatten)]
+    roots: CatalogRoots,
 }
 
 impl Coordinator {
@@ -29,7 +32,8 @@ impl Coordinator {
         let config = graticule_coordinator::Config { listen: self.listen, ..Default::default() };
         // A log that is closed is no reason to stop.
         let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
-        let (transform, extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
+        let (transform, mut extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
+        extra.add_service(self.roots.service(&catalog)?);
         let stop = stop_on_signal()?;
         graticule_coordinator::run(config, catalog, transform, extra, stop, ready).await.map_err(Failure::of)
     }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
+use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, say};
 use crate::interrupt::Interrupt;
 use crate::request::{EngineArgs, FileArgs};
@@ -28,13 +29,15 @@ pub struct Serve {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4000")]
     listen: SocketAddr,
     #[command(flatten)]
+    roots: CatalogRoots,
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
 impl Serve {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut interrupt = Interrupt::listen()?;
-        let mut engine = Engine::start(global, &self.engine, Some(self.listen)).await?;
+        let mut engine = Engine::start(global, &self.engine, Some((self.listen, &self.roots))).await?;
         say!("serving on http://{} with {} workers; Ctrl-C stops", engine.address, self.engine.workers);
         tokio::select! {
             () = interrupt.next() => interrupt.end_at_next(),
@@ -62,7 +65,7 @@ impl Engine {
     pub async fn start(
         global: &Global,
         args: &EngineArgs,
-        listen: Option<SocketAddr>,
+        listen: Option<(SocketAddr, &CatalogRoots)>,
     ) -> Result<Engine, Failure> {
         // Whatever is wrong with it, a folder of this machine cannot be used.
         let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
@@ -71,8 +74,9 @@ impl Engine {
         let mut config = graticule_coordinator::Config::default();
         let fleet = config.fleet.clone();
         let mut extra = RoutesBuilder::default();
-        if let Some(listen) = listen {
+        if let Some((listen, roots)) = listen {
             config.listen = listen;
+            extra.add_service(roots.service(&catalog)?);
             let reflection = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
                 .build_v1()

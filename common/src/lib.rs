@@ -24,6 +24,7 @@ pub mod limits;
 pub mod literal;
 pub mod ops;
 pub mod plan;
+pub mod predicate;
 #[cfg(feature = "net")]
 pub mod proto;
 pub mod reach;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::grid::Crs;
+use crate::predicate::Predicate;
 
 /// Metadata of a scene or a result, by name. Sorted, so that equal metadata print equally.
 pub type Properties = BTreeMap<String, serde_json::Value>;
@@ -61,7 +62,7 @@ impl LonLatBox {
 }
 
 /// What a graft asks of the catalog. The area comes from the request, not from the graft.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SceneQuery {
     /// Product id.
     pub product: String,
@@ -69,6 +70,15 @@ pub struct SceneQuery {
     pub start: Option<Timestamp>,
     /// First instant that no longer counts; `None` is unbounded.
     pub end: Option<Timestamp>,
+    /// What else must hold for a scene's properties.
+    pub predicate: Option<Predicate>,
+}
+
+impl SceneQuery {
+    /// Every scene of a product.
+    pub fn all(product: impl Into<String>) -> Self {
+        SceneQuery { product: product.into(), ..SceneQuery::default() }
+    }
 }
 
 /// A product as a catalog knows it.

@@ -25,6 +25,7 @@ use crate::fleet::Fleet;
 use crate::request::Requests;
 
 pub mod catalog;
+pub mod catalog_service;
 mod colormaps;
 pub mod dispatch;
 pub mod fleet;

@@ -10,7 +10,7 @@ use prost::Message;
 fn main() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = root.join("../common/src/proto");
-    let names = ["raster", "plan", "compute", "fleet", "worker"];
+    let names = ["raster", "plan", "compute", "fleet", "worker", "catalog"];
     let files: Vec<_> = names.iter().map(|name| root.join(format!("graticule/v1/{name}.proto"))).collect();
     let mut compiler = protox::Compiler::new([root])?;
     compiler.include_source_info(true).include_imports(true).open_files(&files)?;

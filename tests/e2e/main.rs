@@ -4,6 +4,7 @@
 
 mod broken_workers;
 mod cancelling;
+mod catalog;
 mod exit_codes;
 mod losing_workers;
 mod outputs;

@@ -85,6 +85,7 @@ impl SceneCatalog for MadeUp {
         let in_range = |scene: &&Scene| {
             query.start.is_none_or(|start| start <= scene.acquired)
                 && query.end.is_none_or(|end| scene.acquired < end)
+                && query.predicate.as_ref().is_none_or(|predicate| predicate.holds(&scene.properties))
         };
         let found: Vec<Scene> = scenes.iter().filter(in_range).cloned().collect();
         if found.len() > scenes_max {

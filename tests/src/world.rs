@@ -124,6 +124,7 @@ impl World {
             let in_range = |scene: &&Scene| {
                 query.start.is_none_or(|start| start <= scene.acquired)
                     && query.end.is_none_or(|end| scene.acquired < end)
+                    && query.predicate.as_ref().is_none_or(|predicate| predicate.holds(&scene.properties))
             };
             let scenes = scenes.iter().filter(in_range).cloned().collect();
             answers.insert(query, Answer { product: product.clone(), scenes });

@@ -451,6 +451,12 @@ pub enum TypeError {
         /// What was asked for.
         what: String,
     },
+    /// A condition on scenes that is none.
+    #[error("argument `predicate_filter`: {error}")]
+    Predicate {
+        /// What is wrong with it.
+        error: crate::predicate::PredicateError,
+    },
     /// A pickled Python function.
     #[error("a pickled callable is never run; use {instead}")]
     Callable {
@@ -585,6 +591,7 @@ impl Classify for TypeError {
         match self {
             TypeError::Argument { .. } | TypeError::Value { .. } => ErrorClass::InvalidRequest,
             TypeError::Unsupported { .. } | TypeError::Callable { .. } => ErrorClass::Unsupported,
+            TypeError::Predicate { error } => error.class(),
             TypeError::TooManyBands { .. } | TypeError::LongBandNames { .. } => ErrorClass::LimitExceeded,
             TypeError::UnknownBand { .. }
             | TypeError::NoBandNames

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::bands::band_names;
 use super::{Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, Props, SceneSet, TypeError, optional, required};
 use crate::literal::Literal;
+use crate::predicate::Predicate;
 use crate::scene::{AssetGrid, Layout, Properties, Resampler, Scene, SceneQuery, Timestamp};
 
 /// The ops of this family.
@@ -20,7 +21,7 @@ pub struct SelectScenes;
 impl SelectScenes {
     /// What a call with these arguments asks of the catalog.
     pub fn query(args: &[Arg<'_>]) -> Result<SceneQuery, TypeError> {
-        query(&args[0], (&args[2], &args[3]))
+        Ok(SceneQuery { predicate: predicate(&args[4])?, ..query(&args[0], (&args[2], &args[3]))? })
     }
 }
 
@@ -39,6 +40,7 @@ fn query(product: &Arg<'_>, (start, end): (&Arg<'_>, &Arg<'_>)) -> Result<SceneQ
         product: product.text("product_id")?.to_owned(),
         start: instant(start, "start_datetime")?,
         end: instant(end, "end_datetime")?,
+        predicate: None,
     })
 }
 
@@ -82,10 +84,6 @@ impl Op for SelectScenes {
 
     fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let query = SelectScenes::query(args)?;
-        let later = |name: &str| TypeError::Unsupported { what: format!("`{name}` of `select_scenes`") };
-        if !args[4].is_null() {
-            return Err(later("predicate_filter"));
-        }
         let sort_by = if args[5].is_null() { "acquired" } else { args[5].text("sort_by")? };
         let ascending = match args[6].literal("ascending")? {
             Literal::Null => true,
@@ -297,6 +295,14 @@ fn have_bands(scenes: &[Scene], bands: &[String]) -> Result<(), TypeError> {
         }
     }
     Ok(())
+}
+
+/// What `predicate_filter` says.
+fn predicate(arg: &Arg<'_>) -> Result<Option<Predicate>, TypeError> {
+    match arg.literal("predicate_filter")? {
+        Literal::Null => Ok(None),
+        literal => Predicate::from_literal(literal).map(Some).map_err(|error| TypeError::Predicate { error }),
+    }
 }
 
 /// Orders scenes by a property; those without it come last, equal ones by time and id.

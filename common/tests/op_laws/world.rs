@@ -67,7 +67,12 @@ fn in_range(query: &SceneQuery, at: Timestamp) -> bool {
 /// How many images a selection has on a grid.
 pub fn images(product: &str, range: (Option<&str>, Option<&str>), grid: &Grid) -> u32 {
     let instant = |text: Option<&str>| text.and_then(Timestamp::parse);
-    let query = SceneQuery { product: product.to_owned(), start: instant(range.0), end: instant(range.1) };
+    let query = SceneQuery {
+        product: product.to_owned(),
+        start: instant(range.0),
+        end: instant(range.1),
+        predicate: None,
+    };
     let found = SCENES.iter().filter(|(of, _, date, place)| {
         *of == product
             && in_range(&query, Timestamp::parse(date).expect("a date"))

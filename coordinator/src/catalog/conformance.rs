@@ -72,7 +72,7 @@ pub(super) async fn check(catalog: &dyn SceneCatalog) {
     let area = |west, south, east, north| LonLatBox { west, south, east, north };
     let world = area(-180.0, -90.0, 180.0, 90.0);
     let find = async |start: Option<Timestamp>, end: Option<Timestamp>, area: LonLatBox| {
-        let query = SceneQuery { product: "conformance".to_owned(), start, end };
+        let query = SceneQuery { start, end, ..SceneQuery::all("conformance") };
         let scenes = catalog.search(&query, &area, 100).await.unwrap();
         scenes.into_iter().map(|scene| scene.id).collect::<Vec<_>>()
     };
@@ -108,7 +108,7 @@ pub(super) async fn check(catalog: &dyn SceneCatalog) {
     assert!(find(None, None, area(0.0, 0.0, 1.0, 0.1)).await.is_empty());
 
     // All or an error.
-    let all = SceneQuery { product: "conformance".to_owned(), start: None, end: None };
+    let all = SceneQuery::all("conformance");
     assert_eq!(catalog.search(&all, &world, 5).await.unwrap().len(), 5);
     assert_eq!(catalog.search(&all, &world, usize::MAX).await.unwrap().len(), 5);
     for limit in [0, 4] {

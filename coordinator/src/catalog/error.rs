@@ -53,17 +53,29 @@ pub enum CatalogError {
         /// What the system said.
         source: io::Error,
     },
-    /// The store is of another version of this engine, or no store at all.
-    #[error(
-        "`{path}` has layout {found} of the catalog, this engine reads layout {known}; name another directory with `--data` and register the imagery there"
-    )]
-    Layout {
-        /// The store.
+    /// The catalog cannot be written.
+    #[error("cannot write the catalog at `{path}`: {source}; what was registered before is unchanged")]
+    Write {
+        /// The file.
         path: String,
-        /// Layout it has.
-        found: i64,
-        /// Layout this engine writes.
-        known: i64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another registration takes too long.
+    #[error("the catalog is being changed by {holder} for more than {seconds} s; wait for it, or end it")]
+    Locked {
+        /// Who holds the lock.
+        holder: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// There is no such item in a product.
+    #[error("product `{product}` has no item `{item}`; `graticule catalog search {product}` lists items")]
+    UnknownItem {
+        /// The product.
+        product: String,
+        /// What was asked for.
+        item: String,
     },
     /// The store does not do what it should.
     #[error("the catalog `{path}` failed: {source}")]
@@ -220,6 +232,14 @@ pub enum CatalogError {
         /// The item.
         item: String,
     },
+    /// Rasters of a folder cannot be registered.
+    #[error("`{path}`: nothing is registered, for these files cannot be:{reasons}")]
+    Folder {
+        /// The folder.
+        path: String,
+        /// A line for each file.
+        reasons: String,
+    },
     /// A document leads to no item.
     #[error("`{file}` leads to no item on disk; only `child` and `item` links to files are followed")]
     NoItems {
@@ -243,8 +263,8 @@ pub enum CatalogError {
 /// Why a reference in a STAC document does not lead to a file on disk.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HrefProblem {
-    /// It has a scheme other than `file`.
-    #[error("which is not a file on disk; `{scheme}` is not supported yet, download it first")]
+    /// It has a scheme that nothing here reads.
+    #[error("of the scheme `{scheme}`; local files, http, https, s3, gs, az and abfs are read")]
     Remote {
         /// The scheme.
         scheme: String,
@@ -255,6 +275,12 @@ pub enum HrefProblem {
         /// What is in it.
         reason: &'static str,
     },
+    /// It is a VRT, and nobody said that VRTs may be read.
+    #[error("which is a VRT: it reads other files; `--allow-vrt` registers it")]
+    Vrt,
+    /// It is not in a folder that the operator opened.
+    #[error("which is in none of the folders that documents sent to this coordinator may refer to")]
+    Outside,
     /// The file does not exist or cannot be looked at.
     #[error("but there is no file `{path}`: {reason}")]
     Missing {
@@ -270,15 +296,16 @@ impl Classify for CatalogError {
         match self {
             CatalogError::UnknownProduct { .. }
             | CatalogError::UnknownImage { .. }
+            | CatalogError::UnknownItem { .. }
             | CatalogError::NoDocument { .. } => ErrorClass::NotFound,
             CatalogError::AmbiguousImage { .. } => ErrorClass::InvalidRequest,
             CatalogError::TooManyScenes { .. }
             | CatalogError::DocumentSize { .. }
             | CatalogError::Extent { .. } => ErrorClass::LimitExceeded,
-            CatalogError::Layout { .. } => ErrorClass::Unsupported,
             CatalogError::Store { source, .. } => store_class(source),
             CatalogError::Record { .. } | CatalogError::Task { .. } => ErrorClass::Internal,
-            CatalogError::Read { .. } => ErrorClass::Source,
+            CatalogError::Read { .. } | CatalogError::Write { .. } => ErrorClass::Source,
+            CatalogError::Locked { .. } => ErrorClass::Unavailable,
             CatalogError::DataDir { .. }
             | CatalogError::NotJson { .. }
             | CatalogError::NotStac { .. }
@@ -289,10 +316,13 @@ impl Classify for CatalogError {
             | CatalogError::Duplicate { .. }
             | CatalogError::DuplicateBand { .. }
             | CatalogError::NoRaster { .. }
+            | CatalogError::Folder { .. }
             | CatalogError::NoItems { .. } => ErrorClass::InvalidRequest,
             CatalogError::Href { problem, .. } => match problem {
                 HrefProblem::Remote { .. } => ErrorClass::Unsupported,
-                HrefProblem::NotAPath { .. } => ErrorClass::InvalidRequest,
+                HrefProblem::NotAPath { .. } | HrefProblem::Vrt | HrefProblem::Outside => {
+                    ErrorClass::InvalidRequest
+                }
                 HrefProblem::Missing { .. } => ErrorClass::Source,
             },
         }

@@ -1,90 +1,88 @@
-//! The embedded catalog: STAC collections and items in SQLite.
-//!
-//! The documents are kept as they are on disk, and are the truth. Beside each stands what
-//! registration found out about its files, and what a search looks up: time and bounding box.
+//! The embedded catalog: documents in segments, and an index to search them.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use graticule_common::error::listing;
-use graticule_common::scene::{LonLatBox, Product, Scene, SceneQuery, Timestamp};
+use graticule_common::file::Inspect;
+use graticule_common::scene::{LonLatBox, Product, Scene, SceneQuery};
 use graticule_common::transform::Transform;
-use rusqlite::{
-    Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, named_params, params,
-};
+use rusqlite::{Connection, TransactionBehavior};
 
-use super::footprint::parts;
-use super::stac::{self, AssetFile, Document};
-use super::walk::{Found, FoundItem, walk};
+use super::add::{Added, Record, Registration, replay};
+use super::folder::{self, FolderOptions};
+use super::footprint::Edges;
+use super::index::{self, Index};
+use super::search;
+use super::store::{Draft, Lock, Place, SegmentId, Segments};
+use super::walk::{self, Rules, display};
 use super::{CatalogError, SceneCatalog};
 
-/// Name of the store in the data directory.
-const FILE_NAME: &str = "catalog.sqlite";
-/// Layout of the tables. A store of another layout is refused, never rewritten.
-const LAYOUT: i64 = 1;
-/// How long a registration waits for another one to finish.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Name of the catalog's folder in the data directory.
+const DIR_NAME: &str = "catalog";
 /// Connections kept for the next search.
 const IDLE_MAX: usize = 8;
+/// Segments are written anew when they are larger than twice what counts in them and this, in bytes …
+const GARBAGE_BYTES_MAX: u64 = 64 << 20;
+/// … or when there are more of them than this: each is a file to open.
+const SEGMENTS_MAX: usize = 256;
+/// Records that are copied at a time.
+const PAGE: u32 = 1000;
+/// A reader starts over when an index or a segment is replaced under it, this many times.
+const REPLACED_MAX: u32 = 3;
 
-const TABLES: &str = "
-CREATE TABLE products (
-    id TEXT PRIMARY KEY,
-    title TEXT NOT NULL,
-    document TEXT,               -- the STAC collection; NULL where only items were registered
-    bands TEXT NOT NULL          -- JSON array of names, in order of first appearance
-) STRICT;
-CREATE TABLE items (
-    key INTEGER PRIMARY KEY,
-    product TEXT NOT NULL REFERENCES products (id),
-    id TEXT NOT NULL,
-    acquired INTEGER NOT NULL,   -- microseconds since 1970-01-01T00:00:00Z
-    bands TEXT NOT NULL,         -- JSON array of names
-    file TEXT NOT NULL,          -- where the document was, for messages
-    document TEXT NOT NULL,      -- the STAC item
-    assets TEXT NOT NULL,        -- JSON object: asset key to path, version and CRS
-    UNIQUE (product, id)
-) STRICT;
-CREATE INDEX items_by_time ON items (product, acquired, id);
--- One row for each part of an item's box on either side of 180 degrees, numbered twice the item's key
--- and that plus one. The index keeps its numbers in single precision, rounded outwards; the columns
--- beside it have them exactly.
-CREATE VIRTUAL TABLE footprints USING rtree (
-    part, west, east, south, north,
-    +item INTEGER, +exact_west REAL, +exact_east REAL, +exact_south REAL, +exact_north REAL
-);
-";
+/// How documents are registered.
+pub struct AddOptions<'a> {
+    /// What is known about CRSs.
+    pub transform: &'a dyn Transform,
+    /// Whether items are registered whose local files are missing.
+    pub may_miss: bool,
+    /// Whether VRTs are registered, which read other files.
+    pub allow_vrt: bool,
+    /// The folders that local files must be in; `None`: anywhere that the operator can read.
+    pub roots: Option<&'a [PathBuf]>,
+    /// Hears of whom a registration waits for.
+    pub waiting: &'a dyn Fn(&str),
+}
 
-const SEARCH: &str = "
-SELECT id, file, document, assets FROM items
-WHERE product = :product AND acquired >= :start AND (:end IS NULL OR acquired < :end)
-  AND key IN (
-    SELECT item FROM footprints
-    WHERE (west <= :east1 AND east >= :west1 AND south <= :north AND north >= :south
-           AND exact_west <= :east1 AND exact_east >= :west1
-           AND exact_south <= :north AND exact_north >= :south)
-    UNION ALL
-    SELECT item FROM footprints
-    WHERE (west <= :east2 AND east >= :west2 AND south <= :north AND north >= :south
-           AND exact_west <= :east2 AND exact_east >= :west2
-           AND exact_south <= :north AND exact_north >= :south))
-ORDER BY acquired, id
-LIMIT :limit
-";
+impl<'a> AddOptions<'a> {
+    /// Strict: files must be there, VRTs are refused.
+    pub fn new(transform: &'a dyn Transform) -> Self {
+        AddOptions { transform, may_miss: false, allow_vrt: false, roots: None, waiting: &|_| () }
+    }
 
-/// What a registration did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Added {
-    /// Ids of the products that were touched, in the order of the documents, each with the number of
-    /// its scenes that were registered.
-    pub products: Vec<(String, u64)>,
+    fn rules(&self) -> Rules<'a> {
+        let AddOptions { transform, may_miss, allow_vrt, roots, .. } = *self;
+        Rules { transform, may_miss, allow_vrt, roots }
+    }
+}
+
+/// What is registered.
+pub enum Input<'a> {
+    /// A STAC document on disk, a file of one document a line, or a folder with `catalog.json` or
+    /// `collection.json`.
+    Path(&'a Path),
+    /// A folder of plain rasters.
+    Folder {
+        /// The folder.
+        path: &'a Path,
+        /// What file names do not say.
+        options: &'a FolderOptions,
+        /// Looks into the files.
+        inspect: &'a dyn Inspect,
+    },
+    /// One document a line.
+    Lines {
+        /// Where they are read from.
+        reader: &'a mut dyn BufRead,
+        /// Its name, for messages.
+        name: &'a str,
+        /// What relative hrefs start at.
+        folder: &'a Path,
+    },
 }
 
 /// The catalog in a data directory. Cheap to clone; several processes may use one directory at once.
@@ -92,44 +90,155 @@ pub struct Added {
 pub struct LocalCatalog(Arc<Store>);
 
 impl LocalCatalog {
-    /// Opens the catalog of a data directory; makes both where they do not exist.
+    /// Opens the catalog of a data directory; makes both where they do not exist. What a process that
+    /// was killed left half done is finished or removed, and an index that is missing, damaged or of
+    /// another version is made again.
     ///
     /// # Errors
-    /// [`CatalogError::DataDir`], [`CatalogError::Layout`], [`CatalogError::Store`].
+    /// [`CatalogError::DataDir`], [`CatalogError::Store`], [`CatalogError::Locked`].
     pub fn open(data_dir: &Path) -> Result<Self, CatalogError> {
+        let dir = data_dir.join(DIR_NAME);
         let in_dir = |source| CatalogError::DataDir { path: data_dir.display().to_string(), source };
-        fs::create_dir_all(data_dir).map_err(in_dir)?;
-        let path = data_dir.join(FILE_NAME);
-        if !path.try_exists().map_err(in_dir)? {
-            create(&path).map_err(|e| match e {
-                CreateError::File(source) => in_dir(source),
-                CreateError::Store(source) => {
-                    CatalogError::Store { path: path.display().to_string(), source }
-                }
-            })?;
-        }
-        let store = Store { path, idle: Mutex::default() };
-        store.with(|_| Ok(()))?;
+        fs::create_dir_all(&dir).map_err(in_dir)?;
+        let segments = Segments::open(dir.join("segments"))?;
+        let store = Store { dir, segments, idle: Mutex::default() };
+        store.settle()?;
         Ok(LocalCatalog(Arc::new(store)))
     }
 
-    /// Registers a STAC catalog, collection or item on disk, with all it links to: everything, or
-    /// nothing. What is known already is replaced; a collection's items are replaced as a whole.
+    /// Registers a STAC document on disk with all it links to, strictly: everything, or nothing. See
+    /// [`add_all`](Self::add_all).
+    ///
+    /// # Errors
+    /// [`CatalogError`] of any kind but those of searches; the catalog is as it was.
+    pub fn add(&self, path: &Path, transform: &dyn Transform) -> Result<Added, CatalogError> {
+        self.add_all(&mut [Input::Path(path)], &AddOptions::new(transform))
+    }
+
+    /// Registers documents with all they link to: everything, or nothing. What is known already is
+    /// replaced; a collection that links to its items is replaced as a whole.
     ///
     /// Reads documents and looks at files, but at no pixel. Blocks.
     ///
     /// # Errors
     /// [`CatalogError`] of any kind but those of searches; the catalog is as it was.
-    pub fn add(&self, path: &Path, transform: &dyn Transform) -> Result<Added, CatalogError> {
-        let found = walk(path, transform)?;
-        self.0.with(|connection| {
-            // Immediate: a reader that turns writer may fail where two of them meet.
-            let transaction = connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)
-                .map_err(|e| self.0.failed(e))?;
-            let added = self.0.write(&transaction, &found)?;
-            transaction.commit().map_err(|e| self.0.failed(e))?;
-            Ok(added)
+    pub fn add_all(&self, inputs: &mut [Input<'_>], options: &AddOptions<'_>) -> Result<Added, CatalogError> {
+        let rules = options.rules();
+        self.0.change(options.waiting, |registration| {
+            for input in inputs {
+                match input {
+                    Input::Path(path) => walk::walk(path, rules, registration)?,
+                    Input::Folder { path, options, inspect } => {
+                        folder::register(path, options, *inspect, rules, registration)?;
+                    }
+                    Input::Lines { reader, name, folder } => {
+                        walk::lines(reader, name, folder, rules, registration)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Removes items of a product, or without any the product as a whole; how many items went. Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`], [`CatalogError::UnknownItem`]; nothing is removed then.
+    pub fn remove(
+        &self,
+        product: &str,
+        items: &[String],
+        waiting: &dyn Fn(&str),
+    ) -> Result<u64, CatalogError> {
+        let mut removed = 0;
+        self.0.change(waiting, |registration| {
+            if items.is_empty() {
+                removed = registration.remove(product, None)?;
+            }
+            for item in items {
+                removed += registration.remove(product, Some(item))?;
+            }
+            Ok(())
+        })?;
+        Ok(removed)
+    }
+
+    /// Makes the index again from the documents. Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; the index is as it was.
+    pub fn reindex(&self, waiting: &dyn Fn(&str)) -> Result<(), CatalogError> {
+        let lock = Lock::take(&self.0.lock_path(), waiting)?;
+        self.0.rebuild(&lock)
+    }
+
+    /// The STAC document of a collection, or of an item: JSON text. `None` for a product that has no
+    /// collection. Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`], [`CatalogError::UnknownItem`].
+    pub fn document(&self, product: &str, item: Option<&str>) -> Result<Option<String>, CatalogError> {
+        let line = self.0.with(|index| {
+            let row = known(index, product)?;
+            let place = match item {
+                None => row.place,
+                Some(item) => Some(index.item_place(row.key, item)?.ok_or_else(|| {
+                    CatalogError::UnknownItem { product: product.to_owned(), item: item.to_owned() }
+                })?),
+            };
+            place.map(|place| self.0.segments.read(place)).transpose()
+        })?;
+        let document = line.map(|line| Record::parse(&line)).transpose()?.and_then(|record| record.document);
+        Ok(document.map(|document| serde_json::to_string(&document).expect("a document is JSON")))
+    }
+
+    /// West, south, east and north of the boxes of a product's items, in degrees; `None` without items.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`].
+    pub fn extent(&self, product: &str) -> Result<Option<Edges>, CatalogError> {
+        self.0.with(|index| {
+            let row = known(index, product)?;
+            index.extent(row.key)
+        })
+    }
+
+    /// A product. Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`].
+    pub fn product_now(&self, id: &str) -> Result<Product, CatalogError> {
+        self.0.with(|index| {
+            known(index, id)?;
+            product(index, id)
+        })
+    }
+
+    /// A scene. Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`], [`CatalogError::UnknownItem`].
+    pub fn scene(&self, product: &str, item: &str) -> Result<Scene, CatalogError> {
+        self.0.with(|index| {
+            let row = known(index, product)?;
+            let scene = search::one(index, row.key, product, item)?;
+            scene.ok_or_else(|| CatalogError::UnknownItem {
+                product: product.to_owned(),
+                item: item.to_owned(),
+            })
+        })
+    }
+
+    /// Up to `limit` scenes of a product beyond the one with the key `after`, each with its key: all of
+    /// them, page by page, in no particular order. Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`].
+    pub fn page(&self, product: &str, after: i64, limit: u32) -> Result<Vec<(i64, Scene)>, CatalogError> {
+        self.0.with(|index| {
+            let row = known(index, product)?;
+            search::page(index, row.key, product, after, limit)
         })
     }
 
@@ -143,12 +252,49 @@ impl LocalCatalog {
             Err(e) => Err(CatalogError::Task { reason: e.to_string() }),
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn fill_disk_after(&self, bytes: u64) {
+        self.0.segments.full_after.store(bytes, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Whether a folder has a STAC document to begin with; else it is taken as a folder of plain rasters.
+pub fn is_stac_folder(path: &Path) -> bool {
+    walk::INDEX_NAMES.iter().any(|name| path.join(name).is_file())
+}
+
+fn known(index: Index<'_>, product: &str) -> Result<index::ProductRow, CatalogError> {
+    match index.product(product)? {
+        Some(row) => Ok(row),
+        None => {
+            let available = listing(index.product_ids()?);
+            Err(CatalogError::UnknownProduct { product: product.to_owned(), available })
+        }
+    }
+}
+
+fn product(index: Index<'_>, id: &str) -> Result<Product, CatalogError> {
+    let row = known(index, id)?;
+    let (bands, scenes) = index.bands(row.key)?;
+    let names = bands.iter().map(|(name, _)| name.clone()).collect();
+    let band_info = bands.into_iter().filter(|(_, info)| *info != Default::default()).collect();
+    let acquired = index.acquired(row.key)?;
+    Ok(Product { title: row.title, band_info, scenes, acquired, ..Product::new(id, names) })
 }
 
 #[async_trait]
 impl SceneCatalog for LocalCatalog {
     async fn products(&self) -> Result<Vec<Product>, CatalogError> {
-        self.blocking(|store| store.with(|connection| store.products(connection))).await
+        self.blocking(|store| {
+            store.with(|index| index.product_ids()?.iter().map(|id| product(index, id)).collect())
+        })
+        .await
+    }
+
+    async fn product(&self, id: &str) -> Result<Product, CatalogError> {
+        let id = id.to_owned();
+        self.blocking(move |store| store.with(|index| product(index, &id))).await
     }
 
     async fn search(
@@ -159,8 +305,14 @@ impl SceneCatalog for LocalCatalog {
     ) -> Result<Vec<Scene>, CatalogError> {
         let (query, area) = (query.clone(), *area);
         self.blocking(move |store| {
-            let rows = store.with(|connection| store.search(connection, &query, &area, scenes_max))?;
-            rows.into_iter().map(|row| row.scene(&query.product)).collect()
+            let found = store.with(|index| {
+                let row = known(index, &query.product)?;
+                search::search(index, row.key, &query, &area, scenes_max)
+            })?;
+            found.ok_or_else(|| CatalogError::TooManyScenes {
+                product: query.product.clone(),
+                limit: scenes_max,
+            })
         })
         .await
     }
@@ -168,330 +320,291 @@ impl SceneCatalog for LocalCatalog {
     async fn scenes_by_id(&self, ids: &[String]) -> Result<Vec<Scene>, CatalogError> {
         let ids = ids.to_vec();
         self.blocking(move |store| {
-            let rows = store.with(|connection| {
-                let find = |id| image(connection, id).map_err(|e| store.failed(e))?;
-                ids.iter().map(|id: &String| find(id)).collect::<Result<Vec<_>, _>>()
-            })?;
-            rows.into_iter().map(|(product, row)| row.scene(&product)).collect()
+            store.with(|index| {
+                let products = index.product_ids()?;
+                ids.iter().map(|id| image(index, &products, id)).collect()
+            })
         })
         .await
     }
 }
 
-/// The database file and its idle connections.
-#[derive(Debug)]
-struct Store {
-    path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
-}
-
-/// A found item as it is stored.
-struct ItemRow {
-    id: String,
-    file: String,
-    document: String,
-    assets: String,
-}
-
-impl ItemRow {
-    fn scene(self, product: &str) -> Result<Scene, CatalogError> {
-        let damaged = |problem: String| CatalogError::Record { item: self.id.clone(), problem };
-        let assets: BTreeMap<String, AssetFile> =
-            serde_json::from_str(&self.assets).map_err(|e| damaged(e.to_string()))?;
-        match stac::parse(&self.file, self.document.as_bytes())? {
-            Document::Item(item) => item.scene(product, assets),
-            Document::Group(_) => Err(damaged("not an item".to_owned())),
+/// The image with an id, or with `PRODUCT:ID`.
+fn image(index: Index<'_>, products: &[String], id: &str) -> Result<Scene, CatalogError> {
+    let mut found = Vec::new();
+    for product in products {
+        let own = id.strip_prefix(product.as_str()).and_then(|rest| rest.strip_prefix(':'));
+        for item in std::iter::once(id).chain(own) {
+            let row = known(index, product)?;
+            found.extend(search::one(index, row.key, product, item)?);
         }
     }
+    match found.len() {
+        0 => Err(CatalogError::UnknownImage { id: id.to_owned() }),
+        1 => Ok(found.remove(0)),
+        _ => {
+            let products = listing(found.iter().map(|scene| &scene.product));
+            Err(CatalogError::AmbiguousImage { id: id.to_owned(), products })
+        }
+    }
+}
+
+/// The folder of a catalog, and idle connections to its index.
+#[derive(Debug)]
+struct Store {
+    dir: PathBuf,
+    segments: Segments,
+    idle: Mutex<Vec<(PathBuf, Connection)>>,
 }
 
 impl Store {
-    fn failed(&self, source: rusqlite::Error) -> CatalogError {
-        CatalogError::Store { path: self.path.display().to_string(), source }
+    fn lock_path(&self) -> PathBuf {
+        self.dir.join("lock")
     }
 
-    /// Lends a connection, which serves again unless the task failed.
-    fn with<T>(
-        &self,
-        task: impl FnOnce(&mut Connection) -> Result<T, CatalogError>,
-    ) -> Result<T, CatalogError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => self.connect()?,
-        };
-        let result = task(&mut connection)?;
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX {
-            idle.push(connection);
+    /// The index in use: the one with the highest number. A new one is made beside it, never in its place.
+    fn index_path(&self) -> Result<Option<(u64, PathBuf)>, CatalogError> {
+        let failed = |source| CatalogError::DataDir { path: display(&self.dir), source };
+        let mut last = None;
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let number = entry.file_name().to_str().and_then(index_number);
+            last = last.max(number.map(|number| (number, entry.path())));
         }
-        Ok(result)
+        Ok(last)
     }
 
-    fn connect(&self) -> Result<Connection, CatalogError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let open = || {
-            let connection = Connection::open_with_flags(&self.path, flags)?;
-            prepare(&connection)?;
-            let layout = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            Ok((connection, layout))
-        };
-        let (connection, found): (Connection, i64) = open().map_err(|e| self.failed(e))?;
-        if found != LAYOUT {
-            let path = self.path.display().to_string();
-            return Err(CatalogError::Layout { path, found, known: LAYOUT });
+    /// Makes index and segments agree.
+    fn settle(&self) -> Result<(), CatalogError> {
+        if self.is_settled()? == Some(true) {
+            return Ok(());
         }
-        Ok(connection)
-    }
-
-    fn write(&self, transaction: &Transaction<'_>, found: &Found) -> Result<Added, CatalogError> {
-        let write = || {
-            let mut products: Vec<(String, u64)> = Vec::new();
-            for collection in &found.collections {
-                transaction.execute(
-                    "INSERT INTO products (id, title, document, bands) VALUES (?1, ?2, ?3, '[]')
-                     ON CONFLICT (id) DO UPDATE SET title = excluded.title, document = excluded.document",
-                    params![collection.id, collection.title, collection.document],
-                )?;
-                transaction.execute(
-                    "DELETE FROM footprints WHERE part IN (
-                         SELECT 2 * key FROM items WHERE product = ?1
-                         UNION ALL SELECT 2 * key + 1 FROM items WHERE product = ?1)",
-                    [&collection.id],
-                )?;
-                transaction.execute("DELETE FROM items WHERE product = ?1", [&collection.id])?;
-                products.push((collection.id.clone(), 0));
+        // Without an index nothing can be answered; with one, whoever changes it now will finish.
+        let lock = match self.is_settled()? {
+            None => Lock::take(&self.lock_path(), &|_| ())?,
+            Some(_) => match Lock::try_take(&self.lock_path())? {
+                Some(lock) => lock,
+                None => return Ok(()),
+            },
+        };
+        match self.is_settled()? {
+            Some(true) => Ok(()),
+            Some(false) => {
+                let Some((path, mut connection)) = self.connect()? else { return self.rebuild(&lock) };
+                self.catch_up(&path, &mut connection, &lock)
             }
-            for item in &found.items {
-                match products.iter_mut().find(|(id, _)| *id == item.product) {
-                    Some((_, scenes)) => *scenes += 1,
-                    None => {
-                        transaction.execute(
-                            "INSERT INTO products (id, title, bands) VALUES (?1, ?1, '[]')
-                             ON CONFLICT (id) DO NOTHING",
-                            [&item.product],
-                        )?;
-                        products.push((item.product.clone(), 1));
+            None => self.rebuild(&lock),
+        }
+    }
+
+    /// Whether the index has just the segments that there are; `None` without a usable index.
+    fn is_settled(&self) -> Result<Option<bool>, CatalogError> {
+        let Some((path, connection)) = self.connect()? else { return Ok(None) };
+        let index = Index { connection: &connection, path: &path };
+        Ok(Some(index.segments()? == self.segments.list()?))
+    }
+
+    /// Indexes the segments that came after those in the index: a registration that was killed between
+    /// the two. Where the index has others, all is made again.
+    fn catch_up(&self, path: &Path, connection: &mut Connection, lock: &Lock) -> Result<(), CatalogError> {
+        let failed = |e| index::failed(path, e);
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let index = Index { connection: &transaction, path };
+        let (indexed, there) = (index.segments()?, self.segments.list()?);
+        let Some(rest) = there.strip_prefix(indexed.as_slice()) else {
+            drop(transaction);
+            return self.rebuild(lock);
+        };
+        for (segment, bytes) in rest {
+            replay(index, &self.segments, *segment, *bytes)?;
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    /// Makes a new index from the segments.
+    fn rebuild(&self, lock: &Lock) -> Result<(), CatalogError> {
+        self.segments.tidy(lock)?;
+        let before = self.index_path()?;
+        let number = before.as_ref().map_or(0, |(number, _)| number + 1);
+        let path = self.dir.join(format!("index-{number:06}.sqlite"));
+        let draft = path.with_extension("draft");
+        remove_index(&draft);
+        let failed = |e| index::failed(&draft, e);
+        let mut connection = index::create(&draft).map_err(failed)?;
+        let transaction = connection.transaction().map_err(failed)?;
+        for (segment, bytes) in self.segments.list()? {
+            let index = Index { connection: &transaction, path: &draft };
+            replay(index, &self.segments, segment, bytes)?;
+        }
+        transaction.commit().map_err(failed)?;
+        // Closing writes what is in the log into the file, and removes the log.
+        connection.close().map_err(|(_, e)| failed(e))?;
+        fs::rename(&draft, &path).map_err(|source| CatalogError::Write { path: display(&path), source })?;
+        if let Some((_, before)) = before {
+            remove_index(&before);
+        }
+        Ok(())
+    }
+
+    fn connect(&self) -> Result<Option<(PathBuf, Connection)>, CatalogError> {
+        for _ in 0..REPLACED_MAX {
+            let Some((_, path)) = self.index_path()? else { return Ok(None) };
+            match index::open(&path) {
+                Ok(None) if !path.exists() => {}
+                Ok(connection) => return Ok(connection.map(|connection| (path, connection))),
+                Err(e) => return Err(index::failed(&path, e)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lends an index, at one moment; its connection serves again unless the task failed.
+    fn with<T>(&self, task: impl Fn(Index<'_>) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let (path, mut connection) = self.lend()?;
+            let failed = |e| index::failed(&path, e);
+            let transaction = connection.transaction().map_err(failed)?;
+            let result = task(Index { connection: &transaction, path: &path });
+            drop(transaction);
+            match result {
+                Ok(result) => {
+                    let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+                    if idle.len() < IDLE_MAX {
+                        idle.push((path, connection));
                     }
+                    return Ok(result);
                 }
-                write_item(transaction, item)?;
+                // Compaction moved a record between the look at the index and the look at the segment.
+                Err(CatalogError::Read { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound && attempt < REPLACED_MAX => {}
+                Err(error) => return Err(error),
             }
-            for (product, _) in &products {
-                let bands = json(&band_union(transaction, product)?);
-                transaction
-                    .execute("UPDATE products SET bands = ?2 WHERE id = ?1", params![product, bands])?;
-            }
-            Ok(Added { products })
-        };
-        write().map_err(|e| self.failed(e))
+        }
     }
 
-    fn products(&self, connection: &Connection) -> Result<Vec<Product>, CatalogError> {
-        let read = || {
-            let mut statement = connection.prepare_cached(
-                "SELECT products.id, title, products.bands, count(key), min(acquired), max(acquired)
-                 FROM products LEFT JOIN items ON items.product = products.id
-                 GROUP BY products.id ORDER BY products.id",
-            )?;
-            let rows = statement.query_map([], |row| {
-                let bands: String = row.get(2)?;
-                let ends: (Option<i64>, Option<i64>) = (row.get(4)?, row.get(5)?);
-                let product = Product {
-                    id: row.get(0)?,
-                    title: row.get(1)?,
-                    bands: Vec::new(),
-                    band_info: BTreeMap::new(),
-                    scenes: row.get(3)?,
-                    acquired: ends.0.zip(ends.1).map(|(first, last)| (Timestamp(first), Timestamp(last))),
-                };
-                Ok((product, bands))
-            })?;
-            rows.collect::<Result<Vec<_>, _>>()
-        };
-        let rows = read().map_err(|e| self.failed(e))?;
-        let with_bands = |(product, bands): (Product, String)| match serde_json::from_str(&bands) {
-            Ok(bands) => Ok(Product { bands, ..product }),
-            Err(e) => Err(CatalogError::Record { item: product.id, problem: e.to_string() }),
-        };
-        rows.into_iter().map(with_bands).collect()
+    fn lend(&self) -> Result<(PathBuf, Connection), CatalogError> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            match idle {
+                // Another process may have made the index again.
+                Some((path, _)) if !path.exists() => {}
+                Some(lent) => return Ok(lent),
+                None => break,
+            }
+        }
+        if let Some(lent) = self.connect()? {
+            return Ok(lent);
+        }
+        self.settle()?;
+        self.connect()?.ok_or_else(|| CatalogError::Record {
+            item: display(&self.dir),
+            problem: "its index is gone".to_owned(),
+        })
     }
 
-    fn search(
+    /// Changes the catalog: all that `task` does, or nothing.
+    fn change(
         &self,
-        connection: &mut Connection,
-        query: &SceneQuery,
-        area: &LonLatBox,
-        scenes_max: usize,
-    ) -> Result<Vec<ItemRow>, CatalogError> {
-        // One transaction: the answers to both questions are of one moment.
-        let mut read = || {
-            let transaction = connection.transaction()?;
-            let known = transaction
-                .prepare_cached("SELECT 1 FROM products WHERE id = ?1")?
-                .query_row([&query.product], |_| Ok(()))
-                .optional()?;
-            if known.is_none() {
-                let mut ids = transaction.prepare_cached("SELECT id FROM products ORDER BY id")?;
-                let ids = ids.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-                return Ok(Err(ids));
-            }
-            Ok(Ok(search_rows(&transaction, query, area, scenes_max)?))
-        };
-        let rows = match read().map_err(|e| self.failed(e))? {
-            Ok(rows) => rows,
-            Err(ids) => {
-                let product = query.product.clone();
-                return Err(CatalogError::UnknownProduct { product, available: listing(ids) });
-            }
-        };
-        if rows.len() > scenes_max {
-            return Err(CatalogError::TooManyScenes { product: query.product.clone(), limit: scenes_max });
+        waiting: &dyn Fn(&str),
+        task: impl FnOnce(&mut Registration<'_>) -> Result<(), CatalogError>,
+    ) -> Result<Added, CatalogError> {
+        let lock = Lock::take(&self.lock_path(), waiting)?;
+        if self.is_settled()?.is_none() {
+            self.rebuild(&lock)?;
         }
-        Ok(rows)
+        self.segments.tidy(&lock)?;
+        let (path, mut connection) = self.lend()?;
+        self.catch_up(&path, &mut connection, &lock)?;
+        if !path.exists() {
+            (_, connection) = self.lend()?;
+        }
+        let path = self.index_path()?.map_or(path, |(_, path)| path);
+        let failed = |e| index::failed(&path, e);
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let number = self.segments.list()?.last().map_or(1, |(last, _)| last.number + 1);
+        let draft = self.segments.draft(SegmentId { number, is_base: false }, &lock)?;
+        let mut registration = Registration::new(&transaction, &path, &self.segments, draft);
+        task(&mut registration)?;
+        let (draft, added) = registration.finish()?;
+        if draft.bytes() > 0 {
+            let index = Index { connection: &transaction, path: &path };
+            let (bytes, id) = (draft.bytes(), draft.id());
+            index.add_segment(id, bytes)?;
+            self.commit(draft, transaction, &path)?;
+        } else {
+            drop(transaction);
+        }
+        drop(connection);
+        self.compact(&lock)?;
+        Ok(added)
+    }
+
+    /// Puts a segment into its place, then makes the index's change seen. Should the process end between
+    /// the two, the next one to open the catalog finds the segment.
+    fn commit(
+        &self,
+        draft: Draft,
+        transaction: rusqlite::Transaction<'_>,
+        path: &Path,
+    ) -> Result<(), CatalogError> {
+        let id = draft.commit()?;
+        transaction.commit().map_err(|e| {
+            self.segments.remove(id);
+            index::failed(path, e)
+        })
+    }
+
+    /// Writes what counts into one segment where most of what there is does not count any more.
+    fn compact(&self, lock: &Lock) -> Result<(), CatalogError> {
+        let there = self.segments.list()?;
+        let (path, mut connection) = self.lend()?;
+        let failed = |e| index::failed(&path, e);
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let index = Index { connection: &transaction, path: &path };
+        let bytes: u64 = there.iter().map(|(_, bytes)| bytes).sum();
+        let is_garbage = bytes > 2 * index.live_bytes()? + GARBAGE_BYTES_MAX;
+        if !is_garbage && there.len() <= SEGMENTS_MAX {
+            return Ok(());
+        }
+        let number = there.last().map_or(1, |(last, _)| last.number + 1);
+        let mut draft = self.segments.draft(SegmentId { number, is_base: true }, lock)?;
+        for id in index.product_ids()? {
+            let Some(row) = index.product(&id)? else { continue };
+            if let Some(place) = row.place {
+                let place = draft.append(&self.segments.read(place)?)?;
+                index.put_collection(&id, &row.title, place)?;
+            }
+            let mut after = 0;
+            loop {
+                let page: Vec<(i64, Place)> = index.places(row.key, after, PAGE)?;
+                let Some((last, _)) = page.last() else { break };
+                after = *last;
+                for (key, place) in page {
+                    index.moved(key, draft.append(&self.segments.read(place)?)?)?;
+                }
+            }
+        }
+        index.add_segment(draft.id(), draft.bytes())?;
+        self.commit(draft, transaction, &path)?;
+        self.segments.tidy(lock)
     }
 }
 
-/// The image with an id, and its product.
-fn image(
-    connection: &Connection,
-    id: &str,
-) -> Result<Result<(String, ItemRow), CatalogError>, rusqlite::Error> {
-    const SELECT: &str = "SELECT product, id, file, document, assets FROM items
-        WHERE id = ?1 OR (product || ':' || id) = ?1 ORDER BY product LIMIT 16";
-    let mut statement = connection.prepare_cached(SELECT)?;
-    let rows = statement.query_map([id], |row| {
-        let item = ItemRow { id: row.get(1)?, file: row.get(2)?, document: row.get(3)?, assets: row.get(4)? };
-        Ok((row.get::<_, String>(0)?, item))
-    })?;
-    let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
-    Ok(match rows.len() {
-        0 => Err(CatalogError::UnknownImage { id: id.to_owned() }),
-        1 => Ok(rows.remove(0)),
-        _ => {
-            let products = listing(rows.iter().map(|(product, _)| product));
-            Err(CatalogError::AmbiguousImage { id: id.to_owned(), products })
-        }
-    })
+fn index_number(name: &str) -> Option<u64> {
+    name.strip_prefix("index-")?.strip_suffix(".sqlite")?.parse().ok()
 }
 
-/// Up to one row more than `scenes_max`.
-fn search_rows(
-    connection: &Connection,
-    query: &SceneQuery,
-    area: &LonLatBox,
-    scenes_max: usize,
-) -> Result<Vec<ItemRow>, rusqlite::Error> {
-    let areas = parts([area.west, area.south, area.east, area.north]);
-    let Some(first) = areas.first() else { return Ok(Vec::new()) };
-    let second = areas.get(1).unwrap_or(first);
-    let mut statement = connection.prepare_cached(SEARCH)?;
-    let rows = statement.query_map(
-        named_params! {
-            ":product": query.product,
-            ":start": query.start.map_or(i64::MIN, |start| start.0),
-            ":end": query.end.map(|end| end.0),
-            ":west1": first.west, ":east1": first.east,
-            ":west2": second.west, ":east2": second.east,
-            ":south": area.south, ":north": area.north,
-            ":limit": i64::try_from(scenes_max).unwrap_or(i64::MAX).saturating_add(1),
-        },
-        |row| Ok(ItemRow { id: row.get(0)?, file: row.get(1)?, document: row.get(2)?, assets: row.get(3)? }),
-    )?;
-    rows.collect()
-}
-
-fn write_item(transaction: &Transaction<'_>, item: &FoundItem) -> Result<(), rusqlite::Error> {
-    let key: i64 = transaction
-        .prepare_cached(
-            "INSERT INTO items (product, id, acquired, bands, file, document, assets)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT (product, id) DO UPDATE SET acquired = excluded.acquired, bands = excluded.bands,
-                 file = excluded.file, document = excluded.document, assets = excluded.assets
-             RETURNING key",
-        )?
-        .query_row(
-            params![
-                item.product,
-                item.id,
-                item.acquired.0,
-                json(&item.bands),
-                item.file,
-                item.document,
-                json(&item.assets)
-            ],
-            |row| row.get(0),
-        )?;
-    // An item has two parts at most.
-    transaction
-        .prepare_cached("DELETE FROM footprints WHERE part IN (?1, ?2)")?
-        .execute([2 * key, 2 * key + 1])?;
-    for (part, area) in (2 * key..).zip(parts(item.bbox).into_iter().take(2)) {
-        transaction
-            .prepare_cached(
-                "INSERT INTO footprints (part, west, east, south, north,
-                                         item, exact_west, exact_east, exact_south, exact_north)
-                 VALUES (?1, ?3, ?4, ?5, ?6, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![part, key, area.west, area.east, area.south, area.north])?;
+/// Removes an index with its log. What stays is never looked at again.
+fn remove_index(path: &Path) {
+    let name = path.as_os_str().to_owned();
+    for end in ["", "-wal", "-shm", "-journal"] {
+        let mut name = name.clone();
+        name.push(end);
+        let _ = fs::remove_file(name);
     }
-    Ok(())
-}
-
-/// Band names of a product's items, in order of first appearance.
-fn band_union(transaction: &Transaction<'_>, product: &str) -> Result<Vec<String>, rusqlite::Error> {
-    let mut statement = transaction
-        .prepare_cached("SELECT bands FROM items WHERE product = ?1 GROUP BY bands ORDER BY min(key)")?;
-    let lists = statement.query_map([product], |row| row.get::<_, String>(0))?;
-    let mut union: Vec<String> = Vec::new();
-    for list in lists {
-        let names: Vec<String> = serde_json::from_str(&list?).map_err(|e| {
-            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
-        })?;
-        for name in names {
-            if !union.contains(&name) {
-                union.push(name);
-            }
-        }
-    }
-    Ok(union)
-}
-
-fn json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("lists and maps of text are JSON")
-}
-
-fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "foreign_keys", true)
-}
-
-enum CreateError {
-    File(io::Error),
-    Store(rusqlite::Error),
-}
-
-/// Makes an empty store beside its final place and moves it there, unless another process was first:
-/// nobody ever sees a store without its tables, or one that is not yet in WAL mode.
-fn create(path: &Path) -> Result<(), CreateError> {
-    static ATTEMPT: AtomicU64 = AtomicU64::new(0);
-    let attempt = ATTEMPT.fetch_add(1, Ordering::Relaxed);
-    let draft = path.with_extension(format!("new-{}-{attempt}", process::id()));
-    // A process that was killed may have had this id.
-    let _ = fs::remove_file(&draft);
-    let fill = || {
-        let connection = Connection::open(&draft)?;
-        prepare(&connection)?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.execute_batch(TABLES)?;
-        connection.pragma_update(None, "user_version", LAYOUT)?;
-        connection.close().map_err(|(_, e)| e)
-    };
-    let moved = fill().map_err(CreateError::Store).and_then(|()| match fs::hard_link(&draft, path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        // Some file systems know no hard links. There, two first registrations may collide.
-        Err(_) => fs::rename(&draft, path).map_err(CreateError::File),
-        Ok(()) => Ok(()),
-    });
-    let _ = fs::remove_file(&draft);
-    moved
 }

@@ -2,13 +2,21 @@
 //!
 //! A graft names products, never files; only a catalog turns a product into places of files.
 
+mod add;
+mod check;
 #[cfg(test)]
 mod conformance;
+mod dates;
+mod digest;
 mod error;
+mod folder;
 mod footprint;
+mod index;
 mod local;
 mod node;
+mod search;
 mod stac;
+mod store;
 mod walk;
 
 #[cfg(test)]
@@ -19,8 +27,11 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use graticule_common::scene::{LonLatBox, Product, Scene, SceneQuery};
 
+pub use add::{Added, AddedProduct};
+pub use check::{Checked, Fault};
 pub use error::{CatalogError, HrefProblem};
-pub use local::{Added, LocalCatalog};
+pub use folder::FolderOptions;
+pub use local::{AddOptions, Input, LocalCatalog, is_stac_folder};
 
 /// Answers which scenes a selection finds.
 #[async_trait]

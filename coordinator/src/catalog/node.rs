@@ -3,8 +3,9 @@
 use std::fmt;
 use std::rc::Rc;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::CatalogError;
@@ -125,47 +126,127 @@ fn escape(key: &str) -> String {
 }
 
 /// A document as serde reads it. Assets keep their order, for it is the order of a product's bands.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct RawDocument {
     pub(super) assets: Option<RawAssets>,
-    pub(super) members: Map<String, Value>,
+    /// The items of an item collection.
+    pub(super) features: Option<Vec<RawDocument>>,
+    /// All else, an object.
+    pub(super) members: Value,
 }
 
 // By hand: `flatten` would read every member twice.
 impl<'de> Deserialize<'de> for RawDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
+        let mut features = None;
+        let mut each = |feature: RawDocument| {
+            features.get_or_insert_with(Vec::new).push(feature);
+            Ok(())
+        };
+        let (document, has_features) = deserializer.deserialize_map(Members { each: &mut each })?;
+        let features = has_features.then(|| features.unwrap_or_default());
+        Ok(RawDocument { features, ..document })
+    }
+}
 
-        impl<'de> Visitor<'de> for Members {
-            type Value = RawDocument;
+impl Serialize for RawDocument {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (key, value) in self.members.as_object().into_iter().flatten() {
+            map.serialize_entry(key, value)?;
+        }
+        if let Some(assets) = &self.assets {
+            map.serialize_entry("assets", assets)?;
+        }
+        if let Some(features) = &self.features {
+            map.serialize_entry("features", features)?;
+        }
+        map.end()
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+/// Reads a document of any size whose size is in its features; each is handed on as it is read.
+pub(super) fn stream<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    each: &mut dyn FnMut(RawDocument) -> Result<(), Stop>,
+) -> Result<(RawDocument, bool), D::Error> {
+    deserializer.deserialize_map(Members { each })
+}
+
+/// Says that reading must end; the reason is kept by whoever says it.
+pub(super) struct Stop;
+
+struct Members<'a> {
+    each: &'a mut dyn FnMut(RawDocument) -> Result<(), Stop>,
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = (RawDocument, bool);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut assets, mut has_features, mut members) = (None, false, Map::new());
+        while let Some(key) = map.next_key::<String>()? {
+            let known = match key.as_str() {
+                "assets" => assets.is_some(),
+                "features" => has_features,
+                _ => members.contains_key(&key),
+            };
+            if known {
+                return Err(A::Error::custom(format!("member `{key}` is defined twice")));
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawDocument, A::Error> {
-                let mut document = RawDocument::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    if document.members.contains_key(&key) || (key == "assets" && document.assets.is_some()) {
-                        return Err(A::Error::custom(format!("member `{key}` is defined twice")));
-                    }
-                    if key == "assets" {
-                        document.assets = map.next_value()?;
-                    } else {
-                        document.members.insert(key, map.next_value()?);
-                    }
+            match key.as_str() {
+                "assets" => assets = map.next_value()?,
+                "features" => {
+                    has_features = true;
+                    map.next_value_seed(Features { each: &mut *self.each })?;
                 }
-                Ok(document)
+                _ => _ = members.insert(key, map.next_value()?),
             }
         }
+        Ok((RawDocument { assets, features: None, members: Value::Object(members) }, has_features))
+    }
+}
 
-        deserializer.deserialize_map(Members)
+struct Features<'a> {
+    each: &'a mut dyn FnMut(RawDocument) -> Result<(), Stop>,
+}
+
+impl<'de> DeserializeSeed<'de> for Features<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Features<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of items")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(feature) = seq.next_element()? {
+            (self.each)(feature).map_err(|Stop| A::Error::custom("a feature cannot be registered"))?;
+        }
+        Ok(())
     }
 }
 
 /// The member `assets`.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct RawAssets(pub(super) Vec<(String, Value)>);
+
+impl Serialize for RawAssets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
 
 impl<'de> Deserialize<'de> for RawAssets {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

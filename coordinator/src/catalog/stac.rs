@@ -2,27 +2,55 @@
 //!
 //! Knows nothing of disks: hrefs stay as they are written, and [`super::walk`] finds the files.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use graticule_common::grid::Crs;
 use graticule_common::scene::{
-    Affine, Asset, AssetGrid, BandSource, Properties, Scene, SourceRef, Timestamp,
+    Affine, Asset, AssetGrid, BandInfo, BandSource, ClassInfo, Format, Properties, Scene, Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::CatalogError;
+use super::digest;
 use super::footprint::{self, Edges};
-use super::node::{Node, RawAssets, RawDocument};
+use super::node::{Node, RawDocument};
 
-/// A STAC document.
+/// A kind of STAC document.
 #[derive(Debug)]
-pub(super) enum Document {
+pub(super) enum Kind {
     /// A catalog or a collection.
     Group(Group),
     /// An item.
-    Item(Box<Item>),
+    Item,
+    /// An item collection.
+    Items,
+}
+
+/// What a collection says of all its items.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Defaults {
+    /// The member `item_assets`.
+    assets: Map<String, Value>,
+    /// The member `eo:bands` of `summaries` or `properties`, or null.
+    eo_bands: Value,
+}
+
+impl Defaults {
+    /// Those of a collection's document.
+    pub(super) fn of(collection: &RawDocument) -> Self {
+        let members = &collection.members;
+        let object = |pointer| members.pointer(pointer).and_then(Value::as_object).cloned();
+        let bands = ["/summaries/eo:bands", "/properties/eo:bands", "/eo:bands"];
+        let eo_bands = bands.iter().find_map(|pointer| members.pointer(pointer)).cloned();
+        // Up to 0.9 `item_assets` was spelled so too, in an extension.
+        Defaults {
+            assets: object("/item_assets").unwrap_or_default(),
+            eo_bands: eo_bands.unwrap_or_default(),
+        }
+    }
 }
 
 /// A catalog or a collection: a document that leads to others.
@@ -41,7 +69,6 @@ pub(super) struct Group {
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) id: String,
-    pub(super) collection: Option<String>,
     pub(super) acquired: Timestamp,
     pub(super) bbox: Edges,
     pub(super) assets: Vec<ItemAsset>,
@@ -56,6 +83,11 @@ pub(super) struct ItemAsset {
     /// The text that names the CRS, and the member it is from.
     pub(super) crs: Option<(String, String)>,
     pub(super) bands: Vec<ItemBand>,
+    pub(super) format: Format,
+    /// The member `file:checksum`, or nothing.
+    pub(super) checksum: String,
+    /// Names of files beside it that belong to it.
+    pub(super) sidecars: Vec<String>,
     shape: Option<(u32, u32)>,
     transform: Option<[f64; 6]>,
 }
@@ -67,27 +99,34 @@ pub(super) struct ItemBand {
     nodata: Option<f64>,
     scale_offset: Option<(f64, f64)>,
     sample_bytes: Option<u32>,
+    info: BandInfo,
 }
 
 /// What registration found out about an asset; stored beside the document.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct AssetFile {
-    /// Absolute path.
-    pub(super) path: String,
-    /// See [`graticule_common::scene::file_version`].
+    /// Where it is, as [`super::digest::source`] reads it.
+    pub(super) href: String,
+    /// See [`graticule_common::scene::Asset::version`].
     pub(super) version: String,
     /// The CRS in canonical form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) crs: Option<String>,
 }
 
-/// Reads a document.
-pub(super) fn parse(file: &str, text: &[u8]) -> Result<Document, CatalogError> {
-    let raw: RawDocument = serde_json::from_slice(text)
-        .map_err(|source| CatalogError::NotJson { file: file.to_owned(), source })?;
-    let members = Value::Object(raw.members);
-    let root = Node::root(file, &members);
+/// What kind of document this is.
+pub(super) fn kind(file: &str, raw: &RawDocument) -> Result<Kind, CatalogError> {
+    let root = Node::root(file, &raw.members);
     let not_stac = |reason: String| CatalogError::NotStac { file: file.to_owned(), reason };
 
+    let kind = root.get("type")?.map(|kind| kind.text()).transpose()?;
+    // An item collection needs no version: its items have theirs.
+    if kind == Some("FeatureCollection") {
+        return match raw.features {
+            Some(_) => Ok(Kind::Items),
+            None => Err(root.member_wrong("features", "is missing or null")),
+        };
+    }
     let version = match root.get("stac_version")? {
         Some(version) => version.text()?,
         None => return Err(not_stac("it has no member `stac_version`".to_owned())),
@@ -96,16 +135,21 @@ pub(super) fn parse(file: &str, text: &[u8]) -> Result<Document, CatalogError> {
         return Err(not_stac(format!("STAC {version} is not supported; 0.9 to 1.1 are")));
     }
     // Before 1.0 only items had a type.
-    let kind = match root.get("type")? {
-        Some(kind) => kind.text()?,
+    let kind = match kind {
+        Some(kind) => kind,
         None if root.get("extent")?.is_some() => "Collection",
         None => "Catalog",
     };
     match kind {
-        "Feature" => item(&root, raw.assets).map(|item| Document::Item(Box::new(item))),
-        "Collection" | "Catalog" => group(&root, kind == "Collection").map(Document::Group),
+        "Feature" => Ok(Kind::Item),
+        "Collection" | "Catalog" => group(&root, kind == "Collection").map(Kind::Group),
         other => Err(not_stac(format!("its type is `{other}`"))),
     }
+}
+
+/// The id of the collection that an item says it belongs to.
+pub(super) fn collection_of(file: &str, raw: &RawDocument) -> Result<Option<String>, CatalogError> {
+    Node::root(file, &raw.members).get("collection")?.map(|node| node.id()).transpose()
 }
 
 fn group(root: &Node<'_>, is_collection: bool) -> Result<Group, CatalogError> {
@@ -126,9 +170,10 @@ fn group(root: &Node<'_>, is_collection: bool) -> Result<Group, CatalogError> {
     Ok(Group { id, title, is_collection, links })
 }
 
-fn item(root: &Node<'_>, assets: Option<RawAssets>) -> Result<Item, CatalogError> {
+/// Reads an item; its collection says what it leaves out.
+pub(super) fn item(file: &str, raw: &RawDocument, defaults: &Defaults) -> Result<Item, CatalogError> {
+    let root = &Node::root(file, &raw.members);
     let id = root.need("id")?.id()?;
-    let collection = root.get("collection")?.map(|node| node.id()).transpose()?;
     let all = root.need("properties")?;
     let acquired = acquired(&all)?;
 
@@ -150,10 +195,11 @@ fn item(root: &Node<'_>, assets: Option<RawAssets>) -> Result<Item, CatalogError
     properties.insert("geometry".to_owned(), wkt.into());
 
     let mut rasters = Vec::new();
-    for (key, value) in &assets.unwrap_or_default().0 {
-        let node = root.clone().member("assets", value).member(key, value);
+    for (key, value) in raw.assets.iter().flat_map(|assets| &assets.0) {
+        let merged = merged(value, defaults.assets.get(key));
+        let node = root.clone().member("assets", &merged).member(key, &merged);
         if is_raster(&node)? {
-            rasters.push(asset(key, &node, &all)?);
+            rasters.push(asset(key, &node, &all, defaults)?);
         }
     }
     if rasters.is_empty() {
@@ -164,7 +210,23 @@ fn item(root: &Node<'_>, assets: Option<RawAssets>) -> Result<Item, CatalogError
         item: id.clone(),
         band,
     })?;
-    Ok(Item { id, collection, acquired, bbox, properties, assets: rasters })
+    Ok(Item { id, acquired, bbox, properties, assets: rasters })
+}
+
+/// An asset with what its collection says of all assets with its key.
+fn merged<'a>(asset: &'a Value, default: Option<&Value>) -> Cow<'a, Value> {
+    let (Some(own), Some(default)) = (asset.as_object(), default.and_then(Value::as_object)) else {
+        return Cow::Borrowed(asset);
+    };
+    // A description of bands in one spelling replaces that in another.
+    let is_banded = ["bands", "eo:bands"].iter().any(|member| own.contains_key(*member));
+    let mut all = own.clone();
+    for (key, value) in default {
+        if !(is_banded && (key == "bands" || key == "eo:bands")) && !all.contains_key(key) {
+            all.insert(key.clone(), value.clone());
+        }
+    }
+    Cow::Owned(Value::Object(all))
 }
 
 fn acquired(properties: &Node<'_>) -> Result<Timestamp, CatalogError> {
@@ -187,8 +249,18 @@ fn cloud_fraction(properties: &Node<'_>) -> Result<Option<f64>, CatalogError> {
 
 /// Whether an asset holds pixels to compute on, rather than a picture or a description.
 fn is_raster(asset: &Node<'_>) -> Result<bool, CatalogError> {
-    const RASTER_TYPES: [&str; 5] =
-        ["image/tiff", "image/jp2", "image/vnd.stac.geotiff", "image/x.geotiff", "application/x-geotiff"];
+    const RASTER_TYPES: [&str; 10] = [
+        "image/tiff",
+        "image/jp2",
+        "image/vnd.stac.geotiff",
+        "image/x.geotiff",
+        "application/x-geotiff",
+        "application/x-netcdf",
+        "application/netcdf",
+        "application/vnd+zarr",
+        "application/vnd.zarr",
+        "application/x-gdal-vrt",
+    ];
     const OTHER_TYPES: [&str; 9] =
         ["json", "xml", "html", "text/", "yaml", "pdf", "parquet", "geopackage", "video/"];
     const EVIDENCE: [&str; 7] =
@@ -213,13 +285,32 @@ fn is_raster(asset: &Node<'_>) -> Result<bool, CatalogError> {
     Ok(is_data || evidence)
 }
 
-fn asset(key: &str, asset: &Node<'_>, item: &Node<'_>) -> Result<ItemAsset, CatalogError> {
+fn asset(
+    key: &str,
+    asset: &Node<'_>,
+    item: &Node<'_>,
+    defaults: &Defaults,
+) -> Result<ItemAsset, CatalogError> {
     let href = asset.need("href")?.text()?.to_owned();
     let or_item = |member| Ok(asset.get(member)?.or(item.get(member)?));
     let shape = or_item("proj:shape")?.map(|node: Node<'_>| shape(&node)).transpose()?;
     let transform = or_item("proj:transform")?.map(|node: Node<'_>| affine(&node)).transpose()?;
-    let bands = bands(key, asset, item)?;
-    Ok(ItemAsset { key: key.to_owned(), href, crs: crs(asset, item)?, bands, shape, transform })
+    let bands = bands(key, asset, item, defaults)?;
+    let media = asset.get("type")?.map(|node| node.text()).transpose()?.unwrap_or_default();
+    let format = format(&media.to_ascii_lowercase(), &href);
+    let checksum = asset.get("file:checksum")?.map(|node| node.text()).transpose()?;
+    let sidecars = asset.get("graticule:sidecars")?.map(|node| sidecars(&node)).transpose()?;
+    Ok(ItemAsset {
+        key: key.to_owned(),
+        href,
+        crs: crs(asset, item)?,
+        bands,
+        shape,
+        transform,
+        format,
+        checksum: checksum.unwrap_or_default().to_owned(),
+        sidecars: sidecars.unwrap_or_default(),
+    })
 }
 
 /// The text that names an asset's CRS: its own members before those of the item.
@@ -234,6 +325,17 @@ fn crs(asset: &Node<'_>, item: &Node<'_>) -> Result<Option<(String, String)>, Ca
         }
         if let Some(wkt) = owner.get("proj:wkt2")? {
             return Ok(Some((wkt.text()?.to_owned(), wkt.path())));
+        }
+        if let Some(json) = owner.get("proj:projjson")? {
+            let text = |pointer| match json.value().pointer(pointer) {
+                Some(Value::String(text)) => Some(text.clone()),
+                Some(Value::Number(number)) => Some(number.to_string()),
+                _ => None,
+            };
+            let code = text("/id/authority").zip(text("/id/code"));
+            let text = code.map(|(authority, code)| format!("{authority}:{code}"));
+            json.object()?;
+            return Ok(Some((text.unwrap_or_else(|| json.value().to_string()), json.path())));
         }
         // An asset that says it has no code does not mean its item's.
         if ["proj:code", "proj:epsg"].iter().any(|member| owner.value().get(member).is_some()) {
@@ -261,7 +363,12 @@ fn affine(node: &Node<'_>) -> Result<[f64; 6], CatalogError> {
     }
 }
 
-fn bands(key: &str, asset: &Node<'_>, item: &Node<'_>) -> Result<Vec<ItemBand>, CatalogError> {
+fn bands(
+    key: &str,
+    asset: &Node<'_>,
+    item: &Node<'_>,
+    defaults: &Defaults,
+) -> Result<Vec<ItemBand>, CatalogError> {
     let list = |member| asset.get(member)?.map(|node| node.items()).transpose();
     let raster = list("raster:bands")?.unwrap_or_default();
     let names = match list("bands")? {
@@ -271,7 +378,7 @@ fn bands(key: &str, asset: &Node<'_>, item: &Node<'_>) -> Result<Vec<ItemBand>, 
     let count = names.len().max(raster.len()).max(1);
     let mut bands = Vec::with_capacity(count);
     for i in 0..count {
-        let described = names.get(i).map(|band| by_index(band, item)).transpose()?;
+        let described = names.get(i).map(|band| by_index(band, item, defaults)).transpose()?;
         let named = described.as_ref().map(band_name).transpose()?.flatten();
         let name =
             named.unwrap_or_else(|| if count == 1 { key.to_owned() } else { format!("{key}_{}", i + 1) });
@@ -285,18 +392,86 @@ fn bands(key: &str, asset: &Node<'_>, item: &Node<'_>) -> Result<Vec<ItemBand>, 
                 Some(data_type) => sample_bytes(data_type.text()?),
                 None => None,
             },
+            info: info(&owners, described.as_ref())?,
         });
     }
     Ok(bands)
 }
 
+/// What a band means.
+fn info(owners: &[&Node<'_>], described: Option<&Node<'_>>) -> Result<BandInfo, CatalogError> {
+    let own: Vec<&Node<'_>> = described.into_iter().collect();
+    let text = |owners: &[&Node<'_>], members: &[&str]| {
+        Ok(first(owners, members)?.map(|node| node.text()).transpose()?.map(str::to_owned))
+    };
+    let common_name = text(&own, &["common_name", "eo:common_name"])?;
+    let unit = text(owners, &["unit", "raster:unit"])?;
+    let classes = match first(owners, &["classification:classes"])? {
+        Some(classes) => classes.items()?.iter().map(class).collect::<Result<_, _>>()?,
+        None => Vec::new(),
+    };
+    Ok(BandInfo { common_name, unit, classes })
+}
+
+/// A class of the classification extension; 1.0 of it had `value`, `description` and `color-hint`.
+fn class(node: &Node<'_>) -> Result<ClassInfo, CatalogError> {
+    let value = node.need("value")?;
+    let number = value.value().as_i64().ok_or_else(|| value.wrong("must be an integer"))?;
+    let name = match first(&[node], &["name", "title", "description"])? {
+        Some(name) => name.text()?.to_owned(),
+        None => number.to_string(),
+    };
+    let color = match first(&[node], &["color_hint", "color-hint"])? {
+        Some(hint) => {
+            let text = hint.text()?.trim_start_matches('#');
+            let byte = |at: usize| text.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+            let rgb = byte(0).zip(byte(2)).zip(byte(4)).filter(|_| text.len() == 6);
+            let ((red, green), blue) = rgb
+                .ok_or_else(|| hint.wrong("must be a colour in six hexadecimal digits, such as `FF8000`"))?;
+            Some([red, green, blue])
+        }
+        None => None,
+    };
+    Ok(ClassInfo { value: number, name, color })
+}
+
+/// What a file may be opened as, by its media type.
+fn format(media: &str, href: &str) -> Format {
+    if media.starts_with("application/x-netcdf") || media.starts_with("application/netcdf") {
+        Format::NetCdf
+    } else if media.starts_with("application/vnd+zarr") || media.starts_with("application/vnd.zarr") {
+        Format::Zarr
+    } else if media.starts_with("application/x-gdal-vrt") || href.to_ascii_lowercase().ends_with(".vrt") {
+        Format::Vrt
+    } else {
+        Format::Image
+    }
+}
+
+/// Names of files that lie beside an asset and belong to it.
+fn sidecars(node: &Node<'_>) -> Result<Vec<String>, CatalogError> {
+    let name = |node: &Node<'_>| {
+        let name = node.id()?;
+        let known = [".aux.xml", ".msk", ".ovr"].iter().any(|end| name.ends_with(end));
+        if !known || name.contains(['/', '\\']) {
+            return Err(node.wrong("must be the name of a .aux.xml, .msk or .ovr file beside the asset"));
+        }
+        Ok(name)
+    };
+    node.items()?.iter().map(name).collect()
+}
+
 /// Up to 0.9 an asset names its bands by their place in the item's list.
-fn by_index<'a>(band: &Node<'a>, item: &Node<'a>) -> Result<Node<'a>, CatalogError> {
+fn by_index<'a>(band: &Node<'a>, item: &Node<'a>, defaults: &'a Defaults) -> Result<Node<'a>, CatalogError> {
     let Some(index) = band.value().as_u64() else { return Ok(band.clone()) };
-    let all = item.get("eo:bands")?.map(|node| node.items()).transpose()?.unwrap_or_default();
+    let all = match item.get("eo:bands")? {
+        Some(all) => all.items()?,
+        None if defaults.eo_bands.is_array() => item.member("eo:bands", &defaults.eo_bands).items()?,
+        None => Vec::new(),
+    };
     all.into_iter()
         .nth(usize::try_from(index).unwrap_or(usize::MAX))
-        .ok_or_else(|| band.wrong("is not the index of a band in the item's `eo:bands`"))
+        .ok_or_else(|| band.wrong("is not the index of a band in `eo:bands` of the item or its collection"))
 }
 
 fn band_name(band: &Node<'_>) -> Result<Option<String>, CatalogError> {
@@ -342,7 +517,7 @@ fn scale_offset(owners: &[&Node<'_>]) -> Result<Option<(f64, f64)>, CatalogError
     }
 }
 
-fn sample_bytes(data_type: &str) -> Option<u32> {
+pub(super) fn sample_bytes(data_type: &str) -> Option<u32> {
     match data_type {
         "int8" | "uint8" => Some(1),
         "int16" | "uint16" | "float16" => Some(2),
@@ -395,34 +570,39 @@ fn settle_names(assets: &mut [ItemAsset]) -> Result<(), String> {
 }
 
 impl Item {
-    /// Names of all bands, in the order of the document.
-    pub(super) fn band_names(&self) -> Vec<&str> {
-        self.assets.iter().flat_map(|asset| &asset.bands).map(|band| band.name.as_str()).collect()
+    /// All bands with what is known of them, in the order of the document.
+    pub(super) fn bands(&self) -> Vec<(String, BandInfo)> {
+        let bands = self.assets.iter().flat_map(|asset| &asset.bands);
+        bands.map(|band| (band.name.clone(), band.info.clone())).collect()
     }
 
-    /// The scene this item is, with the files that registration found.
+    /// The scene this item is, with the files that registration found. Assets without a file are left out.
     pub(super) fn scene(
         self,
         product: &str,
-        mut files: BTreeMap<String, AssetFile>,
+        files: &BTreeMap<String, AssetFile>,
     ) -> Result<Scene, CatalogError> {
         let mut bands = BTreeMap::new();
         for asset in self.assets {
-            let file = files.remove(&asset.key).ok_or_else(|| CatalogError::Record {
-                item: self.id.clone(),
-                problem: format!("no file for asset `{}`", asset.key),
-            })?;
-            let raster = raster(&asset, file.crs);
-            let source = SourceRef::Local(file.path);
-            let shared = Arc::new(Asset { raster, ..Asset::new(asset.key, source, file.version) });
+            let damaged = |problem: String| CatalogError::Record { item: self.id.clone(), problem };
+            let file =
+                files.get(&asset.key).ok_or_else(|| damaged(format!("no file for asset `{}`", asset.key)))?;
+            let source =
+                digest::source(&file.href).ok_or_else(|| damaged(format!("`{}` is no place", file.href)))?;
+            let raster = raster(&asset, file.crs.clone());
+            let ItemAsset { key, format, sidecars, .. } = asset;
+            let shared = Asset::new(key, source, file.version.clone());
+            let shared = Arc::new(Asset { raster, format, sidecars, ..shared });
             for (number, band) in (1u32..).zip(asset.bands) {
-                let ItemBand { name, nodata, scale_offset, sample_bytes } = band;
+                let ItemBand { name, nodata, scale_offset, sample_bytes, info } = band;
                 let source = BandSource::new(Arc::clone(&shared), number);
-                bands.insert(name, BandSource { nodata, scale_offset, sample_bytes, ..source });
+                let is_classes = !info.classes.is_empty();
+                bands.insert(name, BandSource { nodata, scale_offset, sample_bytes, is_classes, ..source });
             }
         }
         let mut properties = self.properties;
         properties.insert("product_id".to_owned(), product.into());
+        properties.insert("bands".to_owned(), bands.keys().cloned().collect::<Vec<_>>().into());
         Ok(Scene {
             id: self.id,
             product: product.to_owned(),
