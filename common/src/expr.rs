@@ -1,12 +1,12 @@
 //! Expressions: a DAG of ops in which equal computations exist once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::error::GraftPath;
 use crate::hash::{ContentHash, Hasher};
 use crate::literal::Literal;
-use crate::ops::source::SelectScenes;
+use crate::ops::source::{FromImageIds, Mosaic, SelectScenes};
 use crate::ops::{Arg, Op, TypeError};
 use crate::scene::SceneQuery;
 
@@ -76,24 +76,44 @@ impl Expr {
         let mut queries: Vec<(SceneQuery, GraftPath)> = Vec::new();
         for (at, node) in self.nodes.iter().enumerate() {
             let ExprNode::Call { op, args } = node else { continue };
-            if op.name() != SelectScenes.name() {
-                continue;
-            }
+            let query = match op.name() {
+                name if name == SelectScenes.name() => SelectScenes::query,
+                name if name == Mosaic.name() => Mosaic::query,
+                _ => continue,
+            };
             let path = self.paths[at].first().cloned().unwrap_or_default();
-            let null = Literal::Null;
-            let args: Vec<Arg<'_>> = args
-                .iter()
-                .map(|arg| match &self.nodes[arg.index()] {
-                    ExprNode::Literal(literal) => Arg::Literal(literal),
-                    ExprNode::Call { .. } => Arg::Literal(&null),
-                })
-                .collect();
-            let query = SelectScenes::query(&args).map_err(|error| (error, path.clone()))?;
+            let query = query(&self.constants(args)).map_err(|error| (error, path.clone()))?;
             if !queries.iter().any(|(known, _)| *known == query) {
                 queries.push((query, path));
             }
         }
         Ok(queries)
+    }
+
+    /// The images that are named by their ids, each once, with the first place that names it.
+    pub fn image_ids(&self) -> Result<Vec<(String, GraftPath)>, (TypeError, GraftPath)> {
+        let mut known: Vec<(String, GraftPath)> = Vec::new();
+        for (at, node) in self.nodes.iter().enumerate() {
+            let ExprNode::Call { op, args } = node else { continue };
+            if op.name() != FromImageIds.name() {
+                continue;
+            }
+            let path = self.paths[at].first().cloned().unwrap_or_default();
+            let ids = FromImageIds::ids(&self.constants(args)).map_err(|error| (error, path.clone()))?;
+            known.extend(ids.into_iter().map(|id| (id, path.clone())));
+        }
+        let mut seen = HashSet::new();
+        known.retain(|(id, _)| seen.insert(id.clone()));
+        Ok(known)
+    }
+
+    /// Arguments of a call as a type rule sees them, what is computed being null.
+    fn constants(&self, args: &[ExprId]) -> Vec<Arg<'_>> {
+        let constant = |arg: &ExprId| match &self.nodes[arg.index()] {
+            ExprNode::Literal(literal) => Arg::Literal(literal),
+            ExprNode::Call { .. } => Arg::Literal(&Literal::Null),
+        };
+        args.iter().map(constant).collect()
     }
 
     /// The expression as a graft that means the same. Calls name ops directly.

@@ -317,7 +317,7 @@ impl<'a> Dispatch<'a> {
     /// The error is what is wrong with the piece; none means that the client has gone.
     async fn pass_on(&mut self, tile: TileId, chunk: pb::TileChunk) -> Result<(), Option<String>> {
         let (sent, total) = self.sent.entry(tile).or_insert((0, chunk.total));
-        let end = chunk.offset + chunk.data.len() as u64;
+        let end = chunk.offset.saturating_add(chunk.data.len() as u64);
         if *total != chunk.total || end > *total || chunk.offset > *sent {
             return Err(Some(format!(
                 "tile {tile}: bytes {}..{end} of {} after {sent} of {total}",

@@ -14,7 +14,7 @@ use graticule_common::ops::{Answer, BindCx, TypeError};
 use graticule_common::plan::{self, BindError, Outcome, Plan, explain};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
-use graticule_common::scene::{Scene, SceneQuery};
+use graticule_common::scene::{Scene, SceneQuery, Timestamp};
 use graticule_common::status::to_status;
 use graticule_common::transform::Transform;
 use graticule_common::wire::{self, WireError};
@@ -210,13 +210,15 @@ impl Requests {
         let slots = workers.iter().map(|worker| worker.slots).sum::<u32>().max(1);
         let options = wire::options_from(request.options.as_ref(), slots)?;
         let answers = self.answers(&expr, &grid).await?;
+        let images = self.images(&expr).await?;
         let limits = self.limits_of(workers);
         let planning = {
-            let (expr, grid) = (expr.clone(), grid.clone());
+            let (expr, grid, transform) = (expr.clone(), grid.clone(), self.transform.clone());
             move || {
-                let cx = BindCx { grid: &grid, answers: &answers };
+                let transform = transform.as_ref();
+                let cx = BindCx { grid: &grid, transform, answers: &answers, images: &images };
                 let outcome = plan::build(&expr, &cx, outline, &limits, &options)?;
-                let header = header(&outcome, &grid, &answers);
+                let header = header(&outcome, &grid, &scenes_known(&answers, &images));
                 Ok::<_, BindError>((outcome, header))
             }
         };
@@ -237,26 +239,21 @@ impl Requests {
         let area = lon_lat_box(grid, self.transform.as_ref());
         for (query, at) in queries {
             let failed = |error| RequestError::Catalog { at: at.clone(), error };
-            let mut scenes = self.catalog.search(&query, &area, self.limits.scenes).await.map_err(failed)?;
-            scenes.iter_mut().for_each(|scene| self.adopt_crs(scene, grid));
+            let scenes = self.catalog.search(&query, &area, self.limits.scenes).await.map_err(failed)?;
             let product = self.catalog.product(&query.product).await.map_err(failed)?;
             answers.insert(query, Answer { product, scenes });
         }
         Ok(answers)
     }
 
-    /// Gives files whose CRS is the grid's by another name the grid's name for it.
-    fn adopt_crs(&self, scene: &mut Scene, grid: &Grid) {
-        for band in scene.bands.values_mut() {
-            let Some(raster) = &band.asset.raster else { continue };
-            if raster.crs != *grid.crs() && self.transform.same(&raster.crs, grid.crs()) {
-                let mut asset = band.asset.as_ref().clone();
-                if let Some(raster) = &mut asset.raster {
-                    raster.crs = grid.crs().clone();
-                }
-                band.asset = Arc::new(asset);
-            }
-        }
+    /// The images that the graft names by their ids.
+    async fn images(&self, expr: &Expr) -> Result<BTreeMap<String, Scene>, RequestError> {
+        let named = expr.image_ids().map_err(|(error, at)| RequestError::Selection { at, error })?;
+        let Some((_, at)) = named.first() else { return Ok(BTreeMap::new()) };
+        let ids: Vec<String> = named.iter().map(|(id, _)| id.clone()).collect();
+        let failed = |error| RequestError::Catalog { at: at.clone(), error };
+        let scenes = self.catalog.scenes_by_id(&ids).await.map_err(failed)?;
+        Ok(ids.into_iter().zip(scenes).collect())
     }
 
     /// A tile must fit the share of memory of every worker that is planned for.
@@ -270,7 +267,16 @@ impl Requests {
     }
 }
 
-fn header(outcome: &Outcome, grid: &Grid, answers: &BTreeMap<SceneQuery, Answer>) -> pb::Header {
+/// When the scenes that the catalog answered with were acquired, by product and id.
+fn scenes_known<'a>(
+    answers: &'a BTreeMap<SceneQuery, Answer>,
+    images: &'a BTreeMap<String, Scene>,
+) -> BTreeMap<(&'a str, &'a str), Timestamp> {
+    let known = answers.values().flat_map(|answer| &answer.scenes).chain(images.values());
+    known.map(|scene| ((scene.product.as_str(), scene.id.as_str()), scene.acquired)).collect()
+}
+
+fn header(outcome: &Outcome, grid: &Grid, acquired: &BTreeMap<(&str, &str), Timestamp>) -> pb::Header {
     let (plan, props) = match outcome {
         Outcome::Number(number) => {
             let result = pb::Result { number: Some(wire::literal_to(number)), ..pb::Result::default() };
@@ -293,21 +299,18 @@ fn header(outcome: &Outcome, grid: &Grid, answers: &BTreeMap<SceneQuery, Answer>
         results: vec![result],
         tile_size: plan.tile_size().pixels(),
         tiles: plan.tiles().len() as u64,
-        scenes: scenes_read(plan, answers),
+        scenes: scenes_read(plan, acquired),
     }
 }
 
 /// The scenes a plan reads, each once, in the order of time.
-fn scenes_read(plan: &Plan, answers: &BTreeMap<SceneQuery, Answer>) -> Vec<pb::SceneUse> {
-    let known = answers.values().flat_map(|answer| &answer.scenes);
-    let acquired: BTreeMap<(&str, &str), _> =
-        known.map(|scene| ((scene.product.as_str(), scene.id.as_str()), scene.acquired)).collect();
+fn scenes_read(plan: &Plan, acquired: &BTreeMap<(&str, &str), Timestamp>) -> Vec<pb::SceneUse> {
     let grid = plan.grid().window();
     let mut used: Vec<_> = plan
         .reads()
         .flat_map(|read| {
             let touching = read.scenes.iter().filter(move |scene| scene.touches(&grid));
-            touching.map(move |scene| (read.product.as_str(), scene.id.as_str()))
+            touching.map(|scene| (scene.product.as_str(), scene.id.as_str()))
         })
         .map(|key| (acquired.get(&key).copied(), key))
         .collect();

@@ -93,6 +93,13 @@ impl SceneCatalog for MadeUp {
         }
         Ok(found)
     }
+
+    async fn scenes_by_id(&self, ids: &[String]) -> Result<Vec<Scene>, CatalogError> {
+        let scenes = || self.products.values().flat_map(|(_, scenes)| scenes);
+        let find = |id: &String| scenes().find(|scene| scene.id == *id).cloned();
+        let unknown = |id: &String| CatalogError::UnknownImage { id: id.clone() };
+        ids.iter().map(|id| find(id).ok_or_else(|| unknown(id))).collect()
+    }
 }
 
 /// A graft: all scenes of a product as a stack, its definitions and the key that is the result.

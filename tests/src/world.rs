@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use graticule_common::aoi::Outline;
-use graticule_common::block::{Block, Kind, Samples};
+use graticule_common::block::{Block, Samples};
 use graticule_common::error::Classify;
 use graticule_common::eval::{EvalError, Surroundings, eval};
 use graticule_common::expr::Expr;
@@ -16,6 +16,7 @@ use graticule_common::plan::{self, NodeId, Options, Outcome, Plan, Read};
 use graticule_common::scene::{
     Affine, Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
 };
+use graticule_common::transform::ByText;
 use ndarray::Array3;
 use ndarray_npy::NpzReader;
 use serde_json::Value;
@@ -80,7 +81,7 @@ impl World {
                     rows,
                     cols,
                 };
-                let window = raster.reach(world.grid.lattice()).expect("a window");
+                let window = raster.reach(&world.grid, &ByText).expect("a window");
                 let source = SourceRef::Synthetic(name.clone());
                 let asset = Arc::new(Asset { raster: Some(raster), ..Asset::new("data", source, "1") });
                 world.pixels.insert(name, (data, mask, window));
@@ -151,7 +152,8 @@ impl World {
         let limits = Limits::default();
         let expr = graticule_common::graft::resolve(graft, &limits).map_err(Failure::of)?;
         let answers = self.answers(&expr)?;
-        let cx = BindCx { grid, answers: &answers };
+        let images = self.images(&expr)?;
+        let cx = BindCx { grid, transform: &ByText, answers: &answers, images: &images };
         plan::build(&expr, &cx, outline, &limits, options).map_err(Failure::of)
     }
 
@@ -172,15 +174,34 @@ impl World {
         assemble(plan, tiles)
     }
 
+    /// The images that an expression names.
+    fn images(&self, expr: &Expr) -> Result<BTreeMap<String, Scene>, Failure> {
+        let ids = expr.image_ids().map_err(|(error, at)| Failure {
+            class: error.class().name(),
+            message: format!("{at}: {error}"),
+        })?;
+        let scenes = || self.products.values().flat_map(|(_, scenes)| scenes);
+        ids.into_iter()
+            .map(|(id, at)| match scenes().find(|scene| scene.id == id) {
+                Some(scene) => Ok((id, scene.clone())),
+                None => {
+                    Err(Failure { class: "not_found", message: format!("{at}: there is no image `{id}`") })
+                }
+            })
+            .collect()
+    }
+
     fn read(&self, read: &Read, window: &Window) -> Block {
-        let (images, bands) = (read.scenes.len() as u32, read.bands.len() as u32);
-        let kind = Kind::Stack { images, bands };
+        let kind = read.kind();
         let len = kind.planes() * window.pixels();
         // What stands under an invalid pixel must not matter: it is never a plausible value here.
         let (mut samples, mut valid) = (vec![-12345.0f32; len], vec![0u8; len]);
         let sources = read.scenes.iter().flat_map(|scene| &scene.bands);
-        let planes = samples.chunks_exact_mut(window.pixels()).zip(valid.chunks_exact_mut(window.pixels()));
-        for (source, (samples, valid)) in sources.zip(planes) {
+        // In a mosaic every scene meets the planes of the one before it.
+        for (at, source) in sources.enumerate() {
+            let plane = (at % kind.planes()) * window.pixels();
+            let plane = plane..plane + window.pixels();
+            let (samples, valid) = (&mut samples[plane.clone()], &mut valid[plane]);
             let SourceRef::Synthetic(name) = &source.asset.source else {
                 panic!("a file in a made-up world")
             };
@@ -191,8 +212,9 @@ impl World {
                     let at =
                         [source.band as usize - 1, (row - place.row) as usize, (col - place.col) as usize];
                     let to = (row - window.row) as usize * window.cols as usize + (col - window.col) as usize;
-                    samples[to] = data[at];
-                    valid[to] = u8::from(!mask[at]);
+                    if !mask[at] {
+                        (samples[to], valid[to]) = (data[at], 1);
+                    }
                 }
             }
         }

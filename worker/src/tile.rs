@@ -9,7 +9,8 @@ use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::eval::{EvalError, Surroundings, eval};
 use graticule_common::grid::{TileId, Window};
 use graticule_common::ops::Facts;
-use graticule_common::plan::{NodeId, Plan, Read, TilePlan};
+use graticule_common::plan::{NodeId, Plan, Read, ReadScene, TilePlan};
+use graticule_common::scene::Layout;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{TileCache, TileKey};
@@ -166,6 +167,69 @@ impl Tiles {
     }
 }
 
+impl Around<'_> {
+    /// One band of one scene into a plane that arrives zeroed.
+    fn read_band(
+        &mut self,
+        read: &Read,
+        scene: &ReadScene,
+        band: usize,
+        window: &Window,
+        (samples, valid): (&mut [f32], &mut [u8]),
+    ) -> Result<(), TileError> {
+        // A request that nobody waits for stops here too: a stack may take long to read.
+        if self.cancel.is_cancelled() {
+            return Err(TileError::Cancelled);
+        }
+        if !scene.touches(window) {
+            return Ok(());
+        }
+        let read = BandRead {
+            scene: &scene.id,
+            band: &scene.bands[band],
+            band_name: &read.bands[band],
+            lattice: self.plan.grid().lattice(),
+            window: *window,
+            resampler: read.resampler,
+        };
+        self.cost.read_bytes += self.source.read(&read, samples, valid)?.bytes;
+        Ok(())
+    }
+
+    /// One band of all scenes on one plane. From the top downwards, so that what is covered is never
+    /// read: a plane of scratch is all it takes, however many scenes there are.
+    fn paint(
+        &mut self,
+        read: &Read,
+        band: usize,
+        window: &Window,
+        (samples, valid): (&mut [f32], &mut [u8]),
+    ) -> Result<(), TileError> {
+        let mut scenes = read.scenes.iter().rev().filter(|scene| scene.touches(window));
+        let Some(top) = scenes.next() else { return Ok(()) };
+        self.read_band(read, top, band, window, (samples, valid))?;
+        let (mut below, mut below_valid) = (Vec::new(), Vec::new());
+        for scene in scenes {
+            if !valid.contains(&0) {
+                break;
+            }
+            below.clear();
+            below.resize(samples.len(), 0.0);
+            below_valid.clear();
+            below_valid.resize(valid.len(), 0);
+            self.read_band(read, scene, band, window, (&mut below, &mut below_valid))?;
+            for ((sample, ok), (other, other_ok)) in
+                samples.iter_mut().zip(valid.iter_mut()).zip(below.iter().zip(&below_valid))
+            {
+                if *ok == 0 {
+                    (*sample, *ok) = (*other, *other_ok);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The interpreter's surroundings on a pool thread.
 struct Around<'a> {
     plan: &'a Plan,
@@ -180,26 +244,23 @@ impl Surroundings for Around<'_> {
 
     fn read(&mut self, read: &Read, window: &Window) -> Result<Block, TileError> {
         let started = Instant::now();
-        let (images, bands) = (read.scenes.len() as u32, read.bands.len() as u32);
-        let kind = graticule_common::block::Kind::Stack { images, bands };
-        let pixels = window.pixels();
+        let (kind, pixels) = (read.kind(), window.pixels());
         let (mut samples, mut valid) =
             (vec![0.0f32; kind.planes() * pixels], vec![0u8; kind.planes() * pixels]);
         let planes = samples.chunks_exact_mut(pixels).zip(valid.chunks_exact_mut(pixels));
-        let sources =
-            read.scenes.iter().flat_map(|scene| scene.bands.iter().zip(&read.bands).map(move |b| (scene, b)));
-        for ((scene, (band, band_name)), (samples, valid)) in sources.zip(planes) {
-            // A request that nobody waits for stops here too: a stack may take long to read.
-            if self.cancel.is_cancelled() {
-                return Err(TileError::Cancelled);
+        match read.layout {
+            Layout::Stack => {
+                let places =
+                    read.scenes.iter().flat_map(|scene| (0..read.bands.len()).map(move |b| (scene, b)));
+                for ((scene, band), (samples, valid)) in places.zip(planes) {
+                    self.read_band(read, scene, band, window, (samples, valid))?;
+                }
             }
-            if !scene.touches(window) {
-                continue;
+            Layout::Mosaic => {
+                for (band, (samples, valid)) in planes.enumerate() {
+                    self.paint(read, band, window, (samples, valid))?;
+                }
             }
-            let lattice = self.plan.grid().lattice();
-            let resampler = read.resampler;
-            let read = BandRead { scene: &scene.id, band, band_name, lattice, window: *window, resampler };
-            self.cost.read_bytes += self.source.read(&read, samples, valid)?.bytes;
         }
         self.cost.read += started.elapsed();
         Ok(Block::new(kind, (window.rows, window.cols), Samples::F32(samples), valid))

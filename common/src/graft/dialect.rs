@@ -132,12 +132,10 @@ const LATER: &[&str] = &[
     "filled",
     "filter_by_id",
     "filter_data",
-    "from_image_ids",
     "functional",
     "groupby_data",
     "index",
     "length",
-    "mosaic",
     "resolution_x",
     "resolution_y",
 ];

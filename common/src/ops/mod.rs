@@ -11,7 +11,8 @@ use crate::block::{Block, DType, Kind};
 use crate::error::{Classify, ErrorClass, listing};
 use crate::grid::Grid;
 use crate::literal::Literal;
-use crate::scene::{Product, Properties, Resampler, Scene, SceneQuery};
+use crate::scene::{Layout, Product, Properties, Resampler, Scene, SceneQuery};
+use crate::transform::Transform;
 
 pub mod arith;
 pub mod bands;
@@ -221,12 +222,15 @@ pub struct Answer {
 }
 
 /// Everything outside the graft that a type rule may look at.
-#[derive(Debug)]
 pub struct BindCx<'a> {
     /// The grid of the request.
     pub grid: &'a Grid,
+    /// What is known about CRSs.
+    pub transform: &'a dyn Transform,
     /// Answers to [`Expr::scene_queries`](crate::expr::Expr::scene_queries).
     pub answers: &'a BTreeMap<SceneQuery, Answer>,
+    /// The scenes that [`Expr::image_ids`](crate::expr::Expr::image_ids) names, by id as it is written.
+    pub images: &'a BTreeMap<String, Scene>,
 }
 
 /// Scenes selected by a graft, not read yet.
@@ -310,8 +314,10 @@ pub enum Bound {
     Scenes(SceneSet),
     /// Pixels of scenes, to be read.
     Read {
-        /// The scenes, one image each.
-        scenes: SceneSet,
+        /// The scenes.
+        scenes: Vec<Scene>,
+        /// What becomes of them.
+        layout: Layout,
         /// Names of the bands, in order.
         bands: Vec<String>,
         /// How stored pixels become the grid's.

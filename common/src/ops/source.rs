@@ -1,16 +1,17 @@
-//! Where pixels come from: `select_scenes` asks the catalog, `stack_scenes` reads.
+//! Where pixels come from: `select_scenes` asks the catalog, `stack_scenes`, `mosaic` and `from_image_ids`
+//! read.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::bands::band_names;
 use super::{Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, Props, SceneSet, TypeError, optional, required};
-use crate::grid::Grid;
 use crate::literal::Literal;
-use crate::scene::{Resampler, Scene, SceneQuery, Timestamp};
+use crate::scene::{AssetGrid, Layout, Properties, Resampler, Scene, SceneQuery, Timestamp};
 
 /// The ops of this family.
-pub const OPS: &[&dyn Op] = &[&SelectScenes, &StackScenes];
+pub const OPS: &[&dyn Op] = &[&SelectScenes, &StackScenes, &Mosaic, &FromImageIds];
 
 /// `select_scenes(product_id, bands; start_datetime, end_datetime, predicate_filter, sort_by, ascending, pad)`.
 #[derive(Debug)]
@@ -19,21 +20,39 @@ pub struct SelectScenes;
 impl SelectScenes {
     /// What a call with these arguments asks of the catalog.
     pub fn query(args: &[Arg<'_>]) -> Result<SceneQuery, TypeError> {
-        let instant = |arg: &Arg<'_>, name: &'static str| -> Result<Option<Timestamp>, TypeError> {
-            if arg.is_null() {
-                return Ok(None);
-            }
-            let text = arg.text(name)?;
-            let expected = || "an ISO 8601 date such as `2024-06-01` or `2024-06-01T00:00:00`".into();
-            let bad = || TypeError::Value { name, expected: expected(), value: text.into() };
-            Timestamp::parse(text).map(Some).ok_or_else(bad)
-        };
-        Ok(SceneQuery {
-            product: args[0].text("product_id")?.to_owned(),
-            start: instant(&args[2], "start_datetime")?,
-            end: instant(&args[3], "end_datetime")?,
-        })
+        query(&args[0], (&args[2], &args[3]))
     }
+}
+
+/// What is asked of the catalog for a product and a range of dates.
+fn query(product: &Arg<'_>, (start, end): (&Arg<'_>, &Arg<'_>)) -> Result<SceneQuery, TypeError> {
+    let instant = |arg: &Arg<'_>, name: &'static str| -> Result<Option<Timestamp>, TypeError> {
+        if arg.is_null() {
+            return Ok(None);
+        }
+        let text = arg.text(name)?;
+        let expected = || "an ISO 8601 date such as `2024-06-01` or `2024-06-01T00:00:00`".into();
+        let bad = || TypeError::Value { name, expected: expected(), value: text.into() };
+        Timestamp::parse(text).map(Some).ok_or_else(bad)
+    };
+    Ok(SceneQuery {
+        product: product.text("product_id")?.to_owned(),
+        start: instant(start, "start_datetime")?,
+        end: instant(end, "end_datetime")?,
+    })
+}
+
+/// The product a query asks for, and its scenes on the grid by time and id.
+fn selection(cx: &BindCx<'_>, query: &SceneQuery) -> Result<SceneSet, TypeError> {
+    let unknown = || TypeError::Value {
+        name: "product_id",
+        expected: "a product of the catalog".into(),
+        value: query.product.clone(),
+    };
+    let answer = cx.answers.get(query).ok_or_else(unknown)?;
+    let mut scenes: Vec<Scene> = answer.scenes.iter().filter(|scene| may_touch(scene, cx)).cloned().collect();
+    scenes.sort_by(|a, b| (a.acquired, &a.id).cmp(&(b.acquired, &b.id)));
+    Ok(SceneSet { product: answer.product.clone(), scenes })
 }
 
 impl Op for SelectScenes {
@@ -76,17 +95,10 @@ impl Op for SelectScenes {
         // Without a property to sort by, time goes forward, whatever the direction.
         let ascending = ascending || args[5].is_null();
         padding(&args[7])?;
-        let unknown = || TypeError::Value {
-            name: "product_id",
-            expected: "a product of the catalog".into(),
-            value: query.product.clone(),
-        };
-        let answer = cx.answers.get(&query).ok_or_else(unknown)?;
-        known_bands(&band_names(&args[1], "bands")?, &answer.product.id, &answer.product.bands)?;
-        let mut scenes: Vec<Scene> =
-            answer.scenes.iter().filter(|scene| may_touch(scene, cx.grid)).cloned().collect();
+        let SceneSet { product, mut scenes } = selection(cx, &query)?;
+        known_bands(&band_names(&args[1], "bands")?, &product.id, &product.bands)?;
         sort(&mut scenes, sort_by, ascending);
-        Ok(Bound::Scenes(SceneSet { product: answer.product.clone(), scenes }))
+        Ok(Bound::Scenes(SceneSet { product, scenes }))
     }
 
     fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {
@@ -121,28 +133,18 @@ impl Op for StackScenes {
         let bands = band_names(&args[1], "bands")?;
         known_bands(&bands, &scenes.product.id, &scenes.product.bands)?;
         let pad = padding(&args[2])?;
-        let resampler = if args[3].is_null() { "near" } else { args[3].text("resampler")? };
-        let resampler = Resampler::from_name(resampler).ok_or_else(|| TypeError::Value {
-            name: "resampler",
-            expected: format!(
-                "one of {}",
-                crate::error::listing(Resampler::ALL.iter().map(|(name, _)| name))
-            ),
-            value: resampler.into(),
-        })?;
+        let resampler = resampler(&args[3])?;
+        have_bands(&scenes.scenes, &bands)?;
         let mut images = Vec::with_capacity(scenes.scenes.len());
         for scene in &scenes.scenes {
-            if let Some(band) = bands.iter().find(|band| !scene.bands.contains_key(*band)) {
-                let (scene, available) = (scene.id.clone(), scene.bands.keys().cloned().collect());
-                return Err(TypeError::SceneWithoutBand { scene, band: band.clone(), available });
-            }
             let mut properties = (*scene.properties).clone();
             properties.insert("product_id".into(), scene.product.as_str().into());
             properties.insert("bands".into(), bands.as_slice().into());
             properties.insert("pad".into(), pad.into());
             images.push(Arc::new(properties));
         }
-        Ok(Bound::Read { scenes: scenes.clone(), bands, resampler, props: Props::many(images) })
+        let (scenes, layout, props) = (scenes.scenes.clone(), Layout::Stack, Props::many(images));
+        Ok(Bound::Read { scenes, layout, bands, resampler, props })
     }
 
     fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {
@@ -152,6 +154,149 @@ impl Op for StackScenes {
     fn kernel(&self, _: &[Facts]) -> Kernel {
         Kernel::Bind
     }
+}
+
+/// `mosaic(product_id, bands; start_datetime, end_datetime, pad, resampler)`.
+#[derive(Debug)]
+pub struct Mosaic;
+
+impl Mosaic {
+    /// What a call with these arguments asks of the catalog.
+    pub fn query(args: &[Arg<'_>]) -> Result<SceneQuery, TypeError> {
+        query(&args[0], (&args[2], &args[3]))
+    }
+}
+
+impl Op for Mosaic {
+    fn name(&self) -> &'static str {
+        "mosaic"
+    }
+
+    fn doc(&self) -> OpDoc {
+        OpDoc {
+            summary: "Scenes of a product with start <= acquired < end on one image, the latest valid pixel on top.",
+            params: const {
+                &[
+                    required("product_id"),
+                    required("bands"),
+                    optional("start_datetime"),
+                    optional("end_datetime"),
+                    optional("pad"),
+                    optional("resampler"),
+                ]
+            },
+            validity: "Valid where any scene is, band by band; scenes of one instant lie in the order of their ids.",
+            source: "The published client's op of this name.",
+        }
+    }
+
+    fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
+        let SceneSet { product, scenes } = selection(cx, &Mosaic::query(args)?)?;
+        let bands = band_names(&args[1], "bands")?;
+        known_bands(&bands, &product.id, &product.bands)?;
+        painted(scenes, Some(&product.id), bands, (&args[4], &args[5]))
+    }
+
+    fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {
+        Err(TypeError::Unsupported { what: "`mosaic` in a plan".into() })
+    }
+
+    fn kernel(&self, _: &[Facts]) -> Kernel {
+        Kernel::Bind
+    }
+}
+
+/// `from_image_ids(ids, bands; pad, resampler)`.
+#[derive(Debug)]
+pub struct FromImageIds;
+
+impl FromImageIds {
+    /// The ids that a call with these arguments names: a JSON list of texts.
+    pub fn ids(args: &[Arg<'_>]) -> Result<Vec<String>, TypeError> {
+        let text = args[0].text("ids")?;
+        serde_json::from_str(text).map_err(|_| TypeError::Value {
+            name: "ids",
+            expected: "a JSON list of image ids, such as `[\"a\", \"b\"]`".into(),
+            value: text.chars().take(80).collect(),
+        })
+    }
+}
+
+impl Op for FromImageIds {
+    fn name(&self) -> &'static str {
+        "from_image_ids"
+    }
+
+    fn doc(&self) -> OpDoc {
+        OpDoc {
+            summary: "The named images on one image, those later in the list on top.",
+            params: const { &[required("ids"), required("bands"), optional("pad"), optional("resampler")] },
+            validity: "Valid where any image is, band by band.",
+            source: "The published client's op of this name.",
+        }
+    }
+
+    fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
+        let unknown = |id: String| TypeError::Value {
+            name: "ids",
+            expected: "images of the catalog".into(),
+            value: id,
+        };
+        let scenes = FromImageIds::ids(args)?
+            .into_iter()
+            .map(|id| cx.images.get(&id).cloned().ok_or_else(|| unknown(id)))
+            .collect::<Result<Vec<Scene>, _>>()?;
+        let products: BTreeSet<String> = scenes.iter().map(|scene| scene.product.clone()).collect();
+        let product = products.first().filter(|_| products.len() == 1);
+        painted(scenes, product.map(String::as_str), band_names(&args[1], "bands")?, (&args[2], &args[3]))
+    }
+
+    fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {
+        Err(TypeError::Unsupported { what: "`from_image_ids` in a plan".into() })
+    }
+
+    fn kernel(&self, _: &[Facts]) -> Kernel {
+        Kernel::Bind
+    }
+}
+
+/// Scenes on one image, the last on top.
+fn painted(
+    scenes: Vec<Scene>,
+    product: Option<&str>,
+    bands: Vec<String>,
+    (pad, resampler_arg): (&Arg<'_>, &Arg<'_>),
+) -> Result<Bound, TypeError> {
+    have_bands(&scenes, &bands)?;
+    let mut properties = Properties::new();
+    if let Some(product) = product {
+        properties.insert("product_id".into(), product.into());
+    }
+    properties.insert("bands".into(), bands.as_slice().into());
+    properties.insert("pad".into(), padding(pad)?.into());
+    let (resampler, layout, props) = (resampler(resampler_arg)?, Layout::Mosaic, Props::one(properties));
+    Ok(Bound::Read { scenes, layout, bands, resampler, props })
+}
+
+/// The resampler an argument names.
+fn resampler(arg: &Arg<'_>) -> Result<Resampler, TypeError> {
+    let name = if arg.is_null() { "near" } else { arg.text("resampler")? };
+    Resampler::from_name(name).ok_or_else(|| TypeError::Value {
+        name: "resampler",
+        expected: format!("one of {}", crate::error::listing(Resampler::ALL.iter().map(|(name, _)| name))),
+        value: name.into(),
+    })
+}
+
+/// Every scene must have every band.
+fn have_bands(scenes: &[Scene], bands: &[String]) -> Result<(), TypeError> {
+    for scene in scenes {
+        if let Some(band) = bands.iter().find(|band| !scene.bands.contains_key(*band)) {
+            let (scene, available) = (scene.id.clone(), scene.bands.keys().cloned().collect());
+            return Err(TypeError::SceneWithoutBand { scene, band: band.clone(), available });
+        }
+    }
+    Ok(())
 }
 
 /// Orders scenes by a property; those without it come last, equal ones by time and id.
@@ -190,12 +335,19 @@ fn compare(a: Option<&serde_json::Value>, b: Option<&serde_json::Value>, ascendi
 }
 
 /// Whether a scene has a file with pixels on the grid. The catalog looked for rectangles in degrees;
-/// where a file's own pixel grid is known and in the grid's CRS, this is exact.
-fn may_touch(scene: &Scene, grid: &Grid) -> bool {
-    let mut rasters = scene.bands.values().map(|band| band.asset.raster.as_ref());
-    scene.bands.is_empty()
-        || rasters
-            .any(|raster| raster.is_none_or(|raster| raster.crs != *grid.crs() || raster.overlaps(grid)))
+/// where a file's own pixel grid is known, this is exact.
+fn may_touch<'s>(scene: &'s Scene, cx: &BindCx<'_>) -> bool {
+    let mut seen: Vec<&'s AssetGrid> = Vec::new();
+    let mut overlaps = |raster: Option<&'s AssetGrid>| {
+        let Some(raster) = raster else { return true };
+        // Bands share grids.
+        if seen.contains(&raster) {
+            return false;
+        }
+        seen.push(raster);
+        raster.overlaps(cx.grid, cx.transform)
+    };
+    scene.bands.is_empty() || scene.bands.values().any(|band| overlaps(band.asset.raster.as_ref()))
 }
 
 /// Padding changes no pixel of value-by-value ops: the margin would be computed and cropped again.

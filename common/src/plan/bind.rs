@@ -1,15 +1,16 @@
 //! Expression + grid + scenes → plan. Scene ops vanish here; every node gets its facts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{BindError, Builder, Input, NodeId, NodeKind, Plan, Read, ReadScene};
 use crate::aoi::Outline;
 use crate::error::GraftPath;
 use crate::expr::{Expr, ExprNode};
-use crate::grid::{Grid, Window};
+use crate::grid::Window;
 use crate::literal::Literal;
 use crate::ops::{self, Arg, BindCx, Bound, Props, SceneSet, TypeError};
-use crate::scene::{Resampler, Scene};
+use crate::scene::{AssetGrid, Layout, Resampler, Scene};
 
 /// A plan before its passes, or a constant.
 pub(super) enum Result {
@@ -81,8 +82,8 @@ fn call(
     Ok(match op.bind(cx, &seen).map_err(typed)? {
         Bound::Literal(literal) => Value::Literal(literal),
         Bound::Scenes(scenes) => Value::Scenes(scenes),
-        Bound::Read { scenes, bands, resampler, props } => {
-            let read = read(cx.grid, &scenes, bands, resampler, &at)?;
+        Bound::Read { scenes, bands, resampler, layout, props } => {
+            let read = read(cx, &scenes, bands, (resampler, layout));
             Value::Raster(builder.add(NodeKind::Read(Arc::new(read)), None).map_err(typed)?, props)
         }
         Bound::Call { params, inputs, props } => {
@@ -108,50 +109,36 @@ fn call(
 }
 
 fn read(
-    grid: &Grid,
-    scenes: &SceneSet,
+    cx: &BindCx<'_>,
+    scenes: &[Scene],
     bands: Vec<String>,
-    resampler: Resampler,
-    at: &GraftPath,
-) -> std::result::Result<Read, BindError> {
-    let images = scenes
-        .scenes
-        .iter()
-        .map(|scene| {
-            let sources = bands.iter().filter_map(|band| scene.bands.get(band)).cloned().collect();
-            Ok(ReadScene { id: scene.id.clone(), bands: sources, reach: reach(grid, scene, &bands, at)? })
-        })
-        .collect::<std::result::Result<_, BindError>>()?;
-    Ok(Read { product: scenes.product.id.clone(), bands, resampler, scenes: images })
+    (resampler, layout): (Resampler, Layout),
+) -> Read {
+    let products: BTreeSet<&str> = scenes.iter().map(|scene| scene.product.as_str()).collect();
+    let product = products.into_iter().collect::<Vec<_>>().join("+");
+    let image = |scene: &Scene| {
+        let sources = bands.iter().filter_map(|band| scene.bands.get(band)).cloned().collect();
+        let (product, id) = (scene.product.clone(), scene.id.clone());
+        ReadScene { product, id, bands: sources, reach: reach(cx, scene, &bands) }
+    };
+    let images = scenes.iter().map(image).collect();
+    Read { product, bands, resampler, layout, scenes: images }
 }
 
 /// The window that holds all pixels of a scene's bands, where their files' grids are known.
-fn reach(
-    grid: &Grid,
-    scene: &Scene,
-    bands: &[String],
-    at: &GraftPath,
-) -> std::result::Result<Option<Window>, BindError> {
-    let mut union: Option<Window> = None;
-    let mut is_known = true;
+fn reach(cx: &BindCx<'_>, scene: &Scene, bands: &[String]) -> Option<Window> {
+    let mut rasters: Vec<&AssetGrid> = Vec::new();
     for band in bands.iter().filter_map(|band| scene.bands.get(band)) {
-        let Some(raster) = &band.asset.raster else {
-            is_known = false;
-            continue;
-        };
-        if raster.crs != *grid.crs() {
-            return Err(BindError::OtherCrs {
-                at: at.clone(),
-                scene: scene.id.clone(),
-                asset: band.asset.key.clone(),
-                crs: raster.crs.to_string(),
-                grid_crs: grid.crs().to_string(),
-            });
-        }
-        match raster.reach(grid.lattice()) {
-            Some(window) => union = Some(union.map_or(window, |union| union.union(&window))),
-            None => is_known = false,
+        let raster = band.asset.raster.as_ref()?;
+        // Bands share grids.
+        if !rasters.contains(&raster) {
+            rasters.push(raster);
         }
     }
-    Ok(union.filter(|_| is_known))
+    let mut union: Option<Window> = None;
+    for raster in rasters {
+        let window = raster.reach(cx.grid, cx.transform)?;
+        union = Some(union.map_or(window, |union| union.union(&window)));
+    }
+    union
 }

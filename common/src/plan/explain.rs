@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{Input, NodeKind, Operand, Plan, Program};
+use crate::scene::Layout;
 
 /// What a plan will take, counted before anything is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub fn bill(plan: &Plan) -> Bill {
         for step in tile.steps() {
             let NodeKind::Read(read) = &plan.node(step.node).kind else { continue };
             for scene in read.scenes.iter().filter(|scene| scene.touches(&step.window)) {
-                scenes.insert((&read.product, &scene.id));
+                scenes.insert((&scene.product, &scene.id));
                 let pixels = scene
                     .reach
                     .and_then(|reach| reach.intersect(&step.window))
@@ -92,7 +93,8 @@ fn describe(kind: &NodeKind) -> String {
                 _ => String::new(),
             };
             let (bands, scenes) = (read.bands.join(" "), read.scenes.len());
-            format!("read {}[{bands}] {scenes} scenes{span}, {}", read.product, read.resampler.name())
+            let what = if read.layout == Layout::Mosaic { "mosaic" } else { "read" };
+            format!("{what} {}[{bands}] {scenes} scenes{span}, {}", read.product, read.resampler.name())
         }
         NodeKind::Outline(outline) => format!("outside of the AOI's {} polygons", outline.polygons().len()),
         NodeKind::Call { op, params, inputs } => {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::aoi::Outline;
+use crate::block::{DType, Kind};
 use crate::error::{Classify, ErrorClass, GraftPath};
 use crate::expr::Expr;
 use crate::grid::{Grid, Lattice, TileSize, Window};
@@ -14,7 +15,7 @@ use crate::hash::{ContentHash, Hasher};
 use crate::limits::Limits;
 use crate::literal::Literal;
 use crate::ops::{BindCx, Facts, Footprint, Kernel, Op, Props, TypeError};
-use crate::scene::{BandSource, Resampler};
+use crate::scene::{BandSource, Layout, Resampler};
 
 mod bind;
 mod cache;
@@ -112,22 +113,37 @@ pub enum Operand {
     Number(Literal),
 }
 
-/// Bands of scenes, one image for each scene.
+/// Bands of scenes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Read {
-    /// Product id, for people.
+    /// Product ids, for people.
     pub product: String,
     /// Band names, for people and messages.
     pub bands: Vec<String>,
     /// How stored pixels become the grid's.
     pub resampler: Resampler,
-    /// The scenes, in the order of the images.
+    /// What becomes of the scenes.
+    pub layout: Layout,
+    /// The scenes, in the order of the images; in a mosaic from the bottom to the top.
     pub scenes: Vec<ReadScene>,
+}
+
+impl Read {
+    /// Shape of its pixels.
+    pub fn kind(&self) -> Kind {
+        let (images, bands) = (self.scenes.len() as u32, self.bands.len() as u32);
+        match self.layout {
+            Layout::Stack => Kind::Stack { images, bands },
+            Layout::Mosaic => Kind::Mosaic { bands },
+        }
+    }
 }
 
 /// A scene of a [`Read`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReadScene {
+    /// Product id, for people and messages.
+    pub product: String,
     /// Image id, for people and messages.
     pub id: String,
     /// Source of each band of the read.
@@ -351,15 +367,14 @@ impl Plan {
 /// Facts of a node from those of its inputs; `None` when it refers to a node that does not stand before
 /// it or is malformed.
 fn infer(kind: &NodeKind, nodes: &[Node]) -> Option<Result<Facts, TypeError>> {
-    use crate::block::{DType, Kind};
     let of_node = |id: &NodeId| nodes.get(id.index()).map(|node| node.facts);
     Some(match kind {
         NodeKind::Read(read) => {
-            let (images, bands) = (read.scenes.len() as u32, read.bands.len() as u32);
-            if bands == 0 || read.scenes.iter().any(|scene| scene.bands.len() != read.bands.len()) {
+            if read.bands.is_empty() || read.scenes.iter().any(|scene| scene.bands.len() != read.bands.len())
+            {
                 return None;
             }
-            Ok(Facts { kind: Kind::Stack { images, bands }, dtype: DType::F32 })
+            Ok(Facts { kind: read.kind(), dtype: DType::F32 })
         }
         NodeKind::Outline(_) => Ok(Facts { kind: Kind::Mosaic { bands: 1 }, dtype: DType::Bool }),
         NodeKind::Call { op, params, inputs } => {
@@ -471,7 +486,7 @@ fn identity(kind: &NodeKind, nodes: &[Node]) -> ContentHash {
     let mut hasher = Hasher::new("node");
     match kind {
         NodeKind::Read(read) => {
-            hasher.str("read").str(read.resampler.name());
+            hasher.str("read").str(read.resampler.name()).str(read.layout.name());
             hasher.int(read.scenes.len() as i64).int(read.bands.len() as i64);
             for band in read.scenes.iter().flat_map(|scene| &scene.bands) {
                 hasher.str(&band.asset.source.to_string()).str(&band.asset.version).int(band.band.into());
@@ -552,22 +567,6 @@ pub enum BindError {
         /// What it is.
         is: &'static str,
     },
-    /// A file in another CRS than the grid's.
-    #[error(
-        "{at}: asset `{asset}` of scene `{scene}` is in {crs}, the grid is in {grid_crs}; reprojection is not supported yet, use the scene's CRS"
-    )]
-    OtherCrs {
-        /// Where in the graft.
-        at: GraftPath,
-        /// The scene.
-        scene: String,
-        /// The asset.
-        asset: String,
-        /// The asset's CRS.
-        crs: String,
-        /// The grid's CRS.
-        grid_crs: String,
-    },
     /// More output than `Limits::output_samples`.
     #[error(
         "the result would have {samples} values (images x bands x rows x columns), the limit is {limit}; ask for a smaller AOI or a coarser resolution"
@@ -615,7 +614,6 @@ impl Classify for BindError {
         match self {
             BindError::Type { error, .. } => error.class(),
             BindError::NoRaster { .. } | BindError::UnknownPass { .. } => ErrorClass::InvalidRequest,
-            BindError::OtherCrs { .. } => ErrorClass::Unsupported,
             BindError::Output { .. } | BindError::Memory { .. } | BindError::Tiles { .. } => {
                 ErrorClass::LimitExceeded
             }

@@ -208,10 +208,12 @@ fn narrow(read: &Read, positions: &[u32]) -> Read {
         product: read.product.clone(),
         bands: positions.iter().map(|p| read.bands[at(p)].clone()).collect(),
         resampler: read.resampler,
+        layout: read.layout,
         scenes: read
             .scenes
             .iter()
             .map(|scene| ReadScene {
+                product: scene.product.clone(),
                 id: scene.id.clone(),
                 bands: positions.iter().map(|p| scene.bands[at(p)].clone()).collect(),
                 reach: scene.reach,

@@ -5,6 +5,7 @@ use crate::grid::{TileId, TileSize, Window};
 use crate::hash::{ContentHash, Hasher};
 use crate::limits::Limits;
 use crate::ops::{Footprint, Kernel};
+use crate::scene::Layout;
 
 /// Sizes the planner chooses from. Multiples of 256 match the blocks of most files; the smaller ones
 /// are for stacks that do not fit otherwise.
@@ -43,7 +44,7 @@ impl Plan {
     pub fn tiles(&self) -> Vec<TileId> {
         let tiling = self.grid.tiling(self.tile_size);
         let is_inside = |tile: &TileId| match (self.outline(), tiling.window(*tile)) {
-            (Some(outline), Some(window)) => outline.outside(&window).contains(&0),
+            (Some(outline), Some(window)) => outline.reaches(&window),
             _ => true,
         };
         tiling.tiles().filter(is_inside).collect()
@@ -183,8 +184,11 @@ impl<'p> TilePlan<'p> {
     fn scratch_bytes(&self, step: &Step) -> u64 {
         let node = self.plan.node(step.node);
         match &node.kind {
-            NodeKind::Read(_) => step.window.pixels() as u64 * READ_PIXEL_BYTES,
-            NodeKind::Outline(_) => 0,
+            NodeKind::Read(read) => {
+                let layer = if read.layout == Layout::Mosaic { LAYER_PIXEL_BYTES } else { 0 };
+                step.window.pixels() as u64 * (READ_PIXEL_BYTES + layer)
+            }
+            NodeKind::Outline(_) => step.window.pixels() as u64,
             NodeKind::Program(program) => {
                 let strips = program.instrs.iter().map(|instr| 1 + instr.operands.len() as u64);
                 strips.sum::<u64>() * STRIP_BYTES
@@ -215,6 +219,9 @@ const STRIP_BYTES: u64 = crate::eval::STRIP as u64 * 5;
 
 /// One plane as it comes from a file, in double precision at worst.
 const READ_PIXEL_BYTES: u64 = 8;
+
+/// One plane of a scene before it is painted into a mosaic: a value and its validity.
+const LAYER_PIXEL_BYTES: u64 = 5;
 
 /// The window every node is needed on when the result is wanted on one: halos add up, the grid's edge
 /// clips them.

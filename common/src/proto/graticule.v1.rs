@@ -64,7 +64,7 @@ pub struct Shape {
     #[prost(uint32, tag = "2")]
     pub bands: u32,
 }
-/// A ring of an outline: closed, in lattice pixels.
+/// A ring of an outline, closed, or a line: in lattice pixels.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Ring {
     /// Columns of the vertices.
@@ -299,10 +299,10 @@ pub struct AssetGrid {
     #[prost(uint32, tag = "9")]
     pub cols: u32,
 }
-/// Bands of scenes, one image for each scene.
+/// Bands of scenes.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Read {
-    /// Product id, for messages.
+    /// Product ids, for people.
     #[prost(string, tag = "1")]
     pub product: ::prost::alloc::string::String,
     /// Band names, for messages.
@@ -311,9 +311,12 @@ pub struct Read {
     /// Name of the resampler, as grafts spell it.
     #[prost(string, tag = "3")]
     pub resampler: ::prost::alloc::string::String,
-    /// The scenes, in the order of the images.
+    /// The scenes, in the order of the images; in a mosaic from the bottom to the top.
     #[prost(message, repeated, tag = "4")]
     pub scenes: ::prost::alloc::vec::Vec<ReadScene>,
+    /// Whether each scene is painted over those before it, instead of being an image of its own.
+    #[prost(bool, tag = "5")]
+    pub mosaic: bool,
 }
 /// A scene of a read.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -327,6 +330,9 @@ pub struct ReadScene {
     /// Lattice pixels that its files cover; absent: not known.
     #[prost(message, optional, tag = "3")]
     pub reach: ::core::option::Option<Window>,
+    /// Product id, for messages.
+    #[prost(string, tag = "4")]
+    pub product: ::prost::alloc::string::String,
 }
 /// Where a band is stored and how it reads.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -359,6 +365,12 @@ pub struct Outline {
     /// Pixels whose centre is in one of them are inside.
     #[prost(message, repeated, tag = "1")]
     pub polygons: ::prost::alloc::vec::Vec<Polygon>,
+    /// Whether pixels that the outline touches are inside as well.
+    #[prost(bool, tag = "2")]
+    pub all_touched: bool,
+    /// Lines, and points as lines of one vertex: what they touch is inside.
+    #[prost(message, repeated, tag = "3")]
+    pub lines: ::prost::alloc::vec::Vec<Ring>,
 }
 /// An op on nodes and constants.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -483,7 +495,7 @@ pub struct Bill {
 /// An area of interest.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Aoi {
-    /// Outline in longitude and latitude (WGS 84), columns of Ring being longitudes; empty: none.
+    /// Polygons of the outline in longitude and latitude (WGS 84), columns of Ring being longitudes.
     #[prost(message, repeated, tag = "1")]
     pub geometry: ::prost::alloc::vec::Vec<Polygon>,
     /// Bounds; absent: those of the geometry.
@@ -498,6 +510,12 @@ pub struct Aoi {
     /// Whether the grid's edges lie on multiples of the resolution.
     #[prost(bool, tag = "7")]
     pub align_pixels: bool,
+    /// Whether pixels that the geometry touches are inside, not only those whose centre it holds.
+    #[prost(bool, tag = "8")]
+    pub all_touched: bool,
+    /// Lines of the outline in longitude and latitude; of one vertex, points. They need `all_touched`.
+    #[prost(message, repeated, tag = "9")]
+    pub lines: ::prost::alloc::vec::Vec<Ring>,
     /// How fine.
     #[prost(oneof = "aoi::Sampling", tags = "5, 6")]
     pub sampling: ::core::option::Option<aoi::Sampling>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graticule_common::block::{Block, Kind, Samples};
+use graticule_common::block::{Block, Samples};
 use graticule_common::expr::Expr;
 use graticule_common::grid::{Crs, Grid, Lattice, Window};
 use graticule_common::hash::Hasher;
@@ -112,9 +112,11 @@ fn answer(query: &SceneQuery) -> Option<Answer> {
 
 /// Pixels of a read. What stands under an invalid pixel depends on the window: it must never matter.
 pub fn read(read: &Read, window: &Window) -> Block {
-    let kind = Kind::Stack { images: read.scenes.len() as u32, bands: read.bands.len() as u32 };
-    let (mut samples, mut valid) = (Vec::new(), Vec::new());
-    for source in read.scenes.iter().flat_map(|scene| &scene.bands) {
+    let kind = read.kind();
+    let (mut samples, mut valid): (Vec<f32>, Vec<u8>) = Default::default();
+    for (at, source) in read.scenes.iter().flat_map(|scene| &scene.bands).enumerate() {
+        // In a mosaic every scene meets the planes of the one before it.
+        let plane = (at % kind.planes()) * window.pixels();
         let SourceRef::Synthetic(name) = &source.asset.source else { panic!("a file in a made-up world") };
         let (.., place) = SCENES.iter().find(|(_, id, ..)| id == name).expect("a scene");
         let place = self::window(*place);
@@ -123,11 +125,20 @@ pub fn read(read: &Read, window: &Window) -> Block {
                 let here = Window { row, col, rows: 1, cols: 1 };
                 let pixel = pixel(name, source.band, row, col).filter(|_| place.intersect(&here).is_some());
                 let garbage = if window.rows.is_multiple_of(2) { f32::NAN } else { window.col as f32 };
-                samples.push(pixel.unwrap_or(garbage));
-                valid.push(u8::from(pixel.is_some()));
+                let to =
+                    plane + ((row - window.row) as u32 * window.cols + (col - window.col) as u32) as usize;
+                if to == samples.len() {
+                    samples.push(pixel.unwrap_or(garbage));
+                    valid.push(u8::from(pixel.is_some()));
+                } else if let Some(pixel) = pixel {
+                    (samples[to], valid[to]) = (pixel, 1);
+                }
             }
         }
     }
+    // A mosaic of no scene.
+    samples.resize(kind.planes() * window.pixels(), f32::NAN);
+    valid.resize(kind.planes() * window.pixels(), 0);
     Block::new(kind, (window.rows, window.cols), Samples::F32(samples), valid)
 }
 

@@ -18,6 +18,22 @@ pub enum CatalogError {
         /// Ids of the products there are.
         available: String,
     },
+    /// No image has this id.
+    #[error(
+        "unknown image `{id}`; `graticule catalog list` names the products, image ids are those of their STAC items"
+    )]
+    UnknownImage {
+        /// What was asked for.
+        id: String,
+    },
+    /// Several products have an image of this id.
+    #[error("image `{id}` exists in several products ({products}); write `PRODUCT:{id}`")]
+    AmbiguousImage {
+        /// What was asked for.
+        id: String,
+        /// The products.
+        products: String,
+    },
     /// A search found more scenes than its caller can take.
     #[error(
         "the selection finds more than {limit} scenes of `{product}`; ask for a shorter time range or a smaller AOI"
@@ -252,7 +268,10 @@ pub enum HrefProblem {
 impl Classify for CatalogError {
     fn class(&self) -> ErrorClass {
         match self {
-            CatalogError::UnknownProduct { .. } | CatalogError::NoDocument { .. } => ErrorClass::NotFound,
+            CatalogError::UnknownProduct { .. }
+            | CatalogError::UnknownImage { .. }
+            | CatalogError::NoDocument { .. } => ErrorClass::NotFound,
+            CatalogError::AmbiguousImage { .. } => ErrorClass::InvalidRequest,
             CatalogError::TooManyScenes { .. }
             | CatalogError::DocumentSize { .. }
             | CatalogError::Extent { .. } => ErrorClass::LimitExceeded,

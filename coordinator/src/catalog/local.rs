@@ -164,6 +164,18 @@ impl SceneCatalog for LocalCatalog {
         })
         .await
     }
+
+    async fn scenes_by_id(&self, ids: &[String]) -> Result<Vec<Scene>, CatalogError> {
+        let ids = ids.to_vec();
+        self.blocking(move |store| {
+            let rows = store.with(|connection| {
+                let find = |id| image(connection, id).map_err(|e| store.failed(e))?;
+                ids.iter().map(|id: &String| find(id)).collect::<Result<Vec<_>, _>>()
+            })?;
+            rows.into_iter().map(|(product, row)| row.scene(&product)).collect()
+        })
+        .await
+    }
 }
 
 /// The database file and its idle connections.
@@ -337,6 +349,29 @@ impl Store {
         }
         Ok(rows)
     }
+}
+
+/// The image with an id, and its product.
+fn image(
+    connection: &Connection,
+    id: &str,
+) -> Result<Result<(String, ItemRow), CatalogError>, rusqlite::Error> {
+    const SELECT: &str = "SELECT product, id, file, document, assets FROM items
+        WHERE id = ?1 OR (product || ':' || id) = ?1 ORDER BY product LIMIT 16";
+    let mut statement = connection.prepare_cached(SELECT)?;
+    let rows = statement.query_map([id], |row| {
+        let item = ItemRow { id: row.get(1)?, file: row.get(2)?, document: row.get(3)?, assets: row.get(4)? };
+        Ok((row.get::<_, String>(0)?, item))
+    })?;
+    let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+    Ok(match rows.len() {
+        0 => Err(CatalogError::UnknownImage { id: id.to_owned() }),
+        1 => Ok(rows.remove(0)),
+        _ => {
+            let products = listing(rows.iter().map(|(product, _)| product));
+            Err(CatalogError::AmbiguousImage { id: id.to_owned(), products })
+        }
+    })
 }
 
 /// Up to one row more than `scenes_max`.

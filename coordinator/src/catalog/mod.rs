@@ -54,4 +54,11 @@ pub trait SceneCatalog: Send + Sync + Debug {
         area: &LonLatBox,
         scenes_max: usize,
     ) -> Result<Vec<Scene>, CatalogError>;
+
+    /// The scenes with these ids, in their order. `PRODUCT:ID` names one where several products have
+    /// an image of the id.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownImage`]; [`CatalogError::AmbiguousImage`] for an id of several products.
+    async fn scenes_by_id(&self, ids: &[String]) -> Result<Vec<Scene>, CatalogError>;
 }

@@ -375,14 +375,14 @@ SIGNATURES = {
         ("start_datetime", "end_datetime", "predicate_filter", "sort_by", "ascending", "pad"),
     ),
     "stack_scenes": (2, ("pad", "resampler")),
+    "mosaic": (2, ("start_datetime", "end_datetime", "pad", "resampler")),
+    "from_image_ids": (2, ("pad", "resampler")),
     "math": (3, ()),
     "mask": (2, ()),
     "band_op": (4, ()),
     "reduction": (4, ()),
 }
 LATER_OPS = (
-    "mosaic",
-    "from_image_ids",
     "filter_data",
     "filter_by_id",
     "groupby_data",
@@ -556,6 +556,46 @@ class Evaluator:
             own = {"id": image["id"], "acquired": image["acquired"], "product_id": product["id"]}
             props.append({**image["properties"], **own, "bands": wanted, "pad": 0})
         return Raster(np.ma.array(data, mask=mask), props)
+
+    def op_mosaic(
+        self, at, product_id, bands, start_datetime=None, end_datetime=None, pad=0, resampler="near"
+    ):
+        scenes = self.op_select_scenes(at, product_id, bands, start_datetime, end_datetime)
+        own = {"product_id": product_id, "pad": pad}
+        return self.painted(at, [(scenes.product, image) for image in scenes.images], bands, own)
+
+    def op_from_image_ids(self, at, ids, bands, pad=0, resampler="near"):
+        known = {image["id"]: (p, image) for _, p in self.products.values() for image in p["scenes"]}
+        chosen = []
+        for image in json.loads(ids):
+            if image not in known:
+                raise Fault("not_found", at, f"no image `{image}`")
+            chosen.append(known[image])
+        products = {product["id"] for product, _ in chosen}
+        own = {"product_id": products.pop(), "pad": pad} if len(products) == 1 else {"pad": pad}
+        return self.painted(at, chosen, bands, own)
+
+    def painted(self, at, chosen, bands, props):
+        """Images on one, each over those before it where it is valid, band by band."""
+        expect(at, "bands", bands, str)
+        wanted = bands.split()
+        shape = (len(wanted), ROWS, COLS)
+        data, mask = np.zeros(shape, np.float32), np.ones(shape, bool)
+        for product, image in chosen:
+            for name in wanted:
+                if name not in product["bands"]:
+                    raise Fault("impossible", at, f"`{product['id']}` has no band `{name}`")
+            index = self.products[product["id"]][0]
+            order = [image["bands"].index(name) for name in wanted]
+            window = (
+                slice(None),
+                slice(image["row"], image["row"] + image["rows"]),
+                slice(image["col"], image["col"] + image["cols"]),
+            )
+            hidden = self.arrays[f"{index}_{image['id']}_mask"][order]
+            data[window] = np.where(hidden, data[window], self.arrays[f"{index}_{image['id']}_data"][order])
+            mask[window] &= hidden
+        return Raster(np.ma.array(data, mask=mask), {**props, "bands": wanted})
 
     # math
 
@@ -891,6 +931,15 @@ def other(bands):
     return stack(bands, product="made:one")
 
 
+def mosaic(bands, start="2024-01-01T00:00:00", end="2025-01-01T00:00:00", product="made:up"):
+    dates = {"start_datetime": start, "end_datetime": end, "pad": 0, "resampler": "near"}
+    return ("mosaic", product, bands, dates)
+
+
+def images(bands, *ids):
+    return ("from_image_ids", json.dumps(ids), bands, {"pad": 0, "resampler": "near"})
+
+
 def math(name, a, b=None):
     return ("math", name, a, b)
 
@@ -998,6 +1047,24 @@ def expression_cases():
     cases["number_chain_keeps_double"] = math("mul", a, math("sub", math("add", 16777216, 1), 16777216))
     cases["number_division_feeds"] = math("sub", math("truediv", 1, 3), ab)
     cases["number_compare_feeds"] = math("_and", hi_a, math("lt", 1, 2))
+
+    # mosaics
+    cases["mosaic_all"] = mosaic("a b c")
+    cases["mosaic_bands_in_any_order"] = mosaic("q a")
+    cases["mosaic_of_two"] = mosaic("a b", end="2024-05-01T00:00:00")
+    cases["mosaic_whose_top_has_no_valid_pixel"] = mosaic("a b", start="2024-08-01T00:00:00")
+    cases["mosaic_of_none"] = mosaic("a b", start="2024-06-01T00:00:00", end="2024-06-02T00:00:00")
+    cases["mosaic_unbounded"] = mosaic("b", start=None, end=None)
+    cases["mosaic_picked"] = pick(mosaic("a b c"), "c", "a")
+    cases["mosaic_with_a_stack"] = math("sub", three("a b"), mosaic("a b"))
+    cases["mosaic_normalized_difference"] = math(
+        "truediv", math("sub", mosaic("a"), mosaic("b")), math("add", mosaic("a"), mosaic("b"))
+    )
+    cases["ids_in_their_order"] = images("a b", "s2", "s1", "s5")
+    cases["ids_in_another_order"] = images("a b", "s5", "s1", "s2")
+    cases["ids_twice"] = images("a", "s1", "s2", "s1")
+    cases["ids_of_two_products"] = images("a", "s1", "o1")
+    cases["ids_none"] = images("a b")
 
     # rasters with rasters
     for name in ("add", "rsub", "mul", "truediv", "rtruediv", "floordiv", "rfloordiv", "_pow", "rpow"):
@@ -1384,6 +1451,9 @@ def fault_cases():
     def impossible(name, contains, node):
         fault(name, "impossible", contains, "/x", {"returns": "x"}, x=node)
 
+    impossible("mosaic_unknown_band", ["zz"], mosaic("a zz"))
+    impossible("ids_unknown_band", ["c"], images("a c", "s1", "o1"))
+    fault("ids_unknown", "not_found", ["s9"], "/x", {"returns": "x"}, x=images("a", "s1", "s9"))
     bools = above(two("a"), 1)
     impossible(
         "unknown_band",
@@ -1425,13 +1495,6 @@ def fault_cases():
     def later(name, word, node):
         fault(name, "unsupported", ["not supported yet", word], "/x", {"returns": "x"}, x=node)
 
-    dates = {"start_datetime": None, "end_datetime": None, "pad": 0, "resampler": "near"}
-    later("later_mosaic", "mosaic", ("mosaic", "made:up", "a b", dates))
-    later(
-        "later_from_image_ids",
-        "from_image_ids",
-        ("from_image_ids", '["s1"]', "a", {"pad": 0, "resampler": "near"}),
-    )
     predicate = '{"op": "lt", "name": "cloud_fraction", "val": 0.5}'
     later("later_filter_data", "filter_data", ("filter_data", two("a"), predicate))
     later("later_filter_by_id", "filter_by_id", ("filter_by_id", two("a"), '["s1"]'))

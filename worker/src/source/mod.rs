@@ -5,11 +5,11 @@
 
 #[cfg(feature = "gdal")]
 pub mod gdal;
-#[cfg_attr(not(feature = "gdal"), allow(dead_code, reason = "formulas never resample"))]
-mod near;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod synthetic;
+#[cfg_attr(not(feature = "gdal"), allow(dead_code, reason = "formulas never resample"))]
+mod warp;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -238,11 +238,11 @@ pub enum ReadProblem {
         /// How much is allowed.
         limit: u64,
     },
-    /// The file's CRS is not the grid's.
+    /// No pixel of the file has a place on the grid.
     #[error(
-        "the file is in {file}, the grid in {grid}, and reprojection is not supported yet; compute on a grid in {file}"
+        "the file is in {file}, and none of it has a place in the grid's CRS {grid}; compute on a grid in {file}"
     )]
-    OtherCrs {
+    NoPlace {
         /// CRS of the file.
         file: Crs,
         /// CRS of the grid.
@@ -254,20 +254,6 @@ pub enum ReadProblem {
         /// What is wrong with it.
         reason: String,
     },
-    /// Interpolation would be needed.
-    #[error(
-        "resampler `{}` is not supported yet where stored pixels and the grid do not coincide; use `near`, or a grid on the file's own pixels",
-        .resampler.name()
-    )]
-    Resampler {
-        /// What the graft asks for.
-        resampler: Resampler,
-    },
-    /// A geotransform with rotation, or columns that grow westwards.
-    #[error(
-        "its pixel grid is rotated or mirrored, which is not supported; warp the file to a north-up grid"
-    )]
-    Rotated,
     /// The file does not say where its pixels are.
     #[error("the file has no geotransform of its own; assign one, for example with `gdal_edit.py -a_ullr`")]
     NoGeotransform,
@@ -321,9 +307,7 @@ impl Classify for ReadProblem {
             | ReadProblem::NoSuchBand { .. } => ErrorClass::Source,
             ReadProblem::TooComplex { .. } => ErrorClass::LimitExceeded,
             ReadProblem::Unreachable { .. } => ErrorClass::Unavailable,
-            ReadProblem::OtherCrs { .. }
-            | ReadProblem::Resampler { .. }
-            | ReadProblem::Rotated
+            ReadProblem::NoPlace { .. }
             | ReadProblem::OnlyPoints { .. }
             | ReadProblem::HostNotAllowed { .. }
             | ReadProblem::RemoteFormat { .. }
