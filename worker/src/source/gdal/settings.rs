@@ -90,9 +90,10 @@ const DATA_FOLDER: &str = "GDAL_DATA";
 #[allow(unsafe_code, reason = "the bindings lack files of settings")]
 fn ignore_environment() {
     const FILE: &CStr = c"/vsimem/graticule-settings";
-    if let Ok(folder) = std::env::var(DATA_FOLDER) {
-        // It fails for a NUL, which no variable holds.
-        _ = gdal::config::set_config_option(DATA_FOLDER, &folder);
+    // As GDAL itself finds it, while it still looks there.
+    let folder = gdal::config::get_config_option(DATA_FOLDER, "").unwrap_or_default();
+    if !folder.is_empty() {
+        gdal::config::set_config_option(DATA_FOLDER, &folder).expect("no variable holds a NUL");
     }
     let text = b"[directives]\nignore-env-vars=yes\n".to_vec();
     let name = FILE.to_string_lossy();

@@ -268,3 +268,49 @@ fn jpeg_2000_png_and_jpeg_read_too() {
     std::fs::write(&jpeg, &bytes[..bytes.len() - 30]).unwrap();
     assert_eq!(read(&jpeg).unwrap_err().class(), ErrorClass::Source);
 }
+
+#[test]
+fn control_points_alone_place_nothing() {
+    use gdal::Gcp;
+    let dir = TempDir::new().unwrap();
+    let path = Tif { transform: [0.0; 6], epsg: None, ..Tif::default() }.write(&dir, 3, &[vec![1u8, 2, 3]]);
+    let options = DatasetOptions { open_flags: GdalOpenFlags::GDAL_OF_UPDATE, ..DatasetOptions::default() };
+    let dataset = Dataset::open_ex(&path, options).unwrap();
+    let point = |pixel: f64, x: f64, y: f64| Gcp {
+        id: pixel.to_string(),
+        info: String::new(),
+        pixel,
+        line: pixel / 2.0,
+        x,
+        y,
+        z: 0.0,
+    };
+    // Not in line and uneven, so that they are no geotransform in disguise.
+    let points = vec![point(0.0, 0.0, 9.0), point(1.0, 3.0, 5.0), point(2.0, 5.0, 8.0), point(3.0, 9.0, 1.0)];
+    dataset.set_gcps(points, &SpatialRef::from_epsg(32613).unwrap()).unwrap();
+    drop(dataset);
+    let asset = asset_of(&path, &[]);
+    let refused = problem(&BandSource::new(Arc::new(asset.clone()), 1));
+    assert_eq!(refused, ReadProblem::OnlyPoints { what: "ground control points" });
+    // Nor does the catalog's word replace them.
+    let (crs, affine) = (Crs::from_canonical("EPSG:32613"), Affine::upright((1000.0, 2000.0), 10.0, -10.0));
+    let raster = Some(AssetGrid { crs, affine, rows: 1, cols: 3 });
+    let placed = BandSource::new(Arc::new(Asset { raster, ..asset.clone() }), 1);
+    assert_eq!(problem(&placed), ReadProblem::OnlyPoints { what: "ground control points" });
+    let grid = source().inspect(&asset, false).unwrap().grid;
+    assert!(grid.unwrap_err().contains("ground control points"));
+}
+
+#[test]
+fn of_two_images_the_first_is_read() {
+    let (dir, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let path = Tif::default().write(&dir, 3, &[vec![1u8, 2, 3]]);
+    let second = Tif::default().write(&other, 3, &[vec![7u8, 8, 9]]);
+    let driver = DriverManager::get_driver_by_name("GTiff").unwrap();
+    let options = RasterCreationOptions::from_iter(["APPEND_SUBDATASET=YES"]);
+    drop(Dataset::open(&second).unwrap().create_copy(&driver, &path, &options).unwrap());
+    let asset = asset_of(&path, &[]);
+    assert_eq!(row_of(asset.clone(), 1, 3), [Some(1.0), Some(2.0), Some(3.0)]);
+    let notes = source().inspect(&asset, true).unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("2 images")), "{notes:?}");
+}
