@@ -200,6 +200,11 @@ pub fn properties_from(map: &pb::ValueMap) -> crate::scene::Properties {
     map.members.iter().map(|(key, value)| (key.clone(), literal_from(value).to_json())).collect()
 }
 
+/// Values of a request's parameters from a message.
+pub fn parameters_from(map: &pb::ValueMap) -> crate::graft::Parameters {
+    map.members.iter().map(|(name, value)| (name.clone(), literal_from(value))).collect()
+}
+
 // Requests.
 
 fn polygons_to(polygons: &[Polygon]) -> Vec<pb::Polygon> {

@@ -166,6 +166,7 @@ impl Requests {
         started: Instant,
     ) -> Result<pb::Summary, RequestError> {
         let no_cache = request.options.as_ref().is_some_and(|options| options.no_cache);
+        let skip_faulty = request.options.as_ref().is_some_and(|options| options.skip_faulty);
         let mut workers = self.fleet.snapshot();
         let mut prepared = self.prepare(&request, &workers).await?;
         if workers.is_empty() {
@@ -187,6 +188,7 @@ impl Requests {
                     plan: wire::plan_to(&plan),
                     tile_peak_bytes: plan.tile_peak_bytes(),
                     no_cache,
+                    skip_faulty,
                     deadline: self.deadline.saturating_sub(started.elapsed()),
                     patience: self.patience,
                 };
@@ -204,7 +206,14 @@ impl Requests {
         request: &pb::ComputeRequest,
         workers: &[Worker],
     ) -> Result<Prepared, RequestError> {
-        let expr = Arc::new(graft::resolve(&request.graft, &self.limits)?);
+        // Resolving and planning are computing: async threads only wait.
+        let panicked = |error: tokio::task::JoinError| RequestError::Panicked { reason: error.to_string() };
+        let resolving = {
+            let (graft, limits) = (request.graft.clone(), self.limits.clone());
+            let parameters = request.parameters.as_ref().map(wire::parameters_from).unwrap_or_default();
+            move || graft::resolve_with(&graft, &parameters, &limits)
+        };
+        let expr = Arc::new(tokio::task::spawn_blocking(resolving).await.map_err(panicked)??);
         let aoi = wire::aoi_from(request.aoi.as_ref().ok_or(WireError::Missing { field: "aoi" })?)?;
         let (grid, outline) = aoi.resolve(self.transform.as_ref(), &self.limits)?;
         let slots = workers.iter().map(|worker| worker.slots).sum::<u32>().max(1);
@@ -221,10 +230,7 @@ impl Requests {
                 Ok::<_, BindError>((outcome, header))
             }
         };
-        // Planning is computing: async threads only wait.
-        let planned = tokio::task::spawn_blocking(planning).await;
-        let (outcome, header) =
-            planned.map_err(|error| RequestError::Panicked { reason: error.to_string() })??;
+        let (outcome, header) = tokio::task::spawn_blocking(planning).await.map_err(panicked)??;
         Ok(Prepared { expr, outcome, header })
     }
 

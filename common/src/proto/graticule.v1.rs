@@ -1519,6 +1519,9 @@ pub struct ExecuteRequest {
     /// Whether remembered tiles are neither used nor made.
     #[prost(bool, tag = "4")]
     pub no_cache: bool,
+    /// Whether a source that cannot be read leaves its pixels invalid instead of failing its tile.
+    #[prost(bool, tag = "5")]
+    pub skip_faulty: bool,
 }
 /// One message of an answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1544,7 +1547,7 @@ pub mod execute_response {
     }
 }
 /// Sums of a tile.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TileDone {
     /// The tile.
     #[prost(message, optional, tag = "1")]
@@ -1567,6 +1570,12 @@ pub struct TileDone {
     /// Milliseconds of evaluation without reading.
     #[prost(double, tag = "7")]
     pub eval_ms: f64,
+    /// Files opened.
+    #[prost(uint64, tag = "8")]
+    pub files_opened: u64,
+    /// Sources that could not be read, each once.
+    #[prost(message, repeated, tag = "9")]
+    pub skipped: ::prost::alloc::vec::Vec<SkippedSource>,
 }
 /// Why a tile has no result.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
