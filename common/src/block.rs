@@ -274,6 +274,17 @@ impl Block {
     /// # Errors
     /// [`BlockError`] for anything else; never a wrong block.
     pub fn decode(bytes: &[u8]) -> Result<Block, BlockError> {
+        match Block::decode_front(bytes)? {
+            (block, []) => Ok(block),
+            _ => Err(BlockError::Length),
+        }
+    }
+
+    /// Reads one of several encoded blocks that follow one another; what comes after it is the rest.
+    ///
+    /// # Errors
+    /// [`BlockError`] for anything that does not begin with an encoded block.
+    pub fn decode_front(bytes: &[u8]) -> Result<(Block, &[u8]), BlockError> {
         let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(BlockError::Length)?;
         if &header[..4] != MAGIC || header[4] != ENCODING_VERSION {
             return Err(BlockError::Header);
@@ -297,12 +308,16 @@ impl Block {
             .and_then(|n| n.checked_mul(kind.planes()))
             .ok_or(BlockError::Length)?;
         let data_bytes = len.checked_mul(dtype.bytes() as usize).ok_or(BlockError::Length)?;
-        let (data, bits) = body.split_at_checked(data_bytes).ok_or(BlockError::Length)?;
-        let valid = match header[7] {
-            1 if bits.is_empty() => vec![1; len],
-            0 if bits.len() == len.div_ceil(8) => (0..len).map(|i| bits[i / 8] >> (i % 8) & 1).collect(),
-            0 | 1 => return Err(BlockError::Length),
+        let (data, body) = body.split_at_checked(data_bytes).ok_or(BlockError::Length)?;
+        let bits_bytes = match header[7] {
+            1 => 0,
+            0 => len.div_ceil(8),
             _ => return Err(BlockError::Header),
+        };
+        let (bits, rest) = body.split_at_checked(bits_bytes).ok_or(BlockError::Length)?;
+        let valid = match bits {
+            [] => vec![1; len],
+            bits => (0..len).map(|i| bits[i / 8] >> (i % 8) & 1).collect(),
         };
         let samples = match dtype {
             DType::F32 => Samples::F32(
@@ -311,7 +326,7 @@ impl Block {
             DType::Bool if data.iter().any(|b| *b > 1) => return Err(BlockError::Header),
             DType::Bool => Samples::Bool(data.to_vec()),
         };
-        Ok(Block { kind, rows, cols, samples, valid })
+        Ok((Block { kind, rows, cols, samples, valid }, rest))
     }
 }
 
@@ -367,6 +382,14 @@ mod tests {
             let back = Block::decode(&bytes).unwrap();
             prop_assert_eq!(back.valid(), block.valid());
             prop_assert_eq!(back.encode(), bytes);
+        }
+
+        #[test]
+        fn blocks_follow_one_another(first in any_block(), second in any_block()) {
+            let bytes = [first.encode(), second.encode()].concat();
+            let (front, rest) = Block::decode_front(&bytes).unwrap();
+            prop_assert_eq!(front.encode(), first.encode());
+            prop_assert_eq!(Block::decode(rest).unwrap().encode(), second.encode());
         }
 
         /// No cut, longer or changed header is taken for a block of another shape without notice.

@@ -10,7 +10,7 @@ use crate::grid::{Crs, Grid, Lattice, TileId, TileSize, Window};
 use crate::hash::ContentHash;
 use crate::literal::Literal;
 use crate::ops::{self, Op};
-use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Options, Plan, Program, Read, ReadScene};
+use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Options, Plan, Program, Read, ReadScene, Root};
 use crate::proto::v1 as pb;
 use crate::scene::{Affine, Asset, AssetGrid, BandSource, Format, Layout, Resampler, SourceRef, Store};
 
@@ -288,7 +288,11 @@ pub fn plan_to(plan: &Plan) -> pb::Plan {
     pb::Plan {
         grid: Some(grid_to(plan.grid())),
         nodes,
-        root: plan.root().0,
+        roots: plan
+            .roots()
+            .iter()
+            .map(|root| pb::Root { name: root.name.clone(), node: root.node.0 })
+            .collect(),
         tile_size: plan.tile_size().pixels(),
         assets: assets.messages,
     }
@@ -431,7 +435,9 @@ pub fn plan_from(plan: &pb::Plan) -> Checked<Plan> {
             Ok((kind, ContentHash::from_bytes(hash), node.cached))
         })
         .collect::<Checked<Vec<_>>>()?;
-    Plan::from_parts(grid, nodes, NodeId(plan.root), size).map_err(|error| invalid("nodes", error))
+    let roots =
+        plan.roots.iter().map(|root| Root { name: root.name.clone(), node: NodeId(root.node) }).collect();
+    Plan::from_parts(grid, nodes, roots, size).map_err(|error| invalid("nodes", error))
 }
 
 fn asset_from(asset: &pb::Asset) -> Checked<Arc<Asset>> {

@@ -136,11 +136,9 @@ impl Tiles {
         let keys = if options.use_cache { steps.keys(&self.salt) } else { Vec::new() };
         let mut cost = TileCost::default();
         let ready = self.remembered(&steps, &keys, &mut cost).await;
-        if let [(id, _, bytes), ..] = &ready[..]
-            && *id == plan.root()
-        {
+        if let Some(bytes) = whole(&steps, &ready) {
             cost.from_cache = true;
-            return Ok(TileResult { bytes: bytes.clone(), cost, skipped: Vec::new() });
+            return Ok(TileResult { bytes, cost, skipped: Vec::new() });
         }
         let peak = steps.with_ready(&|id| ready.iter().any(|(ready, _, _)| *ready == id)).peak_bytes();
         let (plan, source) = (plan.clone(), self.source.clone());
@@ -152,11 +150,11 @@ impl Tiles {
             let (finished, skipped) = (Vec::new(), options.skip_faulty.then(Vec::new));
             let mut around = Around { plan: &plan, source, cancel, cost, finished, skipped };
             let started = Instant::now();
-            let block = eval(&steps, blocks, &mut around).map_err(|error| match error {
+            let blocks = eval(&steps, blocks, &mut around).map_err(|error| match error {
                 EvalError::Read(error) => error,
                 EvalError::Cancelled => TileError::Cancelled,
             })?;
-            let bytes = block.encode();
+            let bytes = joined(blocks.into_iter().map(|block| block.encode()));
             around.cost.eval = started.elapsed().saturating_sub(around.cost.read);
             Ok::<_, TileError>((bytes, around.cost, around.finished, around.skipped.unwrap_or_default()))
         };
@@ -200,6 +198,28 @@ impl Tiles {
         cost.cache_misses = (keys.len() - ready.len()) as u32;
         ready
     }
+}
+
+/// A tile whose results were all remembered.
+fn whole(steps: &TilePlan<'_>, ready: &[(NodeId, Block, Bytes)]) -> Option<Bytes> {
+    let results = steps.plan().roots().iter().map(|root| {
+        let (_, _, bytes) = ready.iter().find(|(id, _, _)| *id == root.node)?;
+        // A result that another one needs with a margin was remembered with it.
+        (steps.node_window(root.node) == steps.window()).then(|| bytes.clone())
+    });
+    results.collect::<Option<Vec<Bytes>>>().map(|results| joined(results.into_iter()))
+}
+
+/// The blocks of a tile's results, one after the other.
+fn joined(mut blocks: impl Iterator<Item = Bytes>) -> Bytes {
+    let first = blocks.next().unwrap_or_default();
+    let mut rest = blocks.peekable();
+    if rest.peek().is_none() {
+        return first;
+    }
+    let mut bytes = Vec::from(first);
+    rest.for_each(|block| bytes.extend_from_slice(&block));
+    Bytes::from(bytes)
 }
 
 impl Around<'_> {

@@ -12,6 +12,7 @@ use crate::error::GraftPath;
 use crate::expr::{Expr, ExprBuilder, ExprId};
 use crate::limits::Limits;
 use crate::literal::Literal;
+use crate::ops::object::Object;
 use crate::ops::{Op, Param};
 
 /// Resolves a whole graft. Parameters of its top level are bound by the request's.
@@ -275,6 +276,10 @@ impl Machine<'_> {
                 self.bind_dates(op, &mut args, &at);
                 Ok(Step::Done(Value::Node(self.builder.call(op, args, &at))))
             }
+            Value::Builtin(Builtin::Object) => {
+                let args = self.object(&at, call, &values)?;
+                Ok(Step::Done(Value::Node(self.builder.call(&Object, args, &at))))
+            }
             Value::Builtin(Builtin::Older(spelling)) => {
                 let args = self.bind_builtin(&at, call, spelling.params(), &values)?;
                 let (op, args) = self.translate(&at, call, spelling, &args)?;
@@ -307,6 +312,33 @@ impl Machine<'_> {
                     });
                 }
             });
+        }
+        Ok(args)
+    }
+
+    /// Arguments of `object`: the names, then a value for each.
+    fn object(
+        &mut self,
+        at: &GraftPath,
+        call: &Application,
+        values: &[Value],
+    ) -> Result<Vec<ExprId>, GraftError> {
+        if !call.args.is_empty() {
+            return Err(GraftError::Arguments {
+                at: at.clone(),
+                op: call.function.clone(),
+                problem: "takes its results by name, such as `[\"object\", {\"ndvi\": \"7\"}]`".into(),
+                params: Vec::new(),
+            });
+        }
+        let names = call.named.iter().map(|(name, _)| Literal::Str(name.clone())).collect();
+        let mut args = vec![self.builder.literal(Literal::List(names), at)];
+        for ((name, _), value) in call.named.iter().zip(values) {
+            let Value::Node(id) = value else {
+                let (name, is) = (name.clone(), value.sort());
+                return Err(GraftError::Sort { at: at.clone(), name, is, expected: "a value" });
+            };
+            args.push(*id);
         }
         Ok(args)
     }
