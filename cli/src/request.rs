@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use graticule_common::aoi::{Aoi, Polygon, Sampling};
+use graticule_common::aoi::{Aoi, Geometry, Sampling};
 use graticule_common::error::ErrorClass;
 use graticule_common::limits::Limits;
 use graticule_common::proto::v1 as pb;
@@ -11,6 +11,7 @@ use graticule_common::proto::v1::compute_service_client::ComputeServiceClient;
 use graticule_common::scene::Format;
 use graticule_common::transport::with_keepalive;
 use graticule_common::wire;
+use graticule_worker::source::remote::Access;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Global;
@@ -23,10 +24,10 @@ pub struct RequestArgs {
     /// The graft, a JSON file; `-` reads standard input
     #[arg(value_name = "GRAFT.json")]
     graft: PathBuf,
-    /// Area as GeoJSON polygons in longitude and latitude; pixels outside are invalid
-    #[arg(long, value_name = "FILE.geojson", help_heading = "Area")]
-    aoi: Option<PathBuf>,
-    /// Area as a rectangle, in --bounds-crs
+    /// Area as GeoJSON, a file or the text itself, in longitude and latitude; pixels outside are invalid
+    #[arg(long, visible_alias = "aoi", value_name = "GEOJSON", help_heading = "Area")]
+    geometry: Option<String>,
+    /// Area as a rectangle, in --bounds-crs; in degrees, W > E crosses the antimeridian
     #[arg(long, value_name = "W,S,E,N", help_heading = "Area", allow_hyphen_values = true, value_parser = numbers::<4>)]
     bounds: Option<[f64; 4]>,
     /// CRS of --bounds [default: that of --crs]
@@ -44,6 +45,15 @@ pub struct RequestArgs {
     /// Move the edges outward to multiples of the resolution
     #[arg(long, help_heading = "Area")]
     align: bool,
+    /// Take every pixel that --geometry touches, not only those whose centre it holds
+    #[arg(long, help_heading = "Area", requires = "geometry")]
+    all_touched: bool,
+    /// A tile of a web map: 256 x 256 pixels in EPSG:3857
+    #[arg(long, value_name = "Z/X/Y", help_heading = "Area", conflicts_with_all = ["bounds", "bounds_crs", "crs", "resolution", "shape", "dltile"], value_parser = xyz)]
+    xyz: Option<Tile>,
+    /// A tile of a UTM zone by its key
+    #[arg(long, value_name = "TILESIZE:PAD:RESOLUTION:ZONE:I:J", help_heading = "Area", conflicts_with_all = ["bounds", "bounds_crs", "crs", "resolution", "shape"], value_parser = dltile)]
+    dltile: Option<Tile>,
     /// Coordinator to ask, such as http://127.0.0.1:4000 [default: compute on this machine]
     #[arg(long, value_name = "URL", help_heading = "Engine")]
     endpoint: Option<String>,
@@ -85,6 +95,15 @@ pub struct FileArgs {
     /// Formats to open beside GeoTIFF, JPEG 2000, PNG, JPEG and registered VRTs: netcdf, zarr
     #[arg(long, value_name = "FORMAT", value_delimiter = ',', help_heading = "Engine", value_parser = optional_format)]
     pub allow_format: Vec<Format>,
+    /// Host to read files from although it is not of the public internet: HOST[:PORT]. May be given
+    /// several times
+    #[arg(long, value_name = "HOST", value_delimiter = ',', help_heading = "Engine", value_parser = host)]
+    pub allow_host: Vec<String>,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    Access::to_hosts(&[text.to_owned()]).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 fn optional_format(name: &str) -> Result<Format, String> {
@@ -100,20 +119,42 @@ impl RequestArgs {
     pub fn message(&self) -> Result<pb::ComputeRequest, Failure> {
         let graft = read(&self.graft)?;
         let usage = |message: &str| Err(Failure::new(ErrorClass::InvalidRequest, message));
-        let Some(crs) = self.crs.clone().or_else(|| self.bounds_crs.clone()) else {
-            return usage("say in which CRS to compute, such as `--crs EPSG:32613`");
+        let geometry = self.geometry.as_deref().map(geometry).transpose()?.unwrap_or_default();
+        let aoi = match self.xyz.as_ref().or(self.dltile.as_ref()) {
+            Some(tile) => Aoi {
+                geometry,
+                bounds: Some(tile.bounds),
+                bounds_crs: Some(tile.crs.clone()),
+                crs: tile.crs.clone(),
+                sampling: Sampling::Resolution(tile.resolution, tile.resolution),
+                align_pixels: true,
+                all_touched: self.all_touched,
+            },
+            None => {
+                let Some(crs) = self.crs.clone().or_else(|| self.bounds_crs.clone()) else {
+                    return usage("say in which CRS to compute, such as `--crs EPSG:32613`");
+                };
+                let sampling = match (self.resolution, self.shape) {
+                    (Some((x, y)), _) => Sampling::Resolution(x, y),
+                    (None, Some((rows, cols))) => Sampling::Shape { rows, cols },
+                    (None, None) => {
+                        return usage("say how fine: `--resolution SIZE` or `--shape ROWS,COLS`");
+                    }
+                };
+                if geometry.is_empty() && self.bounds.is_none() {
+                    return usage("say where: `--bounds W,S,E,N` or `--geometry FILE.geojson`");
+                }
+                Aoi {
+                    geometry,
+                    bounds: self.bounds,
+                    bounds_crs: self.bounds_crs.clone(),
+                    crs,
+                    sampling,
+                    align_pixels: self.align,
+                    all_touched: self.all_touched,
+                }
+            }
         };
-        let sampling = match (self.resolution, self.shape) {
-            (Some((x, y)), _) => Sampling::Resolution(x, y),
-            (None, Some((rows, cols))) => Sampling::Shape { rows, cols },
-            (None, None) => return usage("say how fine: `--resolution SIZE` or `--shape ROWS,COLS`"),
-        };
-        let geometry = self.aoi.as_deref().map(geometry).transpose()?.unwrap_or_default();
-        if geometry.is_empty() && self.bounds.is_none() {
-            return usage("say where: `--bounds W,S,E,N` or `--aoi FILE.geojson`");
-        }
-        let bounds_crs = self.bounds_crs.clone();
-        let aoi = Aoi { geometry, bounds: self.bounds, bounds_crs, crs, sampling, align_pixels: self.align };
         let options = pb::Options {
             tile_size: self.tile_size,
             passes_off: self.without_pass.clone(),
@@ -185,63 +226,74 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
-/// The polygons of a GeoJSON file.
-fn geometry(path: &Path) -> Result<Vec<Polygon>, Failure> {
+/// The geometry of a GeoJSON file, or of a GeoJSON text.
+fn geometry(argument: &str) -> Result<Geometry, Failure> {
+    let is_text = argument.trim_start().starts_with('{');
+    let name = if is_text { "--geometry" } else { argument };
+    let text = if is_text { argument.as_bytes().to_vec() } else { read(Path::new(argument))? };
     let refused = |reason: String| {
-        let message = format!("`{}` is not an area: {reason}", path.display());
-        Failure::new(ErrorClass::InvalidRequest, message)
+        Failure::new(ErrorClass::InvalidRequest, format!("`{name}` is not an area: {reason}"))
     };
-    let text = read(path)?;
-    let document = geojson::GeoJson::from_reader(&text[..]).map_err(|error| refused(error.to_string()))?;
-    let geometries: Vec<geojson::Geometry> = match document {
-        geojson::GeoJson::Geometry(geometry) => vec![geometry],
-        geojson::GeoJson::Feature(feature) => feature.geometry.into_iter().collect(),
-        geojson::GeoJson::FeatureCollection(features) => {
-            features.features.into_iter().filter_map(|feature| feature.geometry).collect()
-        }
-    };
-    let mut polygons = Vec::new();
-    let mut waiting = geometries;
-    waiting.reverse();
-    while let Some(geometry) = waiting.pop() {
-        match geometry.value {
-            geojson::GeometryValue::Polygon { coordinates } => polygons.push(
-                polygon(
-                    coordinates
-                        .into_iter()
-                        .map(|ring| ring.into_iter().map(|p| p.as_slice().to_vec()).collect())
-                        .collect(),
-                )
-                .map_err(refused)?,
-            ),
-            geojson::GeometryValue::MultiPolygon { coordinates } => {
-                for rings in coordinates {
-                    polygons.push(
-                        polygon(
-                            rings
-                                .into_iter()
-                                .map(|ring| ring.into_iter().map(|p| p.as_slice().to_vec()).collect())
-                                .collect(),
-                        )
-                        .map_err(refused)?,
-                    );
-                }
-            }
-            geojson::GeometryValue::GeometryCollection { geometries } => {
-                waiting.extend(geometries.into_iter().rev())
-            }
-            other => return Err(refused(format!("it holds a {}, polygons are needed", other.type_name()))),
-        }
-    }
-    if polygons.is_empty() { Err(refused("it holds no polygon".into())) } else { Ok(polygons) }
+    let document = serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+    Geometry::from_geojson(&document).map_err(|error| refused(error.to_string()))
 }
 
-fn polygon(rings: Vec<Vec<Vec<f64>>>) -> Result<Polygon, String> {
-    let point = |position: Vec<f64>| match position[..] {
-        [lon, lat, ..] => Ok((lon, lat)),
-        _ => Err("a position has fewer than two numbers".to_owned()),
+/// A tile of a known tiling: its pixels lie on multiples of its resolution.
+#[derive(Clone, Debug, PartialEq)]
+struct Tile {
+    crs: String,
+    bounds: [f64; 4],
+    resolution: f64,
+}
+
+/// `Z/X/Y`: row 0 is the northernmost.
+fn xyz(text: &str) -> Result<Tile, String> {
+    const ZOOM_MAX: u32 = 26;
+    /// Half the width of the world in EPSG:3857.
+    const HALF: f64 = std::f64::consts::PI * 6378137.0;
+    let bad = || "three whole numbers are needed, Z/X/Y, such as 12/2200/1343".to_owned();
+    let parts: Vec<u32> =
+        text.split('/').map(|part| part.parse().map_err(|_| bad())).collect::<Result<_, _>>()?;
+    let [z, x, y] = parts[..] else { return Err(bad()) };
+    if z > ZOOM_MAX {
+        return Err(format!("zoom {z} is beyond {ZOOM_MAX}"));
+    }
+    let tiles = 1u32 << z;
+    if x >= tiles || y >= tiles {
+        return Err(format!("zoom {z} has columns and rows 0 to {}", tiles - 1));
+    }
+    let size = 2.0 * HALF / f64::from(tiles);
+    let (west, north) = (f64::from(x) * size - HALF, HALF - f64::from(y) * size);
+    Ok(Tile {
+        crs: "EPSG:3857".into(),
+        bounds: [west, north - size, west + size, north],
+        resolution: size / 256.0,
+    })
+}
+
+/// `TILESIZE:PAD:RESOLUTION:ZONE:I:J`: tiles count from the zone's central meridian and the equator, in
+/// coordinates of the zone's northern half on both sides of it.
+fn dltile(text: &str) -> Result<Tile, String> {
+    let bad =
+        || "a key is needed, TILESIZE:PAD:RESOLUTION:ZONE:I:J, such as 2048:16:30.0:15:-1:81".to_owned();
+    let parts: Vec<&str> = text.split(':').collect();
+    let [size, pad, resolution, zone, i, j] = parts[..] else { return Err(bad()) };
+    let (Ok(size), Ok(pad)) = (size.parse::<u32>(), pad.parse::<u32>()) else { return Err(bad()) };
+    let (Ok(resolution), Ok(zone)) = (resolution.parse::<f64>(), zone.parse::<u32>()) else {
+        return Err(bad());
     };
-    rings.into_iter().map(|ring| ring.into_iter().map(point).collect()).collect()
+    let (Ok(i), Ok(j)) = (i.parse::<i32>(), j.parse::<i32>()) else { return Err(bad()) };
+    if size == 0 || !(resolution > 0.0 && resolution.is_finite()) || !(1..=60).contains(&zone) {
+        return Err("a tile has pixels, a resolution in metres, and a zone of 1 to 60".to_owned());
+    }
+    let width = f64::from(size) * resolution;
+    let border = f64::from(pad) * resolution;
+    let (west, south) = (500_000.0 + f64::from(i) * width, f64::from(j) * width);
+    Ok(Tile {
+        crs: format!("EPSG:{}", 32600 + zone),
+        bounds: [west - border, south - border, west + width + border, south + width + border],
+        resolution,
+    })
 }
 
 fn numbers<const N: usize>(text: &str) -> Result<[f64; N], String> {
@@ -264,4 +316,38 @@ fn shape(text: &str) -> Result<(u64, u64), String> {
     let bad = || "two whole numbers are needed: rows,columns".to_owned();
     let (rows, cols) = text.split_once(',').ok_or_else(bad)?;
     Ok((rows.trim().parse().map_err(|_| bad())?, cols.trim().parse().map_err(|_| bad())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_tiles() {
+        let tile = xyz("1/1/0").unwrap();
+        assert_eq!(tile.bounds, [0.0, 0.0, 20037508.342789244, 20037508.342789244]);
+        assert_eq!(tile.resolution, 20037508.342789244 / 256.0);
+        // As the tiling's own library has it.
+        let tile = dltile("2048:16:30.0:15:-1:81").unwrap();
+        assert_eq!(tile.crs, "EPSG:32615");
+        assert_eq!(tile.bounds, [438080.0, 4976160.0, 500480.0, 5038560.0]);
+        for text in ["1/2/0", "27/0/0", "1/1", "a/b/c", "1/1/1/1", "-1/0/0"] {
+            assert!(xyz(text).is_err(), "{text}");
+        }
+        for text in
+            ["2048:16:30.0:61:0:0", "0:16:30.0:15:0:0", "2048:16:nan:15:0:0", "2048:16:30.0:15:0", "x"]
+        {
+            assert!(dltile(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn geojson_as_text_or_file() {
+        let text = r#" {"type": "Point", "coordinates": [10, 50, 7]}"#;
+        assert_eq!(geometry(text).unwrap().lines, [vec![(10.0, 50.0)]]);
+        let missing = geometry("no-such-file.geojson").unwrap_err();
+        assert!(format!("{missing:?}").contains("no-such-file.geojson"), "{missing:?}");
+        let broken = geometry("{\"type\": \"Circle\"}").unwrap_err();
+        assert!(format!("{broken:?}").contains("Circle"), "{broken:?}");
+    }
 }

@@ -9,6 +9,7 @@ use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::LocalCatalog;
 use graticule_worker::source::Sources;
 use graticule_worker::source::gdal::{GdalSource, allow, drivers};
+use graticule_worker::source::remote::{Access, Patience, Remote};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -118,14 +119,21 @@ impl Engine {
     }
 }
 
-/// Where workers read: local files through GDAL, and formulas.
+/// Where workers read: files of disks, servers and stores through GDAL, and formulas.
 pub fn sources(args: &FileArgs) -> Arc<Sources> {
+    Arc::new(Sources::with_local(inspector(args)))
+}
+
+/// The one that opens files.
+pub fn inspector(args: &FileArgs) -> Arc<GdalSource> {
     allow(&args.allow_format);
     tracing::info!(
         drivers = drivers().join(", "),
         "files are opened with these drivers of GDAL and no others"
     );
-    Arc::new(Sources::with_local(Arc::new(GdalSource::new(Arc::new(Proj::new())))))
+    // The command line's parser took each of the hosts; without them less is allowed, not more.
+    let access = Access::to_hosts(&args.allow_host).unwrap_or_default();
+    Arc::new(GdalSource::with_remote(Arc::new(Proj::new()), Remote::new(access, Patience::default())))
 }
 
 async fn end_of(parts: &mut JoinSet<Result<(), Failure>>) -> Failure {

@@ -10,6 +10,9 @@ use crate::scene::{Asset, AssetGrid, ClassInfo};
 pub struct FileInfo {
     /// Short name of the driver that read it, such as `GTiff`.
     pub driver: String,
+    /// What identifies its contents now, as `Asset::version` holds it: of a local file, size and time of
+    /// change; of one on a server, its ETag, or else length and time of change.
+    pub version: String,
     /// Where its pixels lie, or why that is not known: no CRS, no geotransform, control points only.
     pub grid: Result<AssetGrid, String>,
     /// Rows and columns.

@@ -63,9 +63,26 @@ pub enum GridError {
         /// Columns asked for.
         cols: u64,
     },
+    /// So many pixels from the CRS's origin that a number no longer tells neighbours apart.
+    #[error(
+        "at a resolution of {res_x} x {res_y} the corner ({x}, {y}) is too many pixels from the origin of the CRS to \
+         be told from its neighbours; ask for a coarser resolution"
+    )]
+    TooFine {
+        /// West edge.
+        x: f64,
+        /// North edge.
+        y: f64,
+        /// Pixel width.
+        res_x: f64,
+        /// Pixel height.
+        res_y: f64,
+    },
     /// More pixels along a side than `Limits::grid_side`.
     #[error(
-        "the grid would have {rows} rows and {cols} columns, the limit is {limit} each; ask for a smaller AOI or a coarser resolution"
+        "the grid would have {rows} rows and {cols} columns, the limit is {limit} each; ask for a smaller AOI or a \
+         resolution at least {} times coarser",
+        .rows.max(.cols).div_ceil(u64::from(*.limit).max(1))
     )]
     TooLarge {
         /// Rows asked for.
@@ -80,7 +97,9 @@ pub enum GridError {
 impl Classify for GridError {
     fn class(&self) -> ErrorClass {
         match self {
-            GridError::NotFinite { .. } | GridError::Empty { .. } => ErrorClass::InvalidRequest,
+            GridError::NotFinite { .. } | GridError::Empty { .. } | GridError::TooFine { .. } => {
+                ErrorClass::InvalidRequest
+            }
             GridError::TooLarge { .. } => ErrorClass::LimitExceeded,
         }
     }
@@ -260,12 +279,13 @@ impl Grid {
         if rows == 0 || cols == 0 {
             return Err(GridError::Empty { rows, cols });
         }
+        let far = GridError::TooFine { x, y, res_x, res_y };
         let limit = limits.grid_side;
         if rows > u64::from(limit) || cols > u64::from(limit) {
             return Err(GridError::TooLarge { rows, cols, limit });
         }
-        let (col, phase_x) = index_and_phase(x, res_x).ok_or(bad.clone())?;
-        let (row, phase_y) = index_and_phase(-y, res_y).ok_or(bad)?;
+        let (col, phase_x) = index_and_phase(x, res_x).ok_or(far.clone())?;
+        let (row, phase_y) = index_and_phase(-y, res_y).ok_or(far)?;
         let lattice = Lattice { crs, res_x, res_y, phase_x, phase_y: -phase_y };
         Ok(Grid { lattice, window: Window { row, col, rows: rows as u32, cols: cols as u32 } })
     }
@@ -344,7 +364,8 @@ fn index_and_phase(edge: f64, res: f64) -> Option<(i64, f64)> {
         return None;
     }
     let nearest = at.round();
-    if (at - nearest).abs() <= SNAP_PIXELS {
+    // Billions of pixels away the numbers themselves are coarser than that.
+    if (at - nearest).abs() <= SNAP_PIXELS.max(at.abs() * 4.0 * f64::EPSILON) {
         return Some((nearest as i64, 0.0));
     }
     let index = at.floor();
@@ -464,7 +485,7 @@ mod tests {
         };
         assert!(matches!(make(f64::NAN, 1.0, 1), Err(GridError::NotFinite { .. })));
         assert!(matches!(make(0.0, 0.0, 1), Err(GridError::NotFinite { .. })));
-        assert!(matches!(make(1e300, 1e-3, 1), Err(GridError::NotFinite { .. })));
+        assert!(matches!(make(1e300, 1e-3, 1), Err(GridError::TooFine { .. })));
         assert!(matches!(make(0.0, 1.0, 0), Err(GridError::Empty { .. })));
         assert!(matches!(make(0.0, 1.0, 1 << 30), Err(GridError::TooLarge { .. })));
     }

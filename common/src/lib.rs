@@ -26,6 +26,7 @@ pub mod ops;
 pub mod plan;
 #[cfg(feature = "net")]
 pub mod proto;
+pub mod reach;
 pub mod scene;
 #[cfg(feature = "net")]
 pub mod status;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::grid::{Crs, Grid, Lattice, Window};
+use crate::grid::Crs;
 
 /// Metadata of a scene or a result, by name. Sorted, so that equal metadata print equally.
 pub type Properties = BTreeMap<String, serde_json::Value>;
@@ -345,27 +345,6 @@ pub struct AssetGrid {
     pub cols: u32,
 }
 
-impl AssetGrid {
-    /// Whether the file and a grid in the same CRS share more than an edge.
-    pub fn overlaps(&self, grid: &Grid) -> bool {
-        self.reach(grid.lattice()).is_some_and(|reach| reach.intersect(&grid.window()).is_some())
-    }
-
-    /// The pixels of a lattice in the same CRS that the file covers, at least in part. `None` if it
-    /// covers none, or more than a window can hold.
-    pub fn reach(&self, lattice: &Lattice) -> Option<Window> {
-        /// Less of a pixel than this is rounding, not coverage.
-        const SLIVER_PIXELS: f64 = 1e-6;
-        let Affine { origin: (x, y), col: (res_x, _), row: (_, step_y) } = self.affine;
-        let (y0, y1) = (y, y + step_y * f64::from(self.rows));
-        let (top, bottom) = (lattice.row(y0.max(y1)), lattice.row(y0.min(y1)));
-        let (left, right) = (lattice.col(x), lattice.col(x + res_x * f64::from(self.cols)));
-        let first = |edge: f64| (edge + SLIVER_PIXELS).floor() as i64;
-        let end = |edge: f64| (edge - SLIVER_PIXELS).ceil() as i64;
-        Window::from_edges(first(top), first(left), end(bottom), end(right))
-    }
-}
-
 /// What becomes of several scenes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {
@@ -385,7 +364,7 @@ impl Layout {
     }
 }
 
-/// How stored pixels become pixels of a grid where the two do not coincide.
+/// How stored pixels become pixels of a grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Resampler {
     /// The stored pixel whose area holds the centre of the grid's pixel.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::aoi::{Aoi, Outline, Polygon, Sampling};
+use crate::aoi::{Aoi, Geometry, Line, Outline, Polygon, Sampling};
 use crate::block::{DType, Kind};
 use crate::error::{Classify, ErrorClass};
 use crate::grid::{Crs, Grid, Lattice, TileId, TileSize, Window};
@@ -207,22 +207,28 @@ pub fn parameters_from(map: &pb::ValueMap) -> crate::graft::Parameters {
 
 // Requests.
 
-fn polygons_to(polygons: &[Polygon]) -> Vec<pb::Polygon> {
-    let ring = |ring: &Vec<(f64, f64)>| {
-        let (cols, rows) = ring.iter().copied().unzip();
-        pb::Ring { cols, rows }
-    };
-    polygons.iter().map(|rings| pb::Polygon { rings: rings.iter().map(ring).collect() }).collect()
+fn line_to(line: &Line) -> pb::Ring {
+    let (cols, rows) = line.iter().copied().unzip();
+    pb::Ring { cols, rows }
 }
 
-fn polygons_from(polygons: &[pb::Polygon]) -> Checked<Vec<Polygon>> {
-    let ring = |ring: &pb::Ring| {
-        if ring.cols.len() != ring.rows.len() || ring.cols.iter().chain(&ring.rows).any(|v| !v.is_finite()) {
-            return Err(invalid("ring", "not pairs of finite numbers"));
-        }
-        Ok(ring.cols.iter().copied().zip(ring.rows.iter().copied()).collect())
-    };
-    polygons.iter().map(|polygon| polygon.rings.iter().map(ring).collect()).collect()
+fn line_from(line: &pb::Ring) -> Checked<Line> {
+    if line.cols.len() != line.rows.len() || line.cols.iter().chain(&line.rows).any(|v| !v.is_finite()) {
+        return Err(invalid("ring", "not pairs of finite numbers"));
+    }
+    Ok(line.cols.iter().copied().zip(line.rows.iter().copied()).collect())
+}
+
+fn polygons_to(polygons: &[Polygon]) -> Vec<pb::Polygon> {
+    polygons.iter().map(|rings| pb::Polygon { rings: rings.iter().map(line_to).collect() }).collect()
+}
+
+fn geometry_from(polygons: &[pb::Polygon], lines: &[pb::Ring]) -> Checked<Geometry> {
+    let polygon = |polygon: &pb::Polygon| polygon.rings.iter().map(line_from).collect();
+    Ok(Geometry {
+        polygons: polygons.iter().map(polygon).collect::<Checked<_>>()?,
+        lines: lines.iter().map(line_from).collect::<Checked<_>>()?,
+    })
 }
 
 /// An AOI as a message.
@@ -233,12 +239,14 @@ pub fn aoi_to(aoi: &Aoi) -> pb::Aoi {
         Sampling::Shape { rows, cols } => S::Shape(pb::GridShape { rows, cols }),
     };
     pb::Aoi {
-        geometry: polygons_to(&aoi.geometry),
+        geometry: polygons_to(&aoi.geometry.polygons),
+        lines: aoi.geometry.lines.iter().map(line_to).collect(),
         bounds: aoi.bounds.map(|[west, south, east, north]| pb::Bounds { west, south, east, north }),
         bounds_crs: aoi.bounds_crs.clone().unwrap_or_default(),
         crs: aoi.crs.clone(),
         sampling: Some(sampling),
         align_pixels: aoi.align_pixels,
+        all_touched: aoi.all_touched,
     }
 }
 
@@ -250,12 +258,13 @@ pub fn aoi_from(aoi: &pb::Aoi) -> Checked<Aoi> {
         S::Shape(pb::GridShape { rows, cols }) => Sampling::Shape { rows, cols },
     };
     Ok(Aoi {
-        geometry: polygons_from(&aoi.geometry)?,
+        geometry: geometry_from(&aoi.geometry, &aoi.lines)?,
         bounds: aoi.bounds.map(|b| [b.west, b.south, b.east, b.north]),
         bounds_crs: Some(aoi.bounds_crs.clone()).filter(|crs| !crs.is_empty()),
         crs: aoi.crs.clone(),
         sampling,
         align_pixels: aoi.align_pixels,
+        all_touched: aoi.all_touched,
     })
 }
 
@@ -366,7 +375,12 @@ fn node_to(kind: &NodeKind, assets: &mut Assets) -> pb::node::Kind {
                 .collect(),
         }),
         NodeKind::Outline(outline) => {
-            pb::node::Kind::Outline(pb::Outline { polygons: polygons_to(outline.polygons()) })
+            let Geometry { polygons, lines } = outline.geometry();
+            pb::node::Kind::Outline(pb::Outline {
+                polygons: polygons_to(polygons),
+                all_touched: outline.all_touched(),
+                lines: lines.iter().map(line_to).collect(),
+            })
         }
         NodeKind::Call { op, params, inputs } => pb::node::Kind::Call(pb::Call {
             op: op.name().to_owned(),
@@ -477,7 +491,8 @@ fn node_from(kind: &pb::node::Kind, assets: &[Arc<Asset>]) -> Checked<NodeKind> 
             scenes: read.scenes.iter().map(|scene| scene_from(scene, assets)).collect::<Checked<_>>()?,
         })),
         pb::node::Kind::Outline(outline) => {
-            NodeKind::Outline(Arc::new(Outline::from_polygons(polygons_from(&outline.polygons)?)))
+            let geometry = geometry_from(&outline.polygons, &outline.lines)?;
+            NodeKind::Outline(Arc::new(Outline::new(geometry, outline.all_touched)))
         }
         pb::node::Kind::Call(call) => NodeKind::Call {
             op: op_from(&call.op, call.version)?,

@@ -230,12 +230,13 @@ impl Requests {
         let slots = workers.iter().map(|worker| worker.slots).sum::<u32>().max(1);
         let options = wire::options_from(request.options.as_ref(), slots)?;
         let answers = self.answers(&expr, &grid).await?;
-        let images = self.images(&expr, &grid).await?;
+        let images = self.images(&expr).await?;
         let limits = self.limits_of(workers);
         let planning = {
-            let (expr, grid) = (expr.clone(), grid.clone());
+            let (expr, grid, transform) = (expr.clone(), grid.clone(), self.transform.clone());
             move || {
-                let cx = BindCx { grid: &grid, answers: &answers, images: &images };
+                let transform = transform.as_ref();
+                let cx = BindCx { grid: &grid, transform, answers: &answers, images: &images };
                 let outcome = plan::build(&expr, &cx, outline, &limits, &options)?;
                 let header = header(&outcome, &grid, &scenes_known(&answers, &images));
                 Ok::<_, BindError>((outcome, header))
@@ -255,8 +256,7 @@ impl Requests {
         let area = lon_lat_box(grid, self.transform.as_ref());
         for (query, at) in queries {
             let failed = |error| RequestError::Catalog { at: at.clone(), error };
-            let mut scenes = self.catalog.search(&query, &area, self.limits.scenes).await.map_err(failed)?;
-            scenes.iter_mut().for_each(|scene| self.adopt_crs(scene, grid));
+            let scenes = self.catalog.search(&query, &area, self.limits.scenes).await.map_err(failed)?;
             let product = self.catalog.product(&query.product).await.map_err(failed)?;
             answers.insert(query, Answer { product, scenes });
         }
@@ -264,28 +264,13 @@ impl Requests {
     }
 
     /// The images that the graft names by their ids.
-    async fn images(&self, expr: &Expr, grid: &Grid) -> Result<BTreeMap<String, Scene>, RequestError> {
+    async fn images(&self, expr: &Expr) -> Result<BTreeMap<String, Scene>, RequestError> {
         let named = expr.image_ids().map_err(|(error, at)| RequestError::Selection { at, error })?;
         let Some((_, at)) = named.first() else { return Ok(BTreeMap::new()) };
         let ids: Vec<String> = named.iter().map(|(id, _)| id.clone()).collect();
         let failed = |error| RequestError::Catalog { at: at.clone(), error };
-        let mut scenes = self.catalog.scenes_by_id(&ids).await.map_err(failed)?;
-        scenes.iter_mut().for_each(|scene| self.adopt_crs(scene, grid));
+        let scenes = self.catalog.scenes_by_id(&ids).await.map_err(failed)?;
         Ok(ids.into_iter().zip(scenes).collect())
-    }
-
-    /// Gives files whose CRS is the grid's by another name the grid's name for it.
-    fn adopt_crs(&self, scene: &mut Scene, grid: &Grid) {
-        for band in scene.bands.values_mut() {
-            let Some(raster) = &band.asset.raster else { continue };
-            if raster.crs != *grid.crs() && self.transform.same(&raster.crs, grid.crs()) {
-                let mut asset = band.asset.as_ref().clone();
-                if let Some(raster) = &mut asset.raster {
-                    raster.crs = grid.crs().clone();
-                }
-                band.asset = Arc::new(asset);
-            }
-        }
     }
 
     /// A tile must fit the share of memory of every worker that is planned for.

@@ -120,7 +120,7 @@ fn places() -> Vec<Case> {
             &["bounds"],
         ),
         place("no resolution", &["--bounds", bounds, "--crs", "EPSG:32613"], 3, &["--resolution"]),
-        place("no place", &["--crs", "EPSG:32613", "--resolution", "30"], 3, &["--bounds", "--aoi"]),
+        place("no place", &["--crs", "EPSG:32613", "--resolution", "30"], 3, &["--bounds", "--geometry"]),
         place("no CRS", &["--bounds", bounds, "--resolution", "30"], 3, &["--crs"]),
         place(
             "three bounds",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use graticule_common::aoi::{Aoi, Sampling};
+use graticule_common::aoi::{Aoi, Geometry, Sampling};
 use graticule_common::block::Block;
 use graticule_common::grid::{TileId, TileSize};
 use graticule_common::ops::Facts;
@@ -21,12 +21,13 @@ use crate::world::{Failure, assemble_on};
 /// A request for a graft on a rectangle, in one CRS.
 pub fn request(graft: &str, crs: &str, bounds: [f64; 4], resolution: f64) -> pb::ComputeRequest {
     let aoi = Aoi {
-        geometry: Vec::new(),
+        geometry: Geometry::default(),
         bounds: Some(bounds),
         bounds_crs: None,
         crs: crs.to_owned(),
         sampling: Sampling::Resolution(resolution, resolution),
         align_pixels: false,
+        all_touched: false,
     };
     let options = Some(pb::Options::default());
     pb::ComputeRequest {

@@ -16,6 +16,7 @@ use graticule_common::plan::{self, NodeId, Options, Outcome, Plan, Read};
 use graticule_common::scene::{
     Affine, Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
 };
+use graticule_common::transform::ByText;
 use ndarray::Array3;
 use ndarray_npy::NpzReader;
 use serde_json::Value;
@@ -80,7 +81,7 @@ impl World {
                     rows,
                     cols,
                 };
-                let window = raster.reach(world.grid.lattice()).expect("a window");
+                let window = raster.reach(&world.grid, &ByText).expect("a window");
                 let source = SourceRef::Synthetic(name.clone());
                 let asset = Arc::new(Asset { raster: Some(raster), ..Asset::new("data", source, "1") });
                 world.pixels.insert(name, (data, mask, window));
@@ -152,7 +153,7 @@ impl World {
         let expr = graticule_common::graft::resolve(graft, &limits).map_err(Failure::of)?;
         let answers = self.answers(&expr)?;
         let images = self.images(&expr)?;
-        let cx = BindCx { grid, answers: &answers, images: &images };
+        let cx = BindCx { grid, transform: &ByText, answers: &answers, images: &images };
         plan::build(&expr, &cx, outline, &limits, options).map_err(Failure::of)
     }
 

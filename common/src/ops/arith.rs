@@ -270,7 +270,12 @@ mod tests {
         let crs = crate::grid::Crs::from_canonical("EPSG:32633");
         let grid =
             crate::grid::Grid::try_new(crs, (0.0, 0.0), (1.0, 1.0), (1, 1), &Default::default()).unwrap();
-        let cx = BindCx { grid: &grid, answers: &Default::default(), images: &Default::default() };
+        let cx = BindCx {
+            grid: &grid,
+            transform: &crate::transform::ByText,
+            answers: &Default::default(),
+            images: &Default::default(),
+        };
         match crate::ops::find(name).unwrap().bind(&cx, &[Arg::Literal(&a), Arg::Literal(&b)]) {
             Ok(Bound::Literal(literal)) => Some(literal),
             _ => None,

@@ -12,6 +12,7 @@ use crate::error::{Classify, ErrorClass, listing};
 use crate::grid::Grid;
 use crate::literal::Literal;
 use crate::scene::{Layout, Product, Properties, Resampler, Scene, SceneQuery};
+use crate::transform::Transform;
 
 pub mod arith;
 pub mod bands;
@@ -222,10 +223,11 @@ pub struct Answer {
 }
 
 /// Everything outside the graft that a type rule may look at.
-#[derive(Debug)]
 pub struct BindCx<'a> {
     /// The grid of the request.
     pub grid: &'a Grid,
+    /// What is known about CRSs.
+    pub transform: &'a dyn Transform,
     /// Answers to [`Expr::scene_queries`](crate::expr::Expr::scene_queries).
     pub answers: &'a BTreeMap<SceneQuery, Answer>,
     /// The scenes that [`Expr::image_ids`](crate::expr::Expr::image_ids) names, by id as it is written.

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use super::bands::band_names;
 use super::{Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, Props, SceneSet, TypeError, optional, required};
-use crate::grid::Grid;
 use crate::literal::Literal;
-use crate::scene::{Layout, Properties, Resampler, Scene, SceneQuery, Timestamp};
+use crate::scene::{AssetGrid, Layout, Properties, Resampler, Scene, SceneQuery, Timestamp};
 
 /// The ops of this family.
 pub const OPS: &[&dyn Op] = &[&SelectScenes, &StackScenes, &Mosaic, &FromImageIds];
@@ -54,8 +53,7 @@ fn selection(cx: &BindCx<'_>, query: &SceneQuery) -> Result<SceneSet, TypeError>
         value: query.product.clone(),
     };
     let answer = cx.answers.get(query).ok_or_else(unknown)?;
-    let mut scenes: Vec<Scene> =
-        answer.scenes.iter().filter(|scene| may_touch(scene, cx.grid)).cloned().collect();
+    let mut scenes: Vec<Scene> = answer.scenes.iter().filter(|scene| may_touch(scene, cx)).cloned().collect();
     scenes.sort_by(|a, b| (a.acquired, &a.id).cmp(&(b.acquired, &b.id)));
     Ok(SceneSet { product: answer.product.clone(), scenes })
 }
@@ -340,12 +338,19 @@ fn compare(a: Option<&serde_json::Value>, b: Option<&serde_json::Value>, ascendi
 }
 
 /// Whether a scene has a file with pixels on the grid. The catalog looked for rectangles in degrees;
-/// where a file's own pixel grid is known and in the grid's CRS, this is exact.
-fn may_touch(scene: &Scene, grid: &Grid) -> bool {
-    let mut rasters = scene.bands.values().map(|band| band.asset.raster.as_ref());
-    scene.bands.is_empty()
-        || rasters
-            .any(|raster| raster.is_none_or(|raster| raster.crs != *grid.crs() || raster.overlaps(grid)))
+/// where a file's own pixel grid is known, this is exact.
+fn may_touch<'s>(scene: &'s Scene, cx: &BindCx<'_>) -> bool {
+    let mut seen: Vec<&'s AssetGrid> = Vec::new();
+    let mut overlaps = |raster: Option<&'s AssetGrid>| {
+        let Some(raster) = raster else { return true };
+        // Bands share grids.
+        if seen.contains(&raster) {
+            return false;
+        }
+        seen.push(raster);
+        raster.overlaps(cx.grid, cx.transform)
+    };
+    scene.bands.is_empty() || scene.bands.values().any(|band| overlaps(band.asset.raster.as_ref()))
 }
 
 /// Padding changes no pixel of value-by-value ops: the margin would be computed and cropped again.

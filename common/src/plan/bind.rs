@@ -7,11 +7,11 @@ use super::{BindError, Builder, Input, Named, NodeId, NodeKind, Plan, Read, Read
 use crate::aoi::Outline;
 use crate::error::GraftPath;
 use crate::expr::{Expr, ExprId, ExprNode};
-use crate::grid::{Grid, Window};
+use crate::grid::Window;
 use crate::literal::Literal;
 use crate::ops::object::Object;
 use crate::ops::{self, Arg, BindCx, Bound, Op as _, Props, SceneSet, TypeError};
-use crate::scene::{Layout, Resampler, Scene};
+use crate::scene::{AssetGrid, Layout, Resampler, Scene};
 
 /// A plan before its passes, or a constant.
 pub(super) enum Result {
@@ -150,7 +150,7 @@ fn call(
         Bound::Literal(literal) => Value::Literal(literal),
         Bound::Scenes(scenes) => Value::Scenes(scenes),
         Bound::Read { scenes, bands, resampler, layout, props } => {
-            let read = read(cx.grid, &scenes, bands, (resampler, layout), &at)?;
+            let read = read(cx, &scenes, bands, (resampler, layout));
             Value::Raster(builder.add(NodeKind::Read(Arc::new(read)), None).map_err(typed)?, props)
         }
         Bound::Call { params, inputs, props } => {
@@ -176,53 +176,36 @@ fn call(
 }
 
 fn read(
-    grid: &Grid,
+    cx: &BindCx<'_>,
     scenes: &[Scene],
     bands: Vec<String>,
     (resampler, layout): (Resampler, Layout),
-    at: &GraftPath,
-) -> std::result::Result<Read, BindError> {
+) -> Read {
     let products: BTreeSet<&str> = scenes.iter().map(|scene| scene.product.as_str()).collect();
     let product = products.into_iter().collect::<Vec<_>>().join("+");
-    let images = scenes
-        .iter()
-        .map(|scene| {
-            let sources = bands.iter().filter_map(|band| scene.bands.get(band)).cloned().collect();
-            let reach = reach(grid, scene, &bands, at)?;
-            let (product, id) = (scene.product.clone(), scene.id.clone());
-            Ok(ReadScene { product, id, bands: sources, reach })
-        })
-        .collect::<std::result::Result<_, BindError>>()?;
-    Ok(Read { product, bands, resampler, layout, scenes: images })
+    let image = |scene: &Scene| {
+        let sources = bands.iter().filter_map(|band| scene.bands.get(band)).cloned().collect();
+        let (product, id) = (scene.product.clone(), scene.id.clone());
+        ReadScene { product, id, bands: sources, reach: reach(cx, scene, &bands) }
+    };
+    let images = scenes.iter().map(image).collect();
+    Read { product, bands, resampler, layout, scenes: images }
 }
 
 /// The window that holds all pixels of a scene's bands, where their files' grids are known.
-fn reach(
-    grid: &Grid,
-    scene: &Scene,
-    bands: &[String],
-    at: &GraftPath,
-) -> std::result::Result<Option<Window>, BindError> {
-    let mut union: Option<Window> = None;
-    let mut is_known = true;
+fn reach(cx: &BindCx<'_>, scene: &Scene, bands: &[String]) -> Option<Window> {
+    let mut rasters: Vec<&AssetGrid> = Vec::new();
     for band in bands.iter().filter_map(|band| scene.bands.get(band)) {
-        let Some(raster) = &band.asset.raster else {
-            is_known = false;
-            continue;
-        };
-        if raster.crs != *grid.crs() {
-            return Err(BindError::OtherCrs {
-                at: at.clone(),
-                scene: scene.id.clone(),
-                asset: band.asset.key.clone(),
-                crs: raster.crs.to_string(),
-                grid_crs: grid.crs().to_string(),
-            });
-        }
-        match raster.reach(grid.lattice()) {
-            Some(window) => union = Some(union.map_or(window, |union| union.union(&window))),
-            None => is_known = false,
+        let raster = band.asset.raster.as_ref()?;
+        // Bands share grids.
+        if !rasters.contains(&raster) {
+            rasters.push(raster);
         }
     }
-    Ok(union.filter(|_| is_known))
+    let mut union: Option<Window> = None;
+    for raster in rasters {
+        let window = raster.reach(cx.grid, cx.transform)?;
+        union = Some(union.map_or(window, |union| union.union(&window)));
+    }
+    union
 }

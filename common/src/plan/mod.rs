@@ -606,22 +606,6 @@ pub enum BindError {
         /// What it is.
         is: &'static str,
     },
-    /// A file in another CRS than the grid's.
-    #[error(
-        "{at}: asset `{asset}` of scene `{scene}` is in {crs}, the grid is in {grid_crs}; reprojection is not supported yet, use the scene's CRS"
-    )]
-    OtherCrs {
-        /// Where in the graft.
-        at: GraftPath,
-        /// The scene.
-        scene: String,
-        /// The asset.
-        asset: String,
-        /// The asset's CRS.
-        crs: String,
-        /// The grid's CRS.
-        grid_crs: String,
-    },
     /// More output than `Limits::output_samples`.
     #[error(
         "the result would have {samples} values (images x bands x rows x columns), the limit is {limit}; ask for a smaller AOI or a coarser resolution"
@@ -669,7 +653,6 @@ impl Classify for BindError {
         match self {
             BindError::Type { error, .. } => error.class(),
             BindError::NoRaster { .. } | BindError::UnknownPass { .. } => ErrorClass::InvalidRequest,
-            BindError::OtherCrs { .. } => ErrorClass::Unsupported,
             BindError::Output { .. } | BindError::Memory { .. } | BindError::Tiles { .. } => {
                 ErrorClass::LimitExceeded
             }

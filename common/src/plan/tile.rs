@@ -44,7 +44,7 @@ impl Plan {
     pub fn tiles(&self) -> Vec<TileId> {
         let tiling = self.grid.tiling(self.tile_size);
         let is_inside = |tile: &TileId| match (self.outline(), tiling.window(*tile)) {
-            (Some(outline), Some(window)) => outline.outside(&window).contains(&0),
+            (Some(outline), Some(window)) => outline.reaches(&window),
             _ => true,
         };
         tiling.tiles().filter(is_inside).collect()
@@ -193,7 +193,7 @@ impl<'p> TilePlan<'p> {
                 let layer = if read.layout == Layout::Mosaic { LAYER_PIXEL_BYTES } else { 0 };
                 step.window.pixels() as u64 * (READ_PIXEL_BYTES + layer)
             }
-            NodeKind::Outline(_) => 0,
+            NodeKind::Outline(_) => step.window.pixels() as u64,
             NodeKind::Program(program) => {
                 let strips = program.instrs.iter().map(|instr| 1 + instr.operands.len() as u64);
                 strips.sum::<u64>() * STRIP_BYTES

@@ -64,7 +64,7 @@ pub struct Shape {
     #[prost(uint32, tag = "2")]
     pub bands: u32,
 }
-/// A ring of an outline: closed, in lattice pixels.
+/// A ring of an outline, closed, or a line: in lattice pixels.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Ring {
     /// Columns of the vertices.
@@ -375,6 +375,12 @@ pub struct Outline {
     /// Pixels whose centre is in one of them are inside.
     #[prost(message, repeated, tag = "1")]
     pub polygons: ::prost::alloc::vec::Vec<Polygon>,
+    /// Whether pixels that the outline touches are inside as well.
+    #[prost(bool, tag = "2")]
+    pub all_touched: bool,
+    /// Lines, and points as lines of one vertex: what they touch is inside.
+    #[prost(message, repeated, tag = "3")]
+    pub lines: ::prost::alloc::vec::Vec<Ring>,
 }
 /// An op on nodes and constants.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -499,7 +505,7 @@ pub struct Bill {
 /// An area of interest.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Aoi {
-    /// Outline in longitude and latitude (WGS 84), columns of Ring being longitudes; empty: none.
+    /// Polygons of the outline in longitude and latitude (WGS 84), columns of Ring being longitudes.
     #[prost(message, repeated, tag = "1")]
     pub geometry: ::prost::alloc::vec::Vec<Polygon>,
     /// Bounds; absent: those of the geometry.
@@ -514,6 +520,12 @@ pub struct Aoi {
     /// Whether the grid's edges lie on multiples of the resolution.
     #[prost(bool, tag = "7")]
     pub align_pixels: bool,
+    /// Whether pixels that the geometry touches are inside, not only those whose centre it holds.
+    #[prost(bool, tag = "8")]
+    pub all_touched: bool,
+    /// Lines of the outline in longitude and latitude; of one vertex, points. They need `all_touched`.
+    #[prost(message, repeated, tag = "9")]
+    pub lines: ::prost::alloc::vec::Vec<Ring>,
     /// How fine.
     #[prost(oneof = "aoi::Sampling", tags = "5, 6")]
     pub sampling: ::core::option::Option<aoi::Sampling>,

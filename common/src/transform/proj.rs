@@ -127,6 +127,25 @@ impl Transform for Proj {
         }
         Ok(())
     }
+
+    fn points_or_nan(&self, from: &Crs, to: &Crs, points: &mut [(f64, f64)]) {
+        if from == to || points.is_empty() {
+            return;
+        }
+        let (mut xs, mut ys): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
+        let all_lost = CACHE.with_borrow_mut(|cache| {
+            let _quiet = osr::Quiet::begin();
+            let Ok(Some(transform)) = cache.transform(from, to) else { return true };
+            let moved = transform.transform_coords(&mut xs, &mut ys, &mut []).is_ok();
+            // Points that are lost become infinite. Where all fail at once, OSR may leave them as they were.
+            !moved && xs.iter().zip(&ys).all(|(x, y)| x.is_finite() && y.is_finite())
+        });
+        for (point, (x, y)) in points.iter_mut().zip(xs.into_iter().zip(ys)) {
+            let is_placed =
+                !all_lost && x.is_finite() && y.is_finite() && point.0.is_finite() && point.1.is_finite();
+            *point = if is_placed { (x, y) } else { (f64::NAN, f64::NAN) };
+        }
+    }
 }
 
 thread_local! {

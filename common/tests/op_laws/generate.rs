@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use graticule_common::aoi::Outline;
+use graticule_common::aoi::{Geometry, Outline};
 use graticule_common::block::Kind;
 use graticule_common::grid::Grid;
 use serde_json::{Map, Value, json};
@@ -173,7 +173,9 @@ impl Case {
     pub fn new(words: &[u32]) -> Case {
         let mut tape = Tape::new(words);
         let index = [0, 0, 0, 0, 1, 1, 1, 2, 2, 3][tape.below(10)];
-        let outline = [None, None, Some(triangle()), Some(holed()), Some(elsewhere())][tape.below(5)].clone();
+        let outlines =
+            [None, None, Some(triangle()), Some(holed()), Some(elsewhere()), Some(touched()), Some(line())];
+        let outline = outlines[tape.below(outlines.len())].clone();
         let grid = world::grid(index);
         let mut generator = Generator { tape: &mut tape, grid, next: 0 };
         let mut body = Body::default();
@@ -203,6 +205,17 @@ fn holed() -> Outline {
         vec![(from, up), (to, up), (to, down), (from, down), (from, up)]
     };
     Outline::from_polygons(vec![vec![square(250.0, 270.0, -6.0, 7.0), square(252.5, 255.0, -3.0, 3.0)]])
+}
+
+fn touched() -> Outline {
+    Outline::new(triangle().geometry().clone(), true)
+}
+
+fn line() -> Outline {
+    Outline::new(
+        Geometry { polygons: vec![], lines: vec![vec![(249.3, -6.1), (262.2, 1.0), (250.5, 8.9)]] },
+        true,
+    )
 }
 
 fn elsewhere() -> Outline {

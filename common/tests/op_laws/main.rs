@@ -13,6 +13,7 @@ use graticule_common::hash::ContentHash;
 use graticule_common::limits::Limits;
 use graticule_common::ops::{BindCx, FAMILIES};
 use graticule_common::plan::{self, NodeId, Options, Outcome, PASSES, Plan, Read, TilePlan};
+use graticule_common::transform::ByText;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -51,7 +52,7 @@ fn expr_of(graft: &Value) -> Result<Expr, GraftError> {
 
 fn outcome_of(expr: &Expr, case: &Case, grid: usize, options: &Options) -> Option<Outcome> {
     let (grid, answers) = (world::grid(grid), world::answers(expr)?);
-    let cx = BindCx { grid: &grid, answers: &answers, images: &Default::default() };
+    let cx = BindCx { grid: &grid, transform: &ByText, answers: &answers, images: &Default::default() };
     plan::build(expr, &cx, case.outline.clone(), &Limits::default(), options).ok()
 }
 
@@ -619,7 +620,7 @@ fn survives(text: &[u8]) {
     let Ok(expr) = resolve(text, &Limits::default()) else { return };
     let Some(answers) = world::answers(&expr) else { return };
     let grid = world::grid(0);
-    let cx = BindCx { grid: &grid, answers: &answers, images: &Default::default() };
+    let cx = BindCx { grid: &grid, transform: &ByText, answers: &answers, images: &Default::default() };
     if let Ok(Outcome::Raster { plan, .. }) =
         plan::build(&expr, &cx, None, &Limits::default(), &Options::default())
     {
@@ -919,7 +920,7 @@ fn bands_and_their_names_do_not_explode() {
     {
         let expr = expr_of(&graft).expect("it is a graft");
         let (grid, answers) = (world::grid(0), world::answers(&expr).expect("known products"));
-        let cx = BindCx { grid: &grid, answers: &answers, images: &Default::default() };
+        let cx = BindCx { grid: &grid, transform: &ByText, answers: &answers, images: &Default::default() };
         let error = plan::build(&expr, &cx, None, &Limits::default(), &Options::default());
         let error = error.expect_err("too much").to_string();
         assert!(error.contains(problem), "{error}");

@@ -433,10 +433,10 @@ impl Item {
     }
 }
 
-/// The pixel grid, where CRS, shape and transform are known and rows run along x.
+/// The pixel grid, where CRS, shape and transform are known.
 fn raster(asset: &ItemAsset, crs: Option<String>) -> Option<AssetGrid> {
     let ((rows, cols), [col_x, row_x, x, col_y, row_y, y]) = (asset.shape?, asset.transform?);
     let affine = Affine { origin: (x, y), col: (col_x, col_y), row: (row_x, row_y) };
     let crs = Crs::from_canonical(crs?);
-    affine.is_upright().then_some(AssetGrid { crs, affine, rows, cols })
+    affine.inverse().is_some().then_some(AssetGrid { crs, affine, rows, cols })
 }

@@ -5,16 +5,18 @@
 
 #[cfg(feature = "gdal")]
 pub mod gdal;
-#[cfg_attr(not(feature = "gdal"), allow(dead_code, reason = "formulas never resample"))]
-mod near;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod synthetic;
+#[cfg_attr(not(feature = "gdal"), allow(dead_code, reason = "formulas never resample"))]
+mod warp;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::grid::{Crs, Lattice, Window};
-use graticule_common::scene::{BandSource, Format, Resampler, SourceRef};
+use graticule_common::scene::{BandSource, Format, Resampler, SourceRef, Store};
 
 use self::synthetic::Synthetic;
 
@@ -44,10 +46,19 @@ impl BandRead<'_> {
                 scene: self.scene.to_owned(),
                 asset: asset.key.clone(),
                 band: self.band_name.to_owned(),
-                path: asset.source.to_string(),
+                path: shown(&asset.source),
             }),
             problem,
         }
+    }
+}
+
+/// A place for messages: without the query of a URL, which may hold a signature.
+fn shown(source: &SourceRef) -> String {
+    let text = source.to_string();
+    match (source, text.split_once('?')) {
+        (SourceRef::Http(_), Some((place, _))) => place.to_owned(),
+        _ => text,
     }
 }
 
@@ -165,6 +176,48 @@ pub enum ReadProblem {
         /// What refers.
         what: String,
     },
+    /// A server or store that does not answer as it should, for now.
+    #[error("it cannot be reached: {reason}; try again later")]
+    Unreachable {
+        /// What went wrong, and how often it was tried.
+        reason: String,
+    },
+    /// A server that answers with something else than what was asked for.
+    #[error("the server does not give what is asked for: {reason}; copy the file to one that does")]
+    WrongAnswer {
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// A host that the engine must not connect to.
+    #[error(
+        "`{host}` is not connected to: {reason}; an operator can allow a host with `--allow-host HOST[:PORT]`"
+    )]
+    HostNotAllowed {
+        /// The host.
+        host: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A URL or key that cannot be one.
+    #[error("its address cannot be used: {reason}; correct it and run `graticule catalog add` again")]
+    WrongAddress {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An object store that is not set up.
+    #[error("the store `{}` is not set up: {reason}; set its variables in the engine's environment", .store.scheme())]
+    StoreSettings {
+        /// Kind of the store.
+        store: Store,
+        /// What is missing.
+        reason: String,
+    },
+    /// A format whose decoder needs a local file.
+    #[error("files of the format `{}` are read from local disks only; copy it to one", .format.name())]
+    RemoteFormat {
+        /// The format.
+        format: Format,
+    },
     /// A listed side-car file that cannot be used.
     #[error(
         "its side-car file `{name}` cannot be used: {reason}; repair it, or register the file without it"
@@ -185,11 +238,11 @@ pub enum ReadProblem {
         /// How much is allowed.
         limit: u64,
     },
-    /// The file's CRS is not the grid's.
+    /// No pixel of the file has a place on the grid.
     #[error(
-        "the file is in {file}, the grid in {grid}, and reprojection is not supported yet; compute on a grid in {file}"
+        "the file is in {file}, and none of it has a place in the grid's CRS {grid}; compute on a grid in {file}"
     )]
-    OtherCrs {
+    NoPlace {
         /// CRS of the file.
         file: Crs,
         /// CRS of the grid.
@@ -201,20 +254,6 @@ pub enum ReadProblem {
         /// What is wrong with it.
         reason: String,
     },
-    /// Interpolation would be needed.
-    #[error(
-        "resampler `{}` is not supported yet where stored pixels and the grid do not coincide; use `near`, or a grid on the file's own pixels",
-        .resampler.name()
-    )]
-    Resampler {
-        /// What the graft asks for.
-        resampler: Resampler,
-    },
-    /// A geotransform with rotation, or columns that grow westwards.
-    #[error(
-        "its pixel grid is rotated or mirrored, which is not supported; warp the file to a north-up grid"
-    )]
-    Rotated,
     /// The file does not say where its pixels are.
     #[error("the file has no geotransform of its own; assign one, for example with `gdal_edit.py -a_ullr`")]
     NoGeotransform,
@@ -259,15 +298,19 @@ impl Classify for ReadProblem {
             | ReadProblem::Misdescribed { .. }
             | ReadProblem::NoGeotransform
             | ReadProblem::Linked
+            | ReadProblem::WrongAnswer { .. }
+            | ReadProblem::WrongAddress { .. }
+            | ReadProblem::StoreSettings { .. }
             | ReadProblem::Refers { .. }
             | ReadProblem::Sidecar { .. }
             | ReadProblem::UnknownCrs { .. }
             | ReadProblem::NoSuchBand { .. } => ErrorClass::Source,
             ReadProblem::TooComplex { .. } => ErrorClass::LimitExceeded,
-            ReadProblem::OtherCrs { .. }
-            | ReadProblem::Resampler { .. }
-            | ReadProblem::Rotated
+            ReadProblem::Unreachable { .. } => ErrorClass::Unavailable,
+            ReadProblem::NoPlace { .. }
             | ReadProblem::OnlyPoints { .. }
+            | ReadProblem::HostNotAllowed { .. }
+            | ReadProblem::RemoteFormat { .. }
             | ReadProblem::NoBands
             | ReadProblem::FormatNotAllowed { .. }
             | ReadProblem::ComplexType

@@ -16,8 +16,7 @@
 
 use graticule_common::scene::SourceRef;
 
-use super::near::Axis;
-use super::{BandRead, ReadError, ReadProblem, ReadStats, TileSource};
+use super::{BandRead, ReadError, ReadProblem, ReadStats, TileSource, warp};
 
 /// Pixels by the formula of this module. Nodata, scale, offset and resampler do not apply: the formula
 /// gives physical values, for every lattice alike.
@@ -36,28 +35,21 @@ impl TileSource for Synthetic {
             return Err(read.error(ReadProblem::NoReader));
         };
         let window = &read.window;
-        let (rows, cols) = match &asset.raster {
-            None => (vec![true; window.rows as usize], vec![true; window.cols as usize]),
+        let inside = match &asset.raster {
+            None => vec![true; window.pixels()],
             Some(file) if file.crs != *read.lattice.crs() => {
                 let (file, grid) = (file.crs.clone(), read.lattice.crs().clone());
-                return Err(read.error(ReadProblem::OtherCrs { file, grid }));
+                return Err(read.error(ReadProblem::NoPlace { file, grid }));
             }
-            Some(file) => {
-                let inside = |axis: Axis| axis.indices().iter().map(Option::is_some).collect();
-                (
-                    inside(Axis::rows(read.lattice, window, file)),
-                    inside(Axis::cols(read.lattice, window, file)),
-                )
-            }
+            Some(file) => warp::inside(read.lattice, window, file),
         };
         let seed = mix(fnv1a64(name).wrapping_add(u64::from(read.band.band)));
         let mut pixels = samples.iter_mut().zip(valid);
-        for (row, row_inside) in (window.row..).zip(rows) {
+        for (row, inside) in (window.row..).zip(inside.chunks(window.cols as usize)) {
             let seed = mix(seed.wrapping_add(row as u64));
-            for ((col, col_inside), (sample, ok)) in (window.col..).zip(&cols).zip(&mut pixels) {
+            for ((col, is_inside), (sample, ok)) in (window.col..).zip(inside).zip(&mut pixels) {
                 if let Some(value) = value(mix(seed.wrapping_add(col as u64)))
-                    && row_inside
-                    && *col_inside
+                    && *is_inside
                 {
                     (*sample, *ok) = (value, 1);
                 }
@@ -154,6 +146,6 @@ mod tests {
         }
         let other = band("a", 1, Some(grid(Crs::from_canonical("EPSG:4326"))));
         let error = check(&other, window, |read| read_all(&Synthetic, read)).unwrap_err();
-        assert!(matches!(error.problem, ReadProblem::OtherCrs { .. }));
+        assert!(matches!(error.problem, ReadProblem::NoPlace { .. }));
     }
 }

@@ -178,8 +178,9 @@ fn grids_of_assets() {
     check(json!({"proj:epsg": 4326}), Some("EPSG:4326"));
     check(json!({"proj:code": "ESRI:54009"}), Some("ESRI:54009"));
     check(json!({"proj:epsg": null}), None);
-    check(json!({"proj:transform": [10, 0.5, 0, 0, -10, 0]}), None);
-    check(json!({"proj:transform": [-10, 0, 0, 0, -10, 0]}), None);
+    check(json!({"proj:transform": [10, 0.5, 0, 0, -10, 0]}), Some("EPSG:32613"));
+    check(json!({"proj:transform": [-10, 0, 0, 0, -10, 0]}), Some("EPSG:32613"));
+    check(json!({"proj:transform": [10, 10, 0, 10, 10, 0]}), None);
     check(json!({"proj:transform": [10, 0, 0, 0, 10, 0]}), Some("EPSG:32613"));
     check(json!({"proj:shape": null}), None);
     let wkt = "GEOGCS[\"WGS 84\",DATUM[\"WGS_1984\",SPHEROID[\"WGS 84\",6378137,298.257223563]],\

@@ -9,7 +9,7 @@ use gdal::{Dataset, Metadata};
 use graticule_common::file::{FileBand, FileInfo, Inspect};
 use graticule_common::scene::{Asset, ClassInfo};
 
-use super::super::ReadProblem;
+use super::super::{ReadProblem, version_of};
 use super::GdalSource;
 use super::header::{Header, Mask, Nodata, Stored, mask_of};
 use super::open::{Target, refuse_lost_tags};
@@ -32,24 +32,30 @@ impl Inspect for GdalSource {
     fn inspect(&self, asset: &Asset, pixels: bool) -> Result<FileInfo, String> {
         let look = || {
             let target = Target::of(asset)?;
-            target.check_place()?;
-            let dataset = target.open()?;
-            let header = Header::read(&dataset, self.transform.as_ref())?;
-            let (info, messages) = listen(|| describe(&dataset, &header, &target));
+            let metadata = if target.remote.is_none() { Some(target.check_place()?) } else { None };
+            let dataset = target.open(&self.remote)?;
+            let remote = dataset.remote_version().unwrap_or_default();
+            let version = metadata.as_ref().map_or_else(|| remote.to_owned(), version_of);
+            let whole = |problem: ReadProblem| dataset.fault().unwrap_or(problem);
+            let header = Header::read(&dataset, self.transform.as_ref()).map_err(whole)?;
+            let (info, messages) = listen(|| describe(&dataset, &header, &target, version.clone()));
             refuse_lost_tags(&messages)?;
             if pixels {
-                decode(&dataset)?;
+                decode(&dataset).map_err(whole)?;
             }
-            if !asset.version.is_empty() {
-                target.check()?;
+            if let Some(fault) = dataset.fault() {
+                return Err(fault);
             }
+            // What was looked at is what is there, and what was registered if that is known.
+            let now = if asset.version.is_empty() { version } else { asset.version.clone() };
+            Target { version: now, ..target }.check()?;
             Ok(info)
         };
         look().map_err(|problem: ReadProblem| problem.to_string())
     }
 }
 
-fn describe(dataset: &Dataset, header: &Header, target: &Target) -> FileInfo {
+fn describe(dataset: &Dataset, header: &Header, target: &Target, version: String) -> FileInfo {
     let bands = dataset.rasterbands().flatten().zip(&header.bands).map(|(band, header)| {
         let text = |text: String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
         let (scale, offset) = (band.scale(), band.offset());
@@ -66,6 +72,7 @@ fn describe(dataset: &Dataset, header: &Header, target: &Target) -> FileInfo {
     });
     FileInfo {
         driver: dataset.driver().short_name(),
+        version,
         grid: header.grid(None).map(|grid| grid.into_owned()).map_err(|problem| problem.to_string()),
         shape: (header.rows, header.cols),
         bands: bands.collect(),

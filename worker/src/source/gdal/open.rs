@@ -1,6 +1,8 @@
 //! From a catalog's asset to an open dataset: what may be opened, as what, and together with what.
 
 use std::cell::RefCell;
+use std::ops::Deref;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,9 +11,11 @@ use gdal::errors::GdalError;
 use gdal::{Dataset, DatasetOptions, GdalOpenFlags, Metadata};
 use graticule_common::scene::{Asset, Format, SourceRef};
 
+use super::super::remote::Remote;
 use super::super::{ReadProblem, version_of};
 use super::settings::{IMAGE_DRIVERS, drivers, listen, optional_driver, reason};
-use super::vrt;
+use super::vsi::Mount;
+use super::{jp2, vrt};
 
 /// Datasets that a thread keeps open, the ones used last.
 const KEPT_PER_THREAD_MAX: usize = 16;
@@ -28,8 +32,10 @@ const SIDECARS_MAX: usize = 16;
 /// A file that may be opened: its name for GDAL is made here, never a text as it came.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Target {
-    /// Absolute path.
+    /// Absolute path; empty for a file of a server.
     pub(super) name: String,
+    /// Where it is, if on a server.
+    pub(super) remote: Option<SourceRef>,
     /// Version at registration.
     pub(super) version: String,
     pub(super) format: Format,
@@ -40,7 +46,13 @@ pub(super) struct Target {
 impl Target {
     /// Checks where an asset is and what it may be opened as.
     pub(super) fn of(asset: &Asset) -> Result<Target, ReadProblem> {
-        let name = local_path(&asset.source)?;
+        let (name, remote) = match &asset.source {
+            SourceRef::Http(_) | SourceRef::Object { .. } if asset.format != Format::Image => {
+                return Err(ReadProblem::RemoteFormat { format: asset.format });
+            }
+            SourceRef::Http(_) | SourceRef::Object { .. } => ("", Some(asset.source.clone())),
+            SourceRef::Local(_) | SourceRef::Synthetic(_) => (local_path(&asset.source)?, None),
+        };
         if let Some(driver) = optional_driver(asset.format)
             && !drivers().iter().any(|known| known == driver)
         {
@@ -54,12 +66,22 @@ impl Target {
         if let Some(name) = sidecars.iter().find(|name| !is_file_name(name)) {
             return Err(ReadProblem::Sidecar { name: name.clone(), reason: "it is not a file name".into() });
         }
-        Ok(Target { name: name.to_owned(), version: asset.version.clone(), format: asset.format, sidecars })
+        if remote.is_some() && !sidecars.is_empty() {
+            let (name, reason) = (sidecars[0].clone(), "those of remote files are not read".to_owned());
+            return Err(ReadProblem::Sidecar { name, reason });
+        }
+        let (name, version) = (name.to_owned(), asset.version.clone());
+        Ok(Target { name, remote, version, format: asset.format, sidecars })
     }
 
     /// Whether what lies there is still what was registered, and no link has come into the path: one
     /// could lead out of the folder that an operator registered.
+    ///
+    /// A remote file is pinned when it is opened, and every part of it is checked as it comes.
     pub(super) fn check(&self) -> Result<(), ReadProblem> {
+        if self.remote.is_some() {
+            return Ok(());
+        }
         let found = version_of(&self.check_place()?);
         if found != self.version {
             return Err(ReadProblem::Changed { registered: self.version.clone(), found });
@@ -82,11 +104,38 @@ impl Target {
         Ok(metadata)
     }
 
+    /// Whether what is read of it may be kept for later: its contents are known by a version.
+    pub(super) fn is_versioned(&self) -> bool {
+        !self.version.is_empty()
+    }
+
     /// Opens it. Nothing is read yet but the header.
-    pub(super) fn open(&self) -> Result<Dataset, ReadProblem> {
+    pub(super) fn open(&self, remote: &Remote) -> Result<Opened, ReadProblem> {
+        let Some(source) = &self.remote else {
+            return Ok(Opened { dataset: self.open_file()?, mount: None });
+        };
+        let mount = Mount::new(remote.open(source, &self.version)?);
+        jp2::check(|at, buffer| {
+            mount.file.read_at(at, buffer).filter(|read| *read == buffer.len()).map(drop)
+        })?;
+        let name = mount.name();
+        let (result, messages) = listen(|| open_as(Path::new(&name), IMAGE_DRIVERS, &[]));
+        if let Some(fault) = mount.file.fault() {
+            return Err(fault);
+        }
+        refuse_lost_tags(&messages)?;
+        let dataset = result.map_err(|error| ReadProblem::Corrupt { reason: reason(&error, &messages) })?;
+        refuse_references(&dataset)?;
+        Ok(Opened { dataset, mount: Some(mount) })
+    }
+
+    fn open_file(&self) -> Result<Dataset, ReadProblem> {
         let path = Path::new(&self.name);
         let drivers: &[&str] = match self.format {
-            Format::Image => IMAGE_DRIVERS,
+            Format::Image => {
+                check_tiles(path)?;
+                IMAGE_DRIVERS
+            }
             Format::Vrt => {
                 vrt::check(path)?;
                 &["VRT"]
@@ -113,6 +162,33 @@ impl Target {
             result.map_err(|error: GdalError| ReadProblem::Corrupt { reason: reason(&error, &messages) })?;
         refuse_references(&dataset)?;
         Ok(dataset)
+    }
+}
+
+/// An open dataset, and the remote file under it.
+pub(super) struct Opened {
+    /// Dropped first: it reads to the end from the file.
+    dataset: Dataset,
+    mount: Option<Mount>,
+}
+
+impl Opened {
+    /// What failed below GDAL, which may have made something else of it.
+    pub(super) fn fault(&self) -> Option<ReadProblem> {
+        self.mount.as_ref().and_then(|mount| mount.file.fault())
+    }
+
+    /// The version of a remote file's contents.
+    pub(super) fn remote_version(&self) -> Option<&str> {
+        self.mount.as_ref().map(|mount| mount.file.version())
+    }
+}
+
+impl Deref for Opened {
+    type Target = Dataset;
+
+    fn deref(&self) -> &Dataset {
+        &self.dataset
     }
 }
 
@@ -160,6 +236,13 @@ fn check_sidecar(path: &Path, name: &str) -> Result<(), ReadProblem> {
         Ok(_) => Ok(()),
         Err(error) => refuse(&error.to_string()),
     }
+}
+
+/// See [`jp2`].
+pub(super) fn check_tiles(path: &Path) -> Result<(), ReadProblem> {
+    let file =
+        std::fs::File::open(path).map_err(|error| ReadProblem::Missing { reason: error.to_string() })?;
+    jp2::check(|at, buffer| file.read_exact_at(buffer, at).ok())
 }
 
 /// The first bytes of a file.
@@ -249,7 +332,7 @@ pub(super) fn refuse_references(dataset: &Dataset) -> Result<(), ReadProblem> {
 /// Datasets that this thread keeps open, the one used last at the end. GDAL's handles belong to one
 /// thread; they close with it.
 #[derive(Default)]
-struct Kept(Vec<(Target, Dataset)>);
+struct Kept(Vec<(Target, Opened)>);
 
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
@@ -258,13 +341,13 @@ thread_local! {
 }
 
 impl Kept {
-    fn take(&mut self, target: &Target) -> Option<Dataset> {
+    fn take(&mut self, target: &Target) -> Option<Opened> {
         let at = self.0.iter().position(|(kept, _)| kept == target)?;
         KEPT.fetch_sub(1, Ordering::Relaxed);
         Some(self.0.remove(at).1)
     }
 
-    fn put(&mut self, target: &Target, dataset: Dataset) {
+    fn put(&mut self, target: &Target, dataset: Opened) {
         let full = KEPT.fetch_add(1, Ordering::Relaxed) >= KEPT_MAX;
         self.0.push((target.clone(), dataset));
         if full || self.0.len() > KEPT_PER_THREAD_MAX {
@@ -281,18 +364,12 @@ impl Drop for Kept {
 }
 
 /// The dataset that this thread kept of a target, of exactly this version.
-pub(super) fn take_kept(target: &Target) -> Option<Dataset> {
+pub(super) fn take_kept(target: &Target) -> Option<Opened> {
     OPEN.with_borrow_mut(|open| open.take(target))
 }
 
 /// Keeps a dataset for this thread's next read of the target. Only for one whose file is known to be
 /// of the target's version still.
-pub(super) fn keep_open(target: &Target, dataset: Dataset) {
+pub(super) fn keep_open(target: &Target, dataset: Opened) {
     OPEN.with_borrow_mut(|open| open.put(target, dataset));
-}
-
-/// Datasets that are kept open by all threads.
-#[cfg(test)]
-pub(super) fn kept() -> usize {
-    KEPT.load(Ordering::Relaxed)
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ffi::CStr;
 use std::sync::{Mutex, Once, PoisonError};
 
 use gdal::DriverManager;
@@ -46,6 +47,8 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("GTIFF_DIRECT_IO", "NO"),
     ("GTIFF_VIRTUAL_MEM_IO", "NO"),
     ("GTIFF_POINT_GEO_IGNORE", "NO"),
+    ("GTIFF_HONOUR_NEGATIVE_SCALEY", "NO"),
+    ("GDAL_TIFF_INTERNAL_MASK_TO_8BIT", "YES"),
     ("GTIFF_REPORT_COMPD_CS", "NO"),
     ("GTIFF_HAS_OPTIMIZED_READ_MULTI_RANGE", "YES"),
     ("CONVERT_YCBCR_TO_RGB", "YES"),
@@ -69,6 +72,7 @@ static ALLOWED: Mutex<BTreeSet<Format>> = Mutex::new(BTreeSet::new());
 pub fn configure() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        ignore_environment();
         for (key, value) in SETTINGS {
             gdal::config::set_config_option(key, value).expect("a constant without NUL");
         }
@@ -77,6 +81,26 @@ pub fn configure() {
         vsi::install();
         register(&BTreeSet::new());
     });
+}
+
+/// The one variable of the environment that GDAL still learns: where its tables of CRSs are.
+const DATA_FOLDER: &str = "GDAL_DATA";
+
+/// Tells GDAL to look up no variable of the environment, of which it knows a thousand.
+#[allow(unsafe_code, reason = "the bindings lack files of settings")]
+fn ignore_environment() {
+    const FILE: &CStr = c"/vsimem/graticule-settings";
+    if let Ok(folder) = std::env::var(DATA_FOLDER) {
+        // It fails for a NUL, which no variable holds.
+        _ = gdal::config::set_config_option(DATA_FOLDER, &folder);
+    }
+    let text = b"[directives]\nignore-env-vars=yes\n".to_vec();
+    let name = FILE.to_string_lossy();
+    gdal::vsi::create_mem_file(name.as_ref(), text).expect("a file in memory");
+    // SAFETY: the name is a constant, and GDAL does not keep it. The call changes settings of the
+    // process; nothing else of GDAL runs yet.
+    unsafe { gdal_sys::CPLLoadConfigOptionsFromFile(FILE.as_ptr(), 0) };
+    gdal::vsi::unlink_mem_file(name.as_ref()).expect("the file in memory");
 }
 
 /// Adds formats that only an operator can allow: netCDF and Zarr. To be called at start-up: while it

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::ReadProblem;
 use super::header;
-use super::open::{head, is_tiff, open_local, refuse_references};
+use super::open::{check_tiles, head, is_tiff, open_local, refuse_references};
 use super::settings::{listen, reason};
 
 /// Bytes of a VRT: GDAL reads it whole.
@@ -104,12 +104,11 @@ fn check_source(source: &Path, folder: &Path) -> Result<(), ReadProblem> {
         let what = format!("a VRT, and `{shown}` in it lies outside its folder");
         return Err(ReadProblem::Refers { what });
     }
-    let head = match head(&real) {
-        Ok(head) if is_image(&head) => head,
+    if !head(&real).is_ok_and(|head| is_image(&head)) {
         // What it is instead stays unsaid.
-        _ => return Err(ReadProblem::Refers { what: format!("a VRT, and `{shown}` in it is no image") }),
-    };
-    drop(head);
+        return Err(ReadProblem::Refers { what: format!("a VRT, and `{shown}` in it is no image") });
+    }
+    check_tiles(&real)?;
     let (dataset, messages) = listen(|| open_local(&real));
     let dataset = dataset.map_err(|error| ReadProblem::Corrupt {
         reason: format!("the VRT's `{shown}`: {}", reason(&error, &messages)),

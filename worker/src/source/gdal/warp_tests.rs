@@ -1,0 +1,439 @@
+//! Our warp against GDAL's, made exact: transformer without error, kernels of our pinned scale.
+
+use std::ffi::CString;
+use std::path::Path;
+use std::ptr;
+
+use gdal::Dataset;
+use gdal::DriverManager;
+use gdal::raster::Buffer;
+use graticule_common::grid::Lattice;
+use graticule_common::scene::{Affine, AssetGrid, Resampler};
+use graticule_common::transform::Proj;
+use tempfile::TempDir;
+
+use super::super::tests::read_all;
+use super::super::warp::scale::scale;
+use super::tests::band_of;
+use super::*;
+use graticule_common::grid::Window;
+
+/// A file in one CRS and a window of a grid in another that lies in it.
+pub(super) struct Pair {
+    pub(super) name: &'static str,
+    pub(super) file: AssetGrid,
+    pub(super) lattice: Lattice,
+    pub(super) window: Window,
+}
+
+fn crs(text: &str) -> Crs {
+    Proj::new().canonical(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+const SINUSOIDAL: &str = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs";
+const ROWS: u32 = 330;
+const COLS: u32 = 370;
+
+/// A file whose middle is at a longitude and latitude, and a window of `factor` times its resolution
+/// over its middle.
+fn pair(
+    name: &'static str,
+    (from, res): (&str, f64),
+    (to, grid_res): (&str, f64),
+    lon_lat: (f64, f64),
+) -> Pair {
+    pair_of(name, (from, Affine::upright((0.0, 0.0), res, -res)), (to, grid_res), lon_lat)
+}
+
+fn pair_of(
+    name: &'static str,
+    (from, affine): (&str, Affine),
+    (to, grid_res): (&str, f64),
+    lon_lat: (f64, f64),
+) -> Pair {
+    let (from, to, proj) = (crs(from), crs(to), Proj::new());
+    let mut middle = [lon_lat];
+    proj.points(&crs("EPSG:4326"), &from, &mut middle).unwrap();
+    let half = affine.place(f64::from(COLS) / 2.0, f64::from(ROWS) / 2.0);
+    let origin = (middle[0].0 - half.0 + 0.123 * affine.col.0, middle[0].1 - half.1);
+    let file = AssetGrid { crs: from, affine: Affine { origin, ..affine }, rows: ROWS, cols: COLS };
+    let mut middle = [lon_lat];
+    proj.points(&crs("EPSG:4326"), &to, &mut middle).unwrap();
+    let phase = (0.37 * grid_res, -0.21 * grid_res);
+    let lattice = Lattice::try_new(to, (grid_res, grid_res), phase).unwrap();
+    let (rows, cols) = (190, 180);
+    let (row, col) = (lattice.row(middle[0].1) as i64 - 95, lattice.col(middle[0].0) as i64 - 90);
+    Pair { name, file, lattice, window: Window { row, col, rows, cols } }
+}
+
+pub(super) fn pairs() -> Vec<Pair> {
+    let turned = Affine { origin: (0.0, 0.0), col: (9.0, 4.0), row: (4.5, -9.5) };
+    let deg = 1.0 / 3600.0;
+    vec![
+        pair("UTM zone change", ("EPSG:32632", 10.0), ("EPSG:32633", 10.0), (12.1, 47.3)),
+        pair("UTM to Mercator", ("EPSG:32613", 30.0), ("EPSG:3857", 38.0), (-105.9, 40.1)),
+        pair("Mercator to UTM", ("EPSG:3857", 30.0), ("EPSG:32619", 20.0), (-71.0, 46.0)),
+        pair("degrees to UTM", ("EPSG:4326", deg), ("EPSG:32721", 30.0), (-55.5, -11.6)),
+        pair("UTM to degrees", ("EPSG:32756", 10.0), ("EPSG:4326", deg / 3.0), (151.0, -33.5)),
+        pair("sinusoidal to degrees", (SINUSOIDAL, 231.656), ("EPSG:4326", 0.002), (-55.5, -11.6)),
+        pair("degrees to polar", ("EPSG:4326", 0.01), ("EPSG:3413", 800.0), (-50.0, 71.0)),
+        pair(
+            "polar to LAEA",
+            ("EPSG:3031", 500.0),
+            ("+proj=laea +lat_0=-75 +lon_0=60", 510.0),
+            (60.0, -72.0),
+        ),
+        pair("LAEA to Albers", ("EPSG:3035", 100.0), ("ESRI:102013", 95.0), (15.0, 50.0)),
+        pair("antimeridian", ("EPSG:32660", 100.0), ("EPSG:32601", 100.0), (179.98, 5.0)),
+        pair("antimeridian in degrees", ("EPSG:32601", 100.0), ("EPSG:4326", 0.0009), (-179.99, 5.0)),
+        pair("world", ("EPSG:4326", 0.3), ("+proj=laea +lat_0=40 +lon_0=-90", 30_000.0), (-90.0, 40.0)),
+        pair_of("turned", ("EPSG:32632", turned), ("EPSG:32632", 10.0), (9.5, 46.0)),
+        pair_of("turned to degrees", ("EPSG:32632", turned), ("EPSG:4326", deg / 3.0), (9.5, 46.0)),
+        pair_of(
+            "south-up to Albers",
+            ("EPSG:4326", Affine::upright((0.0, 0.0), deg, deg)),
+            ("EPSG:5070", 27.0),
+            (-96.3, 37.0),
+        ),
+        pair("same CRS", ("EPSG:32632", 10.0), ("EPSG:32632", 9.3), (9.5, 46.0)),
+        pair("coarser", ("EPSG:32632", 10.0), ("EPSG:32633", 33.0), (12.1, 47.3)),
+        pair("coarser, same CRS", ("EPSG:32632", 10.0), ("EPSG:32632", 37.0), (9.5, 46.0)),
+        pair("a little coarser", ("EPSG:3857", 30.0), ("EPSG:32619", 25.0), (-71.0, 46.0)),
+    ]
+}
+
+/// Smooth values with noise, far from the ends of their type: GDAL clamps there.
+fn scenery(seed: u32) -> Vec<u16> {
+    let mut state = seed;
+    (0..ROWS * COLS)
+        .map(|at| {
+            let (row, col) = (f64::from(at / COLS), f64::from(at % COLS));
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let smooth = 5000.0 + 2000.0 * (row / 17.0).sin() * (col / 23.0).cos();
+            (smooth + f64::from(state >> 22)) as u16
+        })
+        .collect()
+}
+
+/// Writes a file of u16.
+fn write(dir: &TempDir, file: &AssetGrid, values: &[u16], nodata: Option<f64>) -> std::path::PathBuf {
+    configure();
+    let path = dir.path().join("file.tif");
+    let driver = DriverManager::get_driver_by_name("GTiff").unwrap();
+    let (cols, rows) = (file.cols as usize, file.rows as usize);
+    let mut dataset = driver.create_with_band_type::<u16, _>(&path, cols, rows, 1).unwrap();
+    let Affine { origin, col, row } = file.affine;
+    dataset.set_geo_transform(&[origin.0, col.0, row.0, origin.1, col.1, row.1]).unwrap();
+    let reference = gdal::spatial_ref::SpatialRef::from_definition(file.crs.as_str()).unwrap();
+    dataset.set_spatial_ref(&reference).unwrap();
+    let mut band = dataset.rasterband(1).unwrap();
+    band.set_no_data_value(nodata).unwrap();
+    band.write((0, 0), (cols, rows), &mut Buffer::new((cols, rows), values.to_vec())).unwrap();
+    path
+}
+
+/// What GDAL's warper gives, NaN where nothing.
+#[allow(unsafe_code)]
+fn gdal_warp(
+    dir: &TempDir,
+    path: &Path,
+    pair: &Pair,
+    resampler: Resampler,
+    scale: Option<(f64, f64)>,
+) -> Vec<f64> {
+    let Pair { lattice, window, .. } = pair;
+    let out = dir.path().join("warped.tif");
+    let _ = std::fs::remove_file(&out);
+    let edge = |x: f64, y: f64| (lattice.x(x).to_string(), lattice.y(y).to_string());
+    let (west, north) = edge(window.col as f64, window.row as f64);
+    let (east, south) = edge(window.col_end() as f64, window.row_end() as f64);
+    let (cols, rows) = (window.cols.to_string(), window.rows.to_string());
+    let mut words = vec!["-et", "0", "-ovr", "NONE", "-ot", "Float64", "-wt", "Float64", "-dstnodata", "nan"];
+    words.extend(["-r", resampler.name(), "-t_srs", lattice.crs().as_str()]);
+    words.extend(["-te", &west, &south, &east, &north, "-ts", &cols, &rows]);
+    let scales = scale.map(|(x, y)| [format!("XSCALE={x:?}"), format!("YSCALE={y:?}")]);
+    if let Some([x, y]) = &scales {
+        words.extend(["-wo", x, "-wo", y]);
+    }
+    let words: Vec<CString> = words.into_iter().map(|word| CString::new(word).unwrap()).collect();
+    let mut argv: Vec<_> = words.iter().map(|word| word.as_ptr().cast_mut()).collect();
+    argv.push(ptr::null_mut());
+    let source = open_local(path).unwrap();
+    let name = CString::new(out.to_str().unwrap()).unwrap();
+    // SAFETY: the list ends with null and outlives the call, as do name and source; options and result
+    // are freed once.
+    unsafe {
+        let options = gdal_sys::GDALWarpAppOptionsNew(argv.as_mut_ptr(), ptr::null_mut());
+        assert!(!options.is_null());
+        let mut sources = [source.c_dataset()];
+        let mut usage = 0;
+        let warped =
+            gdal_sys::GDALWarp(name.as_ptr(), ptr::null_mut(), 1, sources.as_mut_ptr(), options, &mut usage);
+        gdal_sys::GDALWarpAppOptionsFree(options);
+        assert!(!warped.is_null(), "{}", pair.name);
+        gdal_sys::GDALClose(warped);
+    }
+    let dataset: Dataset = open_local(&out).unwrap();
+    let size = (window.cols as usize, window.rows as usize);
+    let buffer = dataset.rasterband(1).unwrap().read_as::<f64>((0, 0), size, size, None).unwrap();
+    buffer.data().to_vec()
+}
+
+fn ours(path: &Path, pair: &Pair, resampler: Resampler) -> Vec<f64> {
+    let band = band_of(path, 1);
+    let read = BandRead {
+        scene: "S1",
+        band: &band,
+        band_name: "red",
+        lattice: &pair.lattice,
+        window: pair.window,
+        resampler,
+    };
+    let (samples, valid) = read_all(&GdalSource::new(Arc::new(Proj::new())), &read).unwrap();
+    samples.iter().zip(valid).map(|(v, ok)| if ok == 1 { f64::from(*v) } else { f64::NAN }).collect()
+}
+
+fn pinned(pair: &Pair) -> (f64, f64) {
+    scale(&pair.file, &pair.lattice, &Proj::new()).unwrap()
+}
+
+#[derive(Debug, Default)]
+struct Difference {
+    both: usize,
+    only_ours: usize,
+    only_gdal: usize,
+    differ: usize,
+    greatest: f64,
+}
+
+fn compare(ours: &[f64], gdal: &[f64], tolerance: f64) -> Difference {
+    let mut found = Difference::default();
+    for (a, b) in ours.iter().zip(gdal) {
+        match (a.is_nan(), b.is_nan()) {
+            (false, false) => {
+                found.both += 1;
+                found.differ += usize::from((a - b).abs() > tolerance);
+                found.greatest = found.greatest.max((a - b).abs());
+            }
+            (false, true) => found.only_ours += 1,
+            (true, false) => found.only_gdal += 1,
+            (true, true) => {}
+        }
+    }
+    found
+}
+
+/// What the resamplers promise against GDAL: of the pixels that both have, the share that may differ by
+/// more than `tolerance`.
+fn promise(resampler: Resampler) -> (f64, f64) {
+    match resampler {
+        // A place that lies on an edge but for rounding may fall to either side of it.
+        Resampler::Near
+        | Resampler::Mode
+        | Resampler::Max
+        | Resampler::Min
+        | Resampler::Med
+        | Resampler::Q1
+        | Resampler::Q3 => (0.0001, 0.0),
+        // GDAL leaves out the last column and row of a file under its spline, sometimes.
+        Resampler::CubicSpline => (0.005, 1.0),
+        Resampler::Bilinear | Resampler::Cubic | Resampler::Lanczos | Resampler::Average => (0.0, 0.1),
+    }
+}
+
+#[test]
+fn as_gdal_has_it() {
+    for pair in pairs() {
+        let dir = TempDir::new().unwrap();
+        let path = write(&dir, &pair.file, &scenery(1), None);
+        let near = ours(&path, &pair, Resampler::Near);
+        for (name, resampler) in Resampler::ALL {
+            let gdal = gdal_warp(&dir, &path, &pair, resampler, Some(pinned(&pair)));
+            let ours = ours(&path, &pair, resampler);
+            let (share, tolerance) = promise(resampler);
+            let found = compare(&ours, &gdal, tolerance);
+            let place = format!("{}, {name}: {found:?}", pair.name);
+            assert!(found.both > 8000, "{place}");
+            assert!(found.differ as f64 <= share * found.both as f64, "{place}");
+            // A pixel is valid where its nearest is; GDAL's areas go beyond the file's edge.
+            assert!(ours.iter().zip(&near).all(|(a, b)| a.is_nan() == b.is_nan()), "{place}");
+            assert!(found.only_ours <= 2, "{place}");
+            if promise(resampler).0 == 0.0 || resampler == Resampler::Near {
+                let at_edge = if resampler == Resampler::Average { 600 } else { 0 };
+                assert!(found.only_gdal <= at_edge, "{place}");
+            }
+        }
+    }
+}
+
+/// Every pixel whose nearest one is another than GDAL's lies on an edge between the two, but for less
+/// than half a stored pixel.
+#[test]
+fn nearest_pixels_differ_only_at_ties() {
+    let proj = Proj::new();
+    for pair in pairs() {
+        let dir = TempDir::new().unwrap();
+        // Values tell rows and columns.
+        for by_rows in [true, false] {
+            let index = |at: u32| if by_rows { at / COLS } else { at % COLS };
+            let path = write(
+                &dir,
+                &pair.file,
+                &(0..ROWS * COLS).map(|at| index(at) as u16).collect::<Vec<_>>(),
+                None,
+            );
+            let (ours, gdal) =
+                (ours(&path, &pair, Resampler::Near), gdal_warp(&dir, &path, &pair, Resampler::Near, None));
+            let mut differing = 0;
+            for (at, (a, b)) in ours.iter().zip(&gdal).enumerate() {
+                if a == b || (a.is_nan() && b.is_nan()) {
+                    continue;
+                }
+                differing += 1;
+                let (row, col) =
+                    (at as i64 / i64::from(pair.window.cols), at as i64 % i64::from(pair.window.cols));
+                let x = pair.lattice.x((pair.window.col + col) as f64 + 0.5);
+                let y = pair.lattice.y((pair.window.row + row) as f64 + 0.5);
+                let mut point = [(x, y)];
+                proj.points(pair.lattice.crs(), &pair.file.crs, &mut point).unwrap();
+                let (u, v) = pair.file.affine.inverse().unwrap().place(point[0].0, point[0].1);
+                let exact = if by_rows { v } else { u };
+                assert!((exact - exact.round()).abs() < 1e-3, "{}: {a} and {b} at {exact}", pair.name);
+            }
+            assert!(differing * 10_000 <= ours.len(), "{}: {differing}", pair.name);
+        }
+    }
+}
+
+/// Bit for bit the same pixels, however the window is cut, for every resampler.
+#[test]
+fn tiles_do_not_show() {
+    let source = GdalSource::new(Arc::new(Proj::new()));
+    let names = ["UTM zone change", "degrees to polar", "turned to degrees", "coarser", "coarser, same CRS"];
+    for pair in pairs().into_iter().filter(|pair| names.contains(&pair.name)) {
+        let dir = TempDir::new().unwrap();
+        let values: Vec<u16> = scenery(7).iter().map(|v| if v % 11 == 0 { 0 } else { *v }).collect();
+        let path = write(&dir, &pair.file, &values, Some(0.0));
+        let band = band_of(&path, 1);
+        let (res, _) = pair.lattice.resolution();
+        for phase in [pair.lattice.phase(), (0.0, 0.0)] {
+            let lattice = Lattice::try_new(pair.lattice.crs().clone(), (res, res), phase).unwrap();
+            for (_, resampler) in Resampler::ALL {
+                let whole =
+                    Window { rows: 70, cols: 75, row: pair.window.row + 50, col: pair.window.col + 50 };
+                let read = BandRead {
+                    scene: "S1",
+                    band: &band,
+                    band_name: "red",
+                    lattice: &lattice,
+                    window: whole,
+                    resampler,
+                };
+                let (samples, valid) = read_all(&source, &read).unwrap();
+                assert!(valid.contains(&1), "{} {resampler:?}", pair.name);
+                for size in [7i64, 16, 33, 50, 64] {
+                    for row in (whole.row.div_euclid(size) * size..whole.row_end()).step_by(size as usize) {
+                        for col in (whole.col.div_euclid(size) * size..whole.col_end()).step_by(size as usize)
+                        {
+                            let tile = Window { row, col, rows: size as u32, cols: size as u32 };
+                            let Some(tile) = tile.intersect(&whole) else { continue };
+                            let (got, ok) = read_all(&source, &BandRead { window: tile, ..read }).unwrap();
+                            for at in 0..tile.pixels() {
+                                let (r, c) = (at / tile.cols as usize, at % tile.cols as usize);
+                                let there = (r + (tile.row - whole.row) as usize) * whole.cols as usize
+                                    + c
+                                    + (tile.col - whole.col) as usize;
+                                assert_eq!(
+                                    (got[at].to_bits(), ok[at]),
+                                    (samples[there].to_bits(), valid[there]),
+                                    "{} {resampler:?} {size}: {r} {c} of {tile}",
+                                    pair.name
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where neighbours are missing, the others count for them: against GDAL, which does the same where
+/// it has a pixel at all.
+#[test]
+fn nodata_is_left_out_of_every_mean() {
+    for pair in pairs() {
+        let dir = TempDir::new().unwrap();
+        let values: Vec<u16> = scenery(3).iter().map(|v| if v % 13 == 0 { 0 } else { *v }).collect();
+        let path = write(&dir, &pair.file, &values, Some(0.0));
+        for resampler in
+            [Resampler::Near, Resampler::Bilinear, Resampler::Cubic, Resampler::Average, Resampler::Max]
+        {
+            let gdal = gdal_warp(&dir, &path, &pair, resampler, Some(pinned(&pair)));
+            let ours = ours(&path, &pair, resampler);
+            let (share, tolerance) = promise(resampler);
+            let found = compare(&ours, &gdal, tolerance);
+            assert!(found.both > 7000, "{} {resampler:?} {found:?}", pair.name);
+            assert!(
+                found.differ as f64 <= share * found.both as f64,
+                "{} {resampler:?} {found:?}",
+                pair.name
+            );
+        }
+    }
+}
+
+/// How fast windows of a file are filled: `cargo test warp_rates -- --ignored --nocapture`, optimised.
+#[test]
+#[ignore = "a measurement"]
+fn warp_rates() {
+    let on_cpu = || -> f64 {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+    };
+    let source = GdalSource::new(Arc::new(Proj::new()));
+    for (name, to) in
+        [("UTM zone change", "EPSG:32633"), ("UTM to Mercator", "EPSG:3857"), ("same CRS", "EPSG:32632")]
+    {
+        let dir = TempDir::new().unwrap();
+        let (side, res) = (2200u32, 10.0);
+        let mut pair =
+            pair("", ("EPSG:32632", res), (to, if to == "EPSG:3857" { 14.7 } else { 9.9 }), (12.1, 47.3));
+        pair.file.affine.origin.0 -= f64::from(side - COLS) / 2.0 * res;
+        pair.file.affine.origin.1 += f64::from(side - ROWS) / 2.0 * res;
+        (pair.file.rows, pair.file.cols) = (side, side);
+        pair.window =
+            Window { row: pair.window.row - 800, col: pair.window.col - 800, rows: 1900, cols: 1900 };
+        let mut state = 1u32;
+        let values: Vec<u16> = (0..side * side)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 19) as u16
+            })
+            .collect();
+        let path = write(&dir, &pair.file, &values, Some(0.0));
+        let band = band_of(&path, 1);
+        for (_, resampler) in Resampler::ALL {
+            let read = BandRead {
+                scene: "S1",
+                band: &band,
+                band_name: "red",
+                lattice: &pair.lattice,
+                window: pair.window,
+                resampler,
+            };
+            let (mut samples, mut valid) = (vec![0.0; pair.window.pixels()], vec![0; pair.window.pixels()]);
+            let mut best = f64::INFINITY;
+            for _ in 0..3 {
+                let start = on_cpu();
+                source.read(&read, &mut samples, &mut valid).unwrap();
+                best = best.min(on_cpu() - start);
+            }
+            println!(
+                "{name:16} {:12} {:6.1} Mpx/cpu-s",
+                resampler.name(),
+                pair.window.pixels() as f64 / best / 1e6
+            );
+        }
+    }
+}
