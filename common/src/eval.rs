@@ -4,7 +4,7 @@ use crate::block::{Block, DType, Kind, Samples};
 use crate::grid::Window;
 use crate::literal::Literal;
 use crate::ops::{BlockCall, Facts, Kernel, Op, PixelKernel};
-use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Program, Read, TilePlan};
+use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Program, Read, Root, TilePlan};
 
 /// What the interpreter asks of the world around it.
 pub trait Surroundings {
@@ -30,13 +30,13 @@ pub enum EvalError<E> {
     Cancelled,
 }
 
-/// Evaluates a tile. `ready` holds blocks that are there already, by node, on the window that the tile
+/// Evaluates a tile: a block for each result of the plan, in order. `ready` holds blocks that are there already, by node, on the window that the tile
 /// plan gives them; the steps must have been ordered with them ([`TilePlan::with_ready`]).
 pub fn eval<S: Surroundings>(
     tile: &TilePlan<'_>,
     ready: Vec<(NodeId, Block)>,
     around: &mut S,
-) -> Result<Block, EvalError<S::Error>> {
+) -> Result<Vec<Block>, EvalError<S::Error>> {
     let plan = tile.plan();
     let mut blocks: Vec<Option<Block>> = vec![None; plan.nodes().len()];
     for (id, block) in ready {
@@ -75,8 +75,16 @@ pub fn eval<S: Surroundings>(
             blocks[id.index()] = None;
         }
     }
-    let root = blocks[plan.root().index()].take().expect("the last step is the plan's result");
-    Ok(root.crop(&tile.node_window(plan.root()), &tile.window()))
+    let roots = plan.roots();
+    let result = |(at, root): (usize, &Root)| {
+        let slot = &mut blocks[root.node.index()];
+        // One node may be the result under several names.
+        let is_last = roots[at + 1..].iter().all(|later| later.node != root.node);
+        let block = if is_last { slot.take() } else { slot.clone() };
+        let block = block.expect("every result has its step and is never dropped");
+        block.crop(&tile.node_window(root.node), &tile.window())
+    };
+    Ok(roots.iter().enumerate().map(result).collect())
 }
 
 fn block_of(blocks: &[Option<Block>], id: NodeId) -> &Block {

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::error::GraftPath;
 use crate::hash::{ContentHash, Hasher};
 use crate::literal::Literal;
+use crate::ops::object::Object;
 use crate::ops::source::{FromImageIds, Mosaic, SelectScenes};
 use crate::ops::{Arg, Op, TypeError};
 use crate::scene::SceneQuery;
@@ -125,6 +126,15 @@ impl Expr {
                     serde_json::Value::Array(vec![literal.to_json()])
                 }
                 ExprNode::Literal(literal) => literal.to_json(),
+                ExprNode::Call { op, args } if op.name() == Object.name() => {
+                    let names = match args.first().map(|names| &self.nodes[names.index()]) {
+                        Some(ExprNode::Literal(names)) => Object::names(names),
+                        _ => Vec::new(),
+                    };
+                    let keys = args.iter().skip(1).map(|arg| serde_json::Value::from(arg.0.to_string()));
+                    let results: serde_json::Map<_, _> = names.into_iter().zip(keys).collect();
+                    serde_json::json!([op.name(), results])
+                }
                 ExprNode::Call { op, args } => {
                     let keys = args.iter().map(|arg| arg.0.to_string());
                     std::iter::once(op.name().to_owned()).chain(keys).collect::<Vec<_>>().into()

@@ -10,7 +10,7 @@ use crate::grid::{Crs, Grid, Lattice, TileId, TileSize, Window};
 use crate::hash::ContentHash;
 use crate::literal::Literal;
 use crate::ops::{self, Op};
-use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Options, Plan, Program, Read, ReadScene};
+use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Options, Plan, Program, Read, ReadScene, Root};
 use crate::proto::v1 as pb;
 use crate::scene::{Affine, Asset, AssetGrid, BandSource, Format, Layout, Resampler, SourceRef, Store};
 
@@ -200,6 +200,11 @@ pub fn properties_from(map: &pb::ValueMap) -> crate::scene::Properties {
     map.members.iter().map(|(key, value)| (key.clone(), literal_from(value).to_json())).collect()
 }
 
+/// Values of a request's parameters from a message.
+pub fn parameters_from(map: &pb::ValueMap) -> crate::graft::Parameters {
+    map.members.iter().map(|(name, value)| (name.clone(), literal_from(value))).collect()
+}
+
 // Requests.
 
 fn line_to(line: &Line) -> pb::Ring {
@@ -292,7 +297,11 @@ pub fn plan_to(plan: &Plan) -> pb::Plan {
     pb::Plan {
         grid: Some(grid_to(plan.grid())),
         nodes,
-        root: plan.root().0,
+        roots: plan
+            .roots()
+            .iter()
+            .map(|root| pb::Root { name: root.name.clone(), node: root.node.0 })
+            .collect(),
         tile_size: plan.tile_size().pixels(),
         assets: assets.messages,
     }
@@ -440,7 +449,9 @@ pub fn plan_from(plan: &pb::Plan) -> Checked<Plan> {
             Ok((kind, ContentHash::from_bytes(hash), node.cached))
         })
         .collect::<Checked<Vec<_>>>()?;
-    Plan::from_parts(grid, nodes, NodeId(plan.root), size).map_err(|error| invalid("nodes", error))
+    let roots =
+        plan.roots.iter().map(|root| Root { name: root.name.clone(), node: NodeId(root.node) }).collect();
+    Plan::from_parts(grid, nodes, roots, size).map_err(|error| invalid("nodes", error))
 }
 
 fn asset_from(asset: &pb::Asset) -> Checked<Arc<Asset>> {

@@ -3,7 +3,7 @@
 //! Bytes of tiles are passed through undecoded. A slow client slows `out`, which stops the loop, which
 //! stops the workers' streams: back-pressure needs no code of its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use graticule_common::ENGINE_VERSION;
@@ -24,6 +24,9 @@ use crate::schedule::{Action, Event, Schedule, WorkerId};
 
 /// Times a tile is tried before the request fails.
 const ATTEMPTS_MAX: u32 = 3;
+
+/// Sources that one request may skip: their list travels in one message.
+const SKIPPED_MAX: usize = 4096;
 
 /// Messages from workers that wait for the client.
 const WAITING_MAX: usize = 4;
@@ -64,6 +67,12 @@ pub enum DispatchError {
         /// What is wrong.
         problem: String,
     },
+    /// More sources cannot be read than a list of them may have.
+    #[error("more than {limit} sources cannot be read; run `graticule catalog check` and repair the catalog")]
+    Faulty {
+        /// The limit.
+        limit: usize,
+    },
     /// The client has gone.
     #[error("the client has gone")]
     Gone,
@@ -77,6 +86,7 @@ impl Classify for DispatchError {
             DispatchError::Fleet(error) => error.class(),
             DispatchError::Deadline { .. } => ErrorClass::Timeout,
             DispatchError::Nonsense { .. } => ErrorClass::Internal,
+            DispatchError::Faulty { .. } => ErrorClass::Source,
             DispatchError::Gone => ErrorClass::Cancelled,
         }
     }
@@ -96,6 +106,8 @@ pub struct Work {
     pub tile_peak_bytes: u64,
     /// Whether remembered tiles are neither used nor made.
     pub no_cache: bool,
+    /// Whether sources that cannot be read are skipped and listed.
+    pub skip_faulty: bool,
     /// Time for all of it.
     pub deadline: Duration,
     /// Time to wait for a worker when there is none.
@@ -136,6 +148,8 @@ struct Dispatch<'a> {
     /// How much of each tile has gone out: a retry goes on from there, since its bytes are the same.
     sent: HashMap<TileId, (u64, u64)>,
     summary: pb::Summary,
+    /// Reasons of the sources that were skipped, by product, scene, asset, band and path.
+    skipped: BTreeMap<[String; 5], String>,
 }
 
 impl<'a> Dispatch<'a> {
@@ -151,6 +165,7 @@ impl<'a> Dispatch<'a> {
             reporter,
             sent: HashMap::new(),
             summary: pb::Summary::default(),
+            skipped: BTreeMap::new(),
         }
     }
 
@@ -174,6 +189,17 @@ impl<'a> Dispatch<'a> {
             }
         }
         self.summary.retries = self.schedule.retries();
+        let skipped = std::mem::take(&mut self.skipped).into_iter();
+        self.summary.skipped = skipped
+            .map(|([product, scene, asset, band, path], reason)| pb::SkippedSource {
+                product,
+                scene,
+                asset,
+                band,
+                path,
+                reason,
+            })
+            .collect();
         Ok(std::mem::take(&mut self.summary))
     }
 
@@ -222,6 +248,7 @@ impl<'a> Dispatch<'a> {
             tiles: tiles.iter().map(|tile| wire::tile_to(*tile)).collect(),
             engine_version: ENGINE_VERSION.to_owned(),
             no_cache: work.no_cache,
+            skip_faulty: work.skip_faulty,
         };
         let reporter = self.reporter.clone();
         let mut unanswered = tiles.len();
@@ -298,6 +325,7 @@ impl<'a> Dispatch<'a> {
                         return Err(nonsense(format!("tile {tile} is done but not complete")));
                     }
                     self.add(&done);
+                    self.skip(done.skipped)?;
                     self.event(work, Event::TileDone { tile })
                 }
                 Some(Outcome::Failed(failed)) => {
@@ -335,6 +363,18 @@ impl<'a> Dispatch<'a> {
         self.out.send(Ok(message)).await.map_err(|_| None)
     }
 
+    /// Lists sources that a tile lacks, each once: tiles and workers may report the same one.
+    fn skip(&mut self, skipped: Vec<pb::SkippedSource>) -> Result<(), DispatchError> {
+        for source in skipped {
+            let pb::SkippedSource { product, scene, asset, band, path, reason } = source;
+            self.skipped.entry([product, scene, asset, band, path]).or_insert(reason);
+            if self.skipped.len() > SKIPPED_MAX {
+                return Err(DispatchError::Faulty { limit: SKIPPED_MAX });
+            }
+        }
+        Ok(())
+    }
+
     fn add(&mut self, done: &pb::TileDone) {
         let sums = &mut self.summary;
         sums.tiles += 1;
@@ -342,6 +382,7 @@ impl<'a> Dispatch<'a> {
         sums.cache_hits += u64::from(done.cache_hits);
         sums.cache_misses += u64::from(done.cache_misses);
         sums.read_bytes += done.read_bytes;
+        sums.files_opened += done.files_opened;
         sums.read_ms += done.read_ms;
         sums.eval_ms += done.eval_ms;
         sums.workers = sums.workers.max(self.workers.len() as u32);

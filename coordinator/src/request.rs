@@ -10,8 +10,8 @@ use graticule_common::expr::Expr;
 use graticule_common::graft::{self, GraftError};
 use graticule_common::grid::Grid;
 use graticule_common::limits::Limits;
-use graticule_common::ops::{Answer, BindCx, TypeError};
-use graticule_common::plan::{self, BindError, Outcome, Plan, explain};
+use graticule_common::ops::{Answer, BindCx, Props, TypeError};
+use graticule_common::plan::{self, BindError, Named, Outcome, Plan, Root, explain};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::scene::{Scene, SceneQuery, Timestamp};
@@ -122,6 +122,17 @@ impl Requests {
         let (text, bill) = match &prepared.outcome {
             Outcome::Number(number) => (format!("number  {number}\n"), explain::Bill::default()),
             Outcome::Raster { plan, .. } => (explain::text(plan), explain::bill(plan)),
+            Outcome::Several { plan, results } => {
+                let (mut text, bill) = plan
+                    .as_ref()
+                    .map_or_else(Default::default, |plan| (explain::text(plan), explain::bill(plan)));
+                for (name, result) in results {
+                    if let Named::Number(number) = result {
+                        text.push_str(&format!("result  {name} = {number}\n"));
+                    }
+                }
+                (text, bill)
+            }
         };
         let bill = pb::Bill {
             tiles: bill.tiles,
@@ -166,6 +177,7 @@ impl Requests {
         started: Instant,
     ) -> Result<pb::Summary, RequestError> {
         let no_cache = request.options.as_ref().is_some_and(|options| options.no_cache);
+        let skip_faulty = request.options.as_ref().is_some_and(|options| options.skip_faulty);
         let mut workers = self.fleet.snapshot();
         let mut prepared = self.prepare(&request, &workers).await?;
         if workers.is_empty() {
@@ -180,13 +192,14 @@ impl Requests {
         };
         send(Message::Header(header)).await?;
         let mut summary = match outcome {
-            Outcome::Number(_) => pb::Summary::default(),
-            Outcome::Raster { plan, .. } => {
+            Outcome::Number(_) | Outcome::Several { plan: None, .. } => pb::Summary::default(),
+            Outcome::Raster { plan, .. } | Outcome::Several { plan: Some(plan), .. } => {
                 let work = Work {
                     tiles: plan.tiles(),
                     plan: wire::plan_to(&plan),
                     tile_peak_bytes: plan.tile_peak_bytes(),
                     no_cache,
+                    skip_faulty,
                     deadline: self.deadline.saturating_sub(started.elapsed()),
                     patience: self.patience,
                 };
@@ -204,7 +217,14 @@ impl Requests {
         request: &pb::ComputeRequest,
         workers: &[Worker],
     ) -> Result<Prepared, RequestError> {
-        let expr = Arc::new(graft::resolve(&request.graft, &self.limits)?);
+        // Resolving and planning are computing: async threads only wait.
+        let panicked = |error: tokio::task::JoinError| RequestError::Panicked { reason: error.to_string() };
+        let resolving = {
+            let (graft, limits) = (request.graft.clone(), self.limits.clone());
+            let parameters = request.parameters.as_ref().map(wire::parameters_from).unwrap_or_default();
+            move || graft::resolve_with(&graft, &parameters, &limits)
+        };
+        let expr = Arc::new(tokio::task::spawn_blocking(resolving).await.map_err(panicked)??);
         let aoi = wire::aoi_from(request.aoi.as_ref().ok_or(WireError::Missing { field: "aoi" })?)?;
         let (grid, outline) = aoi.resolve(self.transform.as_ref(), &self.limits)?;
         let slots = workers.iter().map(|worker| worker.slots).sum::<u32>().max(1);
@@ -222,10 +242,7 @@ impl Requests {
                 Ok::<_, BindError>((outcome, header))
             }
         };
-        // Planning is computing: async threads only wait.
-        let planned = tokio::task::spawn_blocking(planning).await;
-        let (outcome, header) =
-            planned.map_err(|error| RequestError::Panicked { reason: error.to_string() })??;
+        let (outcome, header) = tokio::task::spawn_blocking(planning).await.map_err(panicked)??;
         Ok(Prepared { expr, outcome, header })
     }
 
@@ -277,29 +294,45 @@ fn scenes_known<'a>(
 }
 
 fn header(outcome: &Outcome, grid: &Grid, acquired: &BTreeMap<(&str, &str), Timestamp>) -> pb::Header {
-    let (plan, props) = match outcome {
-        Outcome::Number(number) => {
-            let result = pb::Result { number: Some(wire::literal_to(number)), ..pb::Result::default() };
-            let grid = Some(wire::grid_to(grid));
-            return pb::Header { grid, results: vec![result], ..pb::Header::default() };
-        }
-        Outcome::Raster { plan, props } => (plan, props),
+    let number = |name: &str, number| pb::Result {
+        name: name.to_owned(),
+        number: Some(wire::literal_to(number)),
+        ..pb::Result::default()
     };
-    let facts = plan.root_node().facts;
-    let result = pb::Result {
-        name: String::new(),
+    let (plan, results) = match outcome {
+        Outcome::Number(value) => (None, vec![number("", value)]),
+        Outcome::Raster { plan, props } => (Some(plan), vec![raster(plan, &plan.roots()[0], props)]),
+        Outcome::Several { plan, results } => {
+            let mut roots = plan.iter().flat_map(|plan| plan.roots().iter().map(move |root| (plan, root)));
+            let results = results.iter().filter_map(|(name, result)| match result {
+                Named::Number(value) => Some(number(name, value)),
+                Named::Raster(props) => roots.next().map(|(plan, root)| raster(plan, root, props)),
+            });
+            let results = results.collect();
+            (plan.as_ref(), results)
+        }
+    };
+    let header = pb::Header { grid: Some(wire::grid_to(grid)), results, ..pb::Header::default() };
+    match plan {
+        None => header,
+        Some(plan) => pb::Header {
+            tile_size: plan.tile_size().pixels(),
+            tiles: plan.tiles().len() as u64,
+            scenes: scenes_read(plan, acquired),
+            ..header
+        },
+    }
+}
+
+fn raster(plan: &Plan, root: &Root, props: &Props) -> pb::Result {
+    let facts = plan.node(root.node).facts;
+    pb::Result {
+        name: root.name.clone(),
         shape: wire::kind_to(facts.kind),
         data_type: wire::dtype_to(facts.dtype).into(),
         properties: props.dicts().map(|properties| wire::properties_to(&properties)).collect(),
         number: None,
         bands: Vec::new(),
-    };
-    pb::Header {
-        grid: Some(wire::grid_to(grid)),
-        results: vec![result],
-        tile_size: plan.tile_size().pixels(),
-        tiles: plan.tiles().len() as u64,
-        scenes: scenes_read(plan, acquired),
     }
 }
 

@@ -161,3 +161,34 @@ async fn two_thousand_scenes_of_many_bands() {
     assert_eq!(answer.header.scenes.len(), 2000);
     assert_eq!(answer.block.valid(), vec![1; 40 * 4]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_results_come_in_one_pass() {
+    let (_imagery, cluster) = colorado(1).await;
+    let one = main_job();
+    let mut graft: serde_json::Value = serde_json::from_slice(&one.graft).unwrap();
+    let result = graft["returns"].as_str().unwrap().to_owned();
+    graft["seven"] = 7.into();
+    graft["all"] = serde_json::json!(["object", {"first": result, "number": "seven", "second": result}]);
+    graft["returns"] = "all".into();
+    let several = pb::ComputeRequest { graft: graft.to_string().into_bytes(), ..one.clone() };
+    let (alone, together) = (cluster.client.receive(&one).await, cluster.client.receive(&several).await);
+    let header = together.header.unwrap();
+    let names: Vec<&str> = header.results.iter().map(|result| result.name.as_str()).collect();
+    assert_eq!(names, ["first", "number", "second"]);
+    assert!(header.results[0].shape.is_some() && header.results[1].number.is_some());
+    assert!(together.summary.is_some(), "{:?}", together.error);
+    let bytes = |chunks: &[pb::TileChunk]| {
+        let mut tiles = std::collections::BTreeMap::<(i64, i64), Vec<u8>>::new();
+        for chunk in chunks {
+            let tile = chunk.tile.unwrap();
+            tiles.entry((tile.row, tile.col)).or_default().extend_from_slice(&chunk.data);
+        }
+        tiles
+    };
+    let (alone, together) = (bytes(&alone.chunks), bytes(&together.chunks));
+    assert!(!alone.is_empty() && alone.len() == together.len());
+    for (tile, block) in alone {
+        assert_eq!(together[&tile], [block.clone(), block].concat());
+    }
+}

@@ -115,3 +115,41 @@ async fn a_defect_of_a_source_ends_one_request_and_no_more() {
     let answer = cluster.compute(&request).await.unwrap();
     assert_eq!((answer.summary.retries, answer.summary.workers), (0, 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_skipped_file_is_a_listed_hole_that_nobody_remembers() {
+    let imagery = Imagery::copy();
+    let (file, catalog) = (imagery.file(SCENE, "b4"), imagery.register());
+    let whole = Cluster::start(Setup::new(1, catalog.clone(), source())).await;
+    let whole = whole.compute(&main_job()).await.unwrap();
+    assert!(whole.summary.skipped.is_empty() && whole.summary.files_opened > 0);
+
+    let cluster = Cluster::start(Setup::new(2, catalog, source())).await;
+    let aside = file.with_extension("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    let skipping = with(main_job(), |options| (options.skip_faulty, options.tile_size) = (true, 64));
+    let part = cluster.compute(&skipping).await.unwrap();
+    // Several tiles and two workers met it; it is listed once.
+    let [skipped] = &part.summary.skipped[..] else { panic!("{:?}", part.summary.skipped) };
+    assert_eq!((skipped.scene.as_str(), skipped.band.as_str()), (SCENE, "nir"));
+    assert_eq!(skipped.path, file.display().to_string());
+    assert!(skipped.reason.contains("No such file"), "{}", skipped.reason);
+    assert!(!skipped.product.is_empty() && !skipped.asset.is_empty());
+    assert_ne!(part.block.encode(), whole.block.encode());
+    // Strict is the default, whatever was computed before.
+    assert_eq!(cluster.compute(&main_job()).await.unwrap_err().class, "source");
+
+    std::fs::rename(&aside, &file).unwrap();
+    let again = cluster.compute(&skipping).await.unwrap();
+    assert!(again.summary.skipped.is_empty());
+    assert_eq!(again.block.encode(), whole.block.encode());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_faults_of_sources_are_skipped() {
+    let cluster = Cluster::start(made_up()).await;
+    let request =
+        with(on_area(&masked_index("made-up", ["a", "b", "c"])), |options| options.skip_faulty = true);
+    cluster.probes[0].set(Behaviour::Panic);
+    assert_eq!(cluster.compute(&request).await.unwrap_err().class, "internal");
+}

@@ -40,6 +40,7 @@ fn plan(world: &World, graft: &[u8], passes_off: Vec<String>) -> (Plan, Block) {
             let block = world.evaluate(&plan);
             (plan, block)
         }
+        Outcome::Several { .. } => panic!("several results"),
         Outcome::Number(number) => panic!("a number: {number}"),
     }
 }

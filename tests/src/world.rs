@@ -166,7 +166,7 @@ impl World {
             .map(|tile| {
                 let tile = plan.tile(tile).expect("a tile of the plan");
                 match eval(&tile, Vec::new(), &mut Pixels(self)) {
-                    Ok(block) => (tile.window(), block),
+                    Ok(mut blocks) => (tile.window(), blocks.swap_remove(0)),
                     Err(EvalError::Cancelled) => panic!("nobody cancels"),
                     Err(EvalError::Read(never)) => match never {},
                 }

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::debug;
 
-use crate::tile::{TileError, TileResult, Tiles};
+use crate::source::ReadPlace;
+use crate::tile::{Skipped, TileError, TileOptions, TileResult, Tiles};
 
 /// Size of a piece of a tile. Every worker cuts alike, so that a retry can go on where another stopped.
 const CHUNK_BYTES: usize = 512 << 10;
@@ -73,13 +74,20 @@ impl WorkerService for Service {
         let tiles = tiles.map_err(|error| to_status(&error))?;
         debug!(tiles = tiles.len(), "computing tiles");
         let (sender, receiver) = mpsc::channel(PIECES_WAITING_MAX);
-        tokio::spawn(run(self.tiles.clone(), plan, tiles, !request.no_cache, sender));
+        let options = TileOptions { use_cache: !request.no_cache, skip_faulty: request.skip_faulty };
+        tokio::spawn(run(self.tiles.clone(), plan, tiles, options, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }
 
 /// Computes all tiles of a call; ends early when the caller has gone.
-async fn run(tiles: Tiles, plan: Arc<Plan>, ids: Vec<TileId>, use_cache: bool, sender: mpsc::Sender<Answer>) {
+async fn run(
+    tiles: Tiles,
+    plan: Arc<Plan>,
+    ids: Vec<TileId>,
+    options: TileOptions,
+    sender: mpsc::Sender<Answer>,
+) {
     let cancel = CancellationToken::new();
     // Whatever ends this task, tiles that still run stop at their next step.
     let _cancel_on_exit = cancel.clone().drop_guard();
@@ -87,7 +95,7 @@ async fn run(tiles: Tiles, plan: Arc<Plan>, ids: Vec<TileId>, use_cache: bool, s
     for id in ids {
         let (tiles, plan, cancel, sender) = (tiles.clone(), plan.clone(), cancel.clone(), sender.clone());
         running.spawn(async move {
-            let result = tiles.compute(&plan, id, use_cache, cancel).await;
+            let result = tiles.compute(&plan, id, options, cancel).await;
             // A send fails only when nobody listens any more.
             let _ = answer(&sender, id, result).await;
         });
@@ -127,6 +135,13 @@ async fn answer(
         read_bytes: cost.read_bytes,
         read_ms: cost.read.as_secs_f64() * 1e3,
         eval_ms: cost.eval.as_secs_f64() * 1e3,
+        files_opened: cost.files_opened,
+        skipped: result.skipped.into_iter().map(skipped_to).collect(),
     }))
     .await
+}
+
+fn skipped_to(Skipped { product, place, reason }: Skipped) -> pb::SkippedSource {
+    let ReadPlace { scene, asset, band, path } = place;
+    pb::SkippedSource { product, scene, asset, band, path, reason }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cache::{TileCache, TileKey};
 use crate::pool::{Pool, PoolError};
-use crate::source::{BandRead, ReadError, TileSource};
+use crate::source::{BandRead, ReadError, ReadPlace, TileSource};
 
 /// What computing tiles needs.
 #[derive(Clone, Debug)]
@@ -37,7 +37,38 @@ pub struct TileResult {
     pub bytes: Bytes,
     /// What it took.
     pub cost: TileCost,
+    /// Sources that could not be read and are missing from it; empty unless they were to be skipped.
+    pub skipped: Vec<Skipped>,
 }
+
+/// How to compute tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileOptions {
+    /// Whether remembered blocks are used and made.
+    pub use_cache: bool,
+    /// Whether a source that cannot be read leaves its pixels invalid instead of failing the tile.
+    pub skip_faulty: bool,
+}
+
+impl Default for TileOptions {
+    fn default() -> Self {
+        TileOptions { use_cache: true, skip_faulty: false }
+    }
+}
+
+/// A source whose pixels are missing from a tile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Product id of the scene.
+    pub product: String,
+    /// Which pixels.
+    pub place: ReadPlace,
+    /// Why they could not be read.
+    pub reason: String,
+}
+
+/// Sources that one tile may skip; one more fails it, so that the list stays a list.
+const SKIPPED_MAX: usize = 1024;
 
 /// What a tile took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +81,8 @@ pub struct TileCost {
     pub cache_misses: u32,
     /// Decoded bytes of the stored pixels that were read.
     pub read_bytes: u64,
+    /// Files opened.
+    pub files_opened: u64,
     /// Time spent reading.
     pub read: Duration,
     /// Time spent evaluating, without reading.
@@ -88,7 +121,7 @@ impl Classify for TileError {
 }
 
 impl Tiles {
-    /// Computes a tile. Without `use_cache` nothing remembered is used or made.
+    /// Computes a tile.
     ///
     /// # Errors
     /// [`TileError`]. `cancel` takes effect between two steps of the tile.
@@ -96,18 +129,16 @@ impl Tiles {
         &self,
         plan: &Arc<Plan>,
         tile: TileId,
-        use_cache: bool,
+        options: TileOptions,
         cancel: CancellationToken,
     ) -> Result<TileResult, TileError> {
         let steps = plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
-        let keys = if use_cache { steps.keys(&self.salt) } else { Vec::new() };
+        let keys = if options.use_cache { steps.keys(&self.salt) } else { Vec::new() };
         let mut cost = TileCost::default();
         let ready = self.remembered(&steps, &keys, &mut cost).await;
-        if let [(id, _, bytes), ..] = &ready[..]
-            && *id == plan.root()
-        {
+        if let Some(bytes) = whole(&steps, &ready) {
             cost.from_cache = true;
-            return Ok(TileResult { bytes: bytes.clone(), cost });
+            return Ok(TileResult { bytes, cost, skipped: Vec::new() });
         }
         let peak = steps.with_ready(&|id| ready.iter().any(|(ready, _, _)| *ready == id)).peak_bytes();
         let (plan, source) = (plan.clone(), self.source.clone());
@@ -116,23 +147,25 @@ impl Tiles {
             let steps = plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
             let steps = steps.with_ready(&|id| ready.iter().any(|(ready, _, _)| *ready == id));
             let blocks = ready.into_iter().map(|(id, block, _)| (id, block)).collect();
-            let mut around = Around { plan: &plan, source, cancel, cost, finished: Vec::new() };
+            let (finished, skipped) = (Vec::new(), options.skip_faulty.then(Vec::new));
+            let mut around = Around { plan: &plan, source, cancel, cost, finished, skipped };
             let started = Instant::now();
-            let block = eval(&steps, blocks, &mut around).map_err(|error| match error {
+            let blocks = eval(&steps, blocks, &mut around).map_err(|error| match error {
                 EvalError::Read(error) => error,
                 EvalError::Cancelled => TileError::Cancelled,
             })?;
-            let bytes = block.encode();
+            let bytes = joined(blocks.into_iter().map(|block| block.encode()));
             around.cost.eval = started.elapsed().saturating_sub(around.cost.read);
-            Ok::<_, TileError>((bytes, around.cost, around.finished))
+            Ok::<_, TileError>((bytes, around.cost, around.finished, around.skipped.unwrap_or_default()))
         };
-        let (bytes, cost, finished) = self.pool.run(peak, work).await??;
-        if use_cache {
+        let (bytes, cost, finished, skipped) = self.pool.run(peak, work).await??;
+        // What lacks a source is the answer of this request alone.
+        if options.use_cache && skipped.is_empty() {
             let key = |id: NodeId| keys.iter().find(|(keyed, _)| *keyed == id).map(|(_, key)| *key);
             let entries = finished.into_iter().filter_map(|(id, bytes)| Some((key(id)?, bytes))).collect();
             self.cache.put(entries);
         }
-        Ok(TileResult { bytes, cost })
+        Ok(TileResult { bytes, cost, skipped })
     }
 
     /// What the cache has of a tile, the result first. A block of another shape than the plan's is not
@@ -167,6 +200,28 @@ impl Tiles {
     }
 }
 
+/// A tile whose results were all remembered.
+fn whole(steps: &TilePlan<'_>, ready: &[(NodeId, Block, Bytes)]) -> Option<Bytes> {
+    let results = steps.plan().roots().iter().map(|root| {
+        let (_, _, bytes) = ready.iter().find(|(id, _, _)| *id == root.node)?;
+        // A result that another one needs with a margin was remembered with it.
+        (steps.node_window(root.node) == steps.window()).then(|| bytes.clone())
+    });
+    results.collect::<Option<Vec<Bytes>>>().map(|results| joined(results.into_iter()))
+}
+
+/// The blocks of a tile's results, one after the other.
+fn joined(mut blocks: impl Iterator<Item = Bytes>) -> Bytes {
+    let first = blocks.next().unwrap_or_default();
+    let mut rest = blocks.peekable();
+    if rest.peek().is_none() {
+        return first;
+    }
+    let mut bytes = Vec::from(first);
+    rest.for_each(|block| bytes.extend_from_slice(&block));
+    Bytes::from(bytes)
+}
+
 impl Around<'_> {
     /// One band of one scene into a plane that arrives zeroed.
     fn read_band(
@@ -192,7 +247,35 @@ impl Around<'_> {
             window: *window,
             resampler: read.resampler,
         };
-        self.cost.read_bytes += self.source.read(&read, samples, valid)?.bytes;
+        match self.source.read(&read, samples, valid) {
+            Ok(stats) => {
+                self.cost.read_bytes += stats.bytes;
+                self.cost.files_opened += stats.opened;
+                Ok(())
+            }
+            Err(error) => {
+                // What a failed read wrote means nothing.
+                samples.fill(0.0);
+                valid.fill(0);
+                self.skip(&scene.product, error)
+            }
+        }
+    }
+
+    /// Goes on without a source, where that was asked for and the source is at fault.
+    fn skip(&mut self, product: &str, error: ReadError) -> Result<(), TileError> {
+        let Some(skipped) = self.skipped.as_mut().filter(|_| error.class() == ErrorClass::Source) else {
+            return Err(error.into());
+        };
+        let is_known = |known: &Skipped| known.product == product && known.place == *error.place;
+        if skipped.iter().any(is_known) {
+            return Ok(());
+        }
+        if skipped.len() == SKIPPED_MAX {
+            return Err(error.into());
+        }
+        let reason = error.problem.to_string();
+        skipped.push(Skipped { product: product.to_owned(), place: *error.place, reason });
         Ok(())
     }
 
@@ -237,6 +320,8 @@ struct Around<'a> {
     cancel: CancellationToken,
     cost: TileCost,
     finished: Vec<(NodeId, Bytes)>,
+    /// The sources that were skipped; `None` where each must be read.
+    skipped: Option<Vec<Skipped>>,
 }
 
 impl Surroundings for Around<'_> {

@@ -11,6 +11,8 @@ pub(super) enum Builtin {
     Op(&'static dyn Op),
     /// An older spelling: some arguments choose the op, the rest are its arguments.
     Older(Spelling),
+    /// Several results by name.
+    Object,
     /// Part of the language, not of this engine yet.
     Later,
 }
@@ -105,6 +107,7 @@ impl Spelling {
 /// The builtin with a name.
 pub(super) fn builtin(name: &str) -> Option<Builtin> {
     match name {
+        "object" => Some(Builtin::Object),
         "math" => Some(Builtin::Older(Spelling::Math)),
         "reduction" => Some(Builtin::Older(Spelling::Reduction)),
         "band_op" => Some(Builtin::Older(Spelling::BandOp)),
@@ -116,7 +119,7 @@ pub(super) fn builtin(name: &str) -> Option<Builtin> {
 /// The builtin name that a misspelt one is closest to.
 pub(super) fn closest(name: &str) -> Option<&'static str> {
     let names = ops::FAMILIES.iter().flat_map(|family| family.iter()).map(|op| op.name());
-    let all = names.chain(["math", "reduction", "band_op"]).chain(LATER.iter().copied());
+    let all = names.chain(["object", "math", "reduction", "band_op"]).chain(LATER.iter().copied());
     all.map(|known| (distance(known, name), known))
         .filter(|(distance, known)| *distance * 3 <= known.len())
         .min()

@@ -1,8 +1,11 @@
 //! From bytes to an expression. [`resolve`] is the only entrance.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Classify, ErrorClass, GraftPath, listing};
 use crate::expr::Expr;
 use crate::limits::Limits;
+use crate::literal::Literal;
 
 mod dialect;
 mod resolve;
@@ -14,7 +17,21 @@ mod syntax;
 /// [`GraftError`]: the text is not a graft, a name or a count of arguments is wrong, or a limit is
 /// exceeded.
 pub fn resolve(bytes: &[u8], limits: &Limits) -> Result<Expr, GraftError> {
-    resolve::resolve(syntax::parse(bytes, limits)?, limits)
+    resolve_with(bytes, &Parameters::new(), limits)
+}
+
+/// Values of a request's parameters, by name.
+pub type Parameters = BTreeMap<String, Literal>;
+
+/// Like [`resolve`], with values for the graft's own parameters and for dates that name a parameter.
+/// They become constants of the expression: nothing after this knows of parameters, and whatever is
+/// filed under the expression is filed under their values. Names that the graft does not use are no
+/// error.
+///
+/// # Errors
+/// [`GraftError`], also for a parameter of the graft that has no value.
+pub fn resolve_with(bytes: &[u8], parameters: &Parameters, limits: &Limits) -> Result<Expr, GraftError> {
+    resolve::resolve(syntax::parse(bytes, limits)?, parameters, limits)
 }
 
 /// Why a text is not a graft that means something.
@@ -92,6 +109,14 @@ pub enum GraftError {
         /// The parameters.
         params: Vec<String>,
     },
+    /// A parameter of the graft that the request gives no value.
+    #[error("{at}: the graft's parameter `{name}` has no value; give it one, such as `--param {name}=VALUE`")]
+    MissingParameter {
+        /// Where.
+        at: GraftPath,
+        /// The parameter.
+        name: String,
+    },
     /// Part of the language that this engine does not have yet.
     #[error("{at}: `{name}` is not supported yet")]
     Unsupported {
@@ -128,6 +153,7 @@ impl Classify for GraftError {
             | GraftError::UnknownName { .. }
             | GraftError::Cycle { .. }
             | GraftError::Sort { .. }
+            | GraftError::MissingParameter { .. }
             | GraftError::Arguments { .. } => ErrorClass::InvalidRequest,
             GraftError::Unsupported { .. } | GraftError::Callable { .. } => ErrorClass::Unsupported,
             GraftError::TooLong { .. } | GraftError::TooDeep { .. } | GraftError::Limit { .. } => {

@@ -5,29 +5,37 @@
 
 use std::collections::HashMap;
 
-use super::GraftError;
 use super::dialect::{self, Builtin, Meaning, Spelling};
 use super::syntax::{Application, Definition, Graft};
+use super::{GraftError, Parameters};
 use crate::error::GraftPath;
 use crate::expr::{Expr, ExprBuilder, ExprId};
 use crate::limits::Limits;
 use crate::literal::Literal;
+use crate::ops::object::Object;
 use crate::ops::{Op, Param};
 
-/// Resolves a whole graft. It must be closed: a top level with parameters has nobody to bind them.
-pub(super) fn resolve(graft: Graft, limits: &Limits) -> Result<Expr, GraftError> {
-    if !graft.parameters.is_empty() {
-        return Err(GraftError::Unsupported {
-            at: GraftPath::root().join("parameters"),
-            name: "a graft with parameters at the top".into(),
-        });
-    }
+/// Resolves a whole graft. Parameters of its top level are bound by the request's.
+pub(super) fn resolve(graft: Graft, parameters: &Parameters, limits: &Limits) -> Result<Expr, GraftError> {
     let mut bodies = Vec::new();
     flatten(graft, GraftPath::root(), &mut bodies);
-    let mut machine =
-        Machine { bodies: &bodies, limits, scopes: Vec::new(), builder: ExprBuilder::default(), steps: 0 };
+    let mut machine = Machine {
+        bodies: &bodies,
+        parameters,
+        limits,
+        scopes: Vec::new(),
+        builder: ExprBuilder::default(),
+        steps: 0,
+    };
+    let at = GraftPath::root().join("parameters");
+    let mut bound = Vec::with_capacity(bodies[0].parameters.len());
+    for name in &bodies[0].parameters {
+        let missing = || GraftError::MissingParameter { at: at.clone(), name: name.clone() };
+        let value = parameters.get(name).ok_or_else(missing)?;
+        bound.push(Value::Node(machine.builder.literal(value.clone(), &at)));
+    }
     let at = GraftPath::root().join("returns");
-    match machine.run()? {
+    match machine.run(bound)? {
         Value::Node(root) => Ok(machine.builder.finish(root)),
         value => Err(GraftError::Sort {
             at,
@@ -126,6 +134,8 @@ enum Found {
 
 struct Machine<'a> {
     bodies: &'a [Body],
+    /// The request's.
+    parameters: &'a Parameters,
     limits: &'a Limits,
     scopes: Vec<Scope>,
     builder: ExprBuilder,
@@ -133,8 +143,8 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    fn run(&mut self) -> Result<Value, GraftError> {
-        self.scopes.push(Self::scope(0, None, Vec::new()));
+    fn run(&mut self, bound: Vec<Value>) -> Result<Value, GraftError> {
+        self.scopes.push(Self::scope(0, None, bound));
         let at = GraftPath::root().join("returns");
         let mut stack: Vec<Frame> = Vec::new();
         // Frames of the stack that wait for a function's value.
@@ -262,8 +272,13 @@ impl Machine<'_> {
                 Err(GraftError::Unsupported { at, name: call.function.clone() })
             }
             Value::Builtin(Builtin::Op(op)) => {
-                let args = self.bind_builtin(&at, call, op.doc().params, &values)?;
+                let mut args = self.bind_builtin(&at, call, op.doc().params, &values)?;
+                self.bind_dates(op, &mut args, &at);
                 Ok(Step::Done(Value::Node(self.builder.call(op, args, &at))))
+            }
+            Value::Builtin(Builtin::Object) => {
+                let args = self.object(&at, call, &values)?;
+                Ok(Step::Done(Value::Node(self.builder.call(&Object, args, &at))))
             }
             Value::Builtin(Builtin::Older(spelling)) => {
                 let args = self.bind_builtin(&at, call, spelling.params(), &values)?;
@@ -299,6 +314,46 @@ impl Machine<'_> {
             });
         }
         Ok(args)
+    }
+
+    /// Arguments of `object`: the names, then a value for each.
+    fn object(
+        &mut self,
+        at: &GraftPath,
+        call: &Application,
+        values: &[Value],
+    ) -> Result<Vec<ExprId>, GraftError> {
+        if !call.args.is_empty() {
+            return Err(GraftError::Arguments {
+                at: at.clone(),
+                op: call.function.clone(),
+                problem: "takes its results by name, such as `[\"object\", {\"ndvi\": \"7\"}]`".into(),
+                params: Vec::new(),
+            });
+        }
+        let names = call.named.iter().map(|(name, _)| Literal::Str(name.clone())).collect();
+        let mut args = vec![self.builder.literal(Literal::List(names), at)];
+        for ((name, _), value) in call.named.iter().zip(values) {
+            let Value::Node(id) = value else {
+                let (name, is) = (name.clone(), value.sort());
+                return Err(GraftError::Sort { at: at.clone(), name, is, expected: "a value" });
+            };
+            args.push(*id);
+        }
+        Ok(args)
+    }
+
+    /// Dates that name a parameter of the request take its value.
+    fn bind_dates(&mut self, op: &'static dyn Op, args: &mut [ExprId], at: &GraftPath) {
+        let dates = ["start_datetime", "end_datetime"];
+        for (arg, param) in args.iter_mut().zip(op.doc().params) {
+            let text = self.builder.as_literal(*arg).and_then(Literal::as_str);
+            let value =
+                text.filter(|_| dates.contains(&param.name)).and_then(|name| self.parameters.get(name));
+            if let Some(value) = value {
+                *arg = self.builder.literal(value.clone(), at);
+            }
+        }
     }
 
     fn translate(

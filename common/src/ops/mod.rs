@@ -18,6 +18,7 @@ pub mod arith;
 pub mod bands;
 pub mod compare;
 pub mod mask;
+pub mod object;
 mod pointwise;
 pub mod source;
 pub mod stack;

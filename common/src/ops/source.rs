@@ -32,7 +32,10 @@ fn query(product: &Arg<'_>, (start, end): (&Arg<'_>, &Arg<'_>)) -> Result<SceneQ
             return Ok(None);
         }
         let text = arg.text(name)?;
-        let expected = || "an ISO 8601 date such as `2024-06-01` or `2024-06-01T00:00:00`".into();
+        let expected = || {
+            "an ISO 8601 date such as `2024-06-01` or `2024-06-01T00:00:00`, or a parameter that the request gives a value"
+                .into()
+        };
         let bad = || TypeError::Value { name, expected: expected(), value: text.into() };
         Timestamp::parse(text).map(Some).ok_or_else(bad)
     };

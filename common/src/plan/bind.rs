@@ -3,20 +3,25 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{BindError, Builder, Input, NodeId, NodeKind, Plan, Read, ReadScene};
+use super::{BindError, Builder, Input, Named, NodeId, NodeKind, Plan, Read, ReadScene, Root};
 use crate::aoi::Outline;
 use crate::error::GraftPath;
-use crate::expr::{Expr, ExprNode};
+use crate::expr::{Expr, ExprId, ExprNode};
 use crate::grid::Window;
 use crate::literal::Literal;
-use crate::ops::{self, Arg, BindCx, Bound, Props, SceneSet, TypeError};
+use crate::ops::object::Object;
+use crate::ops::{self, Arg, BindCx, Bound, Op as _, Props, SceneSet, TypeError};
 use crate::scene::{AssetGrid, Layout, Resampler, Scene};
 
 /// A plan before its passes, or a constant.
 pub(super) enum Result {
     Number(Literal),
     Raster(Plan, Props),
+    Several(Option<Plan>, Vec<(String, Named)>),
 }
+
+/// Results of one graft: each is held in memory while its tile is computed.
+const RESULTS_MAX: usize = 64;
 
 /// Value of an expression's node.
 enum Value {
@@ -33,6 +38,9 @@ pub(super) fn bind(
     let mut builder = Builder::default();
     let mut values: Vec<Value> = Vec::with_capacity(expr.nodes().len());
     for (id, node) in expr.iter() {
+        if let Some(names) = several(expr, id) {
+            return results(builder, (expr, cx, outline), &names, &values);
+        }
         let value = match node {
             ExprNode::Literal(literal) => Value::Literal(literal.clone()),
             ExprNode::Call { op, args } => {
@@ -50,17 +58,76 @@ pub(super) fn bind(
             None => no_raster(literal.kind_name()),
         },
         Value::Scenes(_) => no_raster("a selection of scenes, not read yet"),
-        Value::Raster(mut root, props) => {
-            if let Some(outline) = outline {
-                let typed = |error| BindError::Type { at: GraftPath::root(), op: "mask", error };
-                let outside = builder.add(NodeKind::Outline(Arc::new(outline)), None).map_err(typed)?;
-                let inputs = vec![Input::Node(root), Input::Node(outside)];
-                let hide = NodeKind::Call { op: &ops::mask::Mask, params: vec![], inputs };
-                root = builder.add(hide, None).map_err(typed)?;
-            }
-            Ok(Result::Raster(builder.finish(cx.grid.clone(), root), props))
+        Value::Raster(root, props) => {
+            let node = hide_outside(&mut builder, outline.map(Arc::new).as_ref(), root)?;
+            let roots = vec![Root { name: String::new(), node }];
+            Ok(Result::Raster(builder.finish(cx.grid.clone(), roots), props))
         }
     }
+}
+
+/// The names of an expression's results, where its root is an object of them.
+fn several(expr: &Expr, id: ExprId) -> Option<Vec<(String, ExprId)>> {
+    match &expr.nodes()[id.index()] {
+        ExprNode::Call { op, args } if id == expr.root() && op.name() == Object.name() => {
+            let ExprNode::Literal(names) = &expr.nodes()[args.first()?.index()] else { return None };
+            Some(Object::names(names).into_iter().zip(args[1..].iter().copied()).collect())
+        }
+        _ => None,
+    }
+}
+
+fn results(
+    mut builder: Builder,
+    (expr, cx, outline): (&Expr, &BindCx<'_>, Option<Outline>),
+    names: &[(String, ExprId)],
+    values: &[Value],
+) -> std::result::Result<Result, BindError> {
+    let wrong = |expected: String, value: String| BindError::Type {
+        at: expr.path(expr.root()),
+        op: Object.name(),
+        error: TypeError::Value { name: "results", expected, value },
+    };
+    if names.is_empty() || names.len() > RESULTS_MAX {
+        return Err(wrong(format!("1 to {RESULTS_MAX} results by name"), names.len().to_string()));
+    }
+    let outline = outline.map(Arc::new);
+    let (mut results, mut roots) = (Vec::with_capacity(names.len()), Vec::new());
+    for (name, id) in names {
+        if name.is_empty() {
+            return Err(wrong("names that are not empty".into(), name.clone()));
+        }
+        let no_raster = |is| BindError::NoRaster { at: expr.path(*id), is };
+        let result = match &values[id.index()] {
+            Value::Literal(literal) if ops::Facts::number(literal).is_some() => {
+                Named::Number(literal.clone())
+            }
+            Value::Literal(literal) => return Err(no_raster(literal.kind_name())),
+            Value::Scenes(_) => return Err(no_raster("a selection of scenes, not read yet")),
+            Value::Raster(root, props) => {
+                let node = hide_outside(&mut builder, outline.as_ref(), *root)?;
+                roots.push(Root { name: name.clone(), node });
+                Named::Raster(props.clone())
+            }
+        };
+        results.push((name.clone(), result));
+    }
+    let plan = (!roots.is_empty()).then(|| builder.finish(cx.grid.clone(), roots));
+    Ok(Result::Several(plan, results))
+}
+
+/// A result, hidden outside the AOI's outline.
+fn hide_outside(
+    builder: &mut Builder,
+    outline: Option<&Arc<Outline>>,
+    root: NodeId,
+) -> std::result::Result<NodeId, BindError> {
+    let Some(outline) = outline else { return Ok(root) };
+    let typed = |error| BindError::Type { at: GraftPath::root(), op: "mask", error };
+    let outside = builder.add(NodeKind::Outline(outline.clone()), None).map_err(typed)?;
+    let inputs = vec![Input::Node(root), Input::Node(outside)];
+    let hide = NodeKind::Call { op: &ops::mask::Mask, params: vec![], inputs };
+    builder.add(hide, None).map_err(typed)
 }
 
 fn call(

@@ -13,7 +13,7 @@ pub(super) fn run(mut plan: Plan) -> Plan {
         let shrinks = matches!(node.kind, NodeKind::Call { .. }) && planes_in > 2 * node.facts.kind.planes();
         let has_marked = node.inputs().iter().any(|id| below[id.index()]);
         let is_bare = matches!(node.kind, NodeKind::Read(_) | NodeKind::Outline(_));
-        let is_result = at == plan.root.index() && !has_marked && !is_bare;
+        let is_result = plan.is_root(super::NodeId(at as u32)) && !has_marked && !is_bare;
         plan.nodes[at].cached = shrinks || is_result;
         below[at] = has_marked || plan.nodes[at].cached;
     }

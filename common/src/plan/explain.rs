@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Input, NodeKind, Operand, Plan, Program};
+use super::{Input, NodeId, NodeKind, Operand, Plan, Program};
 use crate::scene::Layout;
 
 /// What a plan will take, counted before anything is read.
@@ -53,7 +53,11 @@ pub fn bill(plan: &Plan) -> Bill {
         tiles: tiles.len() as u64,
         scenes: scenes.len() as u64,
         read_bytes,
-        result_bytes: plan.root_node().facts.pixel_bytes() * grid.pixels() as u64,
+        result_bytes: plan
+            .roots()
+            .iter()
+            .map(|root| plan.node(root.node).facts.pixel_bytes() * grid.pixels() as u64)
+            .sum(),
         tile_peak_bytes: plan.tile_peak_bytes(),
     }
 }
@@ -71,7 +75,7 @@ pub fn text(plan: &Plan) -> String {
     let size = plan.tile_size().pixels();
     let _ = writeln!(out, "tiles   {} of up to {size} x {size} pixels", plan.tiles().len());
     for (at, node) in plan.nodes().iter().enumerate() {
-        let mark = if at == plan.root().index() { "result" } else { "" };
+        let mark = if plan.is_root(NodeId(at as u32)) { "result" } else { "" };
         let cached = if node.cached { "  [remembered]" } else { "" };
         let what = describe(&node.kind);
         let _ = writeln!(
@@ -80,6 +84,9 @@ pub fn text(plan: &Plan) -> String {
             node.facts.kind,
             node.facts.dtype.name()
         );
+    }
+    for root in plan.roots().iter().filter(|root| !root.name.is_empty()) {
+        let _ = writeln!(out, "result  {} = %{}", root.name, root.node.0);
     }
     out
 }

@@ -41,8 +41,9 @@ pub(super) fn run(plan: Plan) -> Plan {
         };
         moved.push(builder.add(kind, Some(node.hash)).expect("a fused plan has the same types"));
     }
-    let root = moved[plan.root.index()];
-    builder.finish(plan.grid, root)
+    let mut roots = plan.roots;
+    roots.iter_mut().for_each(|root| root.node = moved[root.node.index()]);
+    builder.finish(plan.grid, roots)
 }
 
 /// For each value-by-value node, the last node of the program it goes into. A node joins the program
@@ -59,7 +60,7 @@ fn groups(plan: &Plan) -> Vec<Option<usize>> {
             continue;
         }
         let first = users[at].first().and_then(|user| groups[*user]);
-        let joins = at != plan.root.index()
+        let joins = !plan.is_root(NodeId(at as u32))
             && first.is_some_and(|group| {
                 users[at].iter().all(|user| groups[*user] == Some(group))
                     && plan.nodes[group].facts.kind == plan.nodes[at].facts.kind

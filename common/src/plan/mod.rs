@@ -197,6 +197,15 @@ impl Node {
     }
 }
 
+/// A result of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// Its name; empty where there is one result.
+    pub name: String,
+    /// Its node.
+    pub node: NodeId,
+}
+
 /// A computation on a grid, ready to be cut into tiles.
 ///
 /// Invariant: nodes stand after their inputs, every node is needed, facts agree with the ops' type
@@ -205,7 +214,8 @@ impl Node {
 pub struct Plan {
     grid: Grid,
     nodes: Vec<Node>,
-    root: NodeId,
+    /// At least one.
+    roots: Vec<Root>,
     tile_size: TileSize,
     tile_peak_bytes: u64,
 }
@@ -222,6 +232,22 @@ pub enum Outcome {
         /// Metadata of the result.
         props: Props,
     },
+    /// An object of results.
+    Several {
+        /// How to compute those that are rasters, in one pass; `None` where none is.
+        plan: Option<Plan>,
+        /// The results by name, in the order of the graft; rasters are the plan's roots, in order.
+        results: Vec<(String, Named)>,
+    },
+}
+
+/// A result of several.
+#[derive(Clone, Debug)]
+pub enum Named {
+    /// A constant.
+    Number(Literal),
+    /// Pixels with metadata.
+    Raster(Props),
 }
 
 /// How to plan; nothing here changes a pixel.
@@ -255,23 +281,31 @@ pub fn build(
     if let Some(name) = options.passes_off.iter().find(|name| PASSES.iter().all(|pass| pass.name != **name)) {
         return Err(BindError::UnknownPass { name: name.clone() });
     }
-    let (mut plan, props) = match bind::bind(expr, cx, outline)? {
-        bind::Result::Number(literal) => return Ok(Outcome::Number(literal)),
-        bind::Result::Raster(plan, props) => (plan, props),
-    };
-    let samples = plan.root_node().facts.kind.planes() as u64
-        * u64::from(plan.grid.rows())
-        * u64::from(plan.grid.cols());
+    Ok(match bind::bind(expr, cx, outline)? {
+        bind::Result::Number(literal) => Outcome::Number(literal),
+        bind::Result::Raster(plan, props) => Outcome::Raster { plan: finish(plan, limits, options)?, props },
+        bind::Result::Several(plan, results) => {
+            let plan = plan.map(|plan| finish(plan, limits, options)).transpose()?;
+            Outcome::Several { plan, results }
+        }
+    })
+}
+
+/// Runs the passes over a plan and chooses its tile size.
+fn finish(mut plan: Plan, limits: &Limits, options: &Options) -> Result<Plan, BindError> {
+    let facts = |plan: &Plan| plan.roots.iter().map(|root| plan.node(root.node).facts).collect::<Vec<_>>();
+    let planes: u64 = facts(&plan).iter().map(|facts| facts.kind.planes() as u64).sum();
+    let samples = planes * u64::from(plan.grid.rows()) * u64::from(plan.grid.cols());
     if samples > limits.output_samples {
         return Err(BindError::Output { samples, limit: limits.output_samples });
     }
     for pass in PASSES.iter().filter(|pass| !options.passes_off.iter().any(|off| off == pass.name)) {
-        let facts = plan.root_node().facts;
+        let before = facts(&plan);
         plan = (pass.run)(plan);
-        assert_eq!(plan.root_node().facts, facts, "pass `{}` changed what the plan computes", pass.name);
+        assert_eq!(facts(&plan), before, "pass `{}` changed what the plan computes", pass.name);
     }
     tile::choose_size(&mut plan, limits, options)?;
-    Ok(Outcome::Raster { plan, props })
+    Ok(plan)
 }
 
 impl Plan {
@@ -282,7 +316,7 @@ impl Plan {
     pub fn from_parts(
         grid: Grid,
         parts: Vec<(NodeKind, ContentHash, bool)>,
-        root: NodeId,
+        roots: Vec<Root>,
         tile_size: TileSize,
     ) -> Result<Plan, TypeError> {
         let unfit = TypeError::Argument { name: "plan", expected: "nodes after their inputs", got: "others" };
@@ -291,10 +325,10 @@ impl Plan {
             let facts = infer(&kind, &nodes).unwrap_or(Err(unfit.clone()))?;
             nodes.push(Node { kind, facts, hash, cached });
         }
-        if root.index() >= nodes.len() {
+        if roots.is_empty() || roots.iter().any(|root| root.node.index() >= nodes.len()) {
             return Err(unfit);
         }
-        let mut plan = Plan { grid, nodes, root, tile_size, tile_peak_bytes: 0 };
+        let mut plan = Plan { grid, nodes, roots, tile_size, tile_peak_bytes: 0 };
         plan.tile_peak_bytes = tile::peak_bytes(&plan, tile_size);
         Ok(plan)
     }
@@ -314,14 +348,24 @@ impl Plan {
         &self.nodes[id.index()]
     }
 
-    /// The node of the result.
-    pub fn root(&self) -> NodeId {
-        self.root
+    /// The results, in the order of their blocks in a tile.
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
     }
 
-    /// The node of the result.
+    /// Whether a node is a result.
+    pub fn is_root(&self, id: NodeId) -> bool {
+        self.roots.iter().any(|root| root.node == id)
+    }
+
+    /// The node of the first result; the only one unless the graft gives an object of results.
+    pub fn root(&self) -> NodeId {
+        self.roots[0].node
+    }
+
+    /// The node of the first result.
     pub fn root_node(&self) -> &Node {
-        &self.nodes[self.root.index()]
+        self.node(self.root())
     }
 
     /// Edge of its tiles.
@@ -350,10 +394,10 @@ impl Plan {
         })
     }
 
-    /// How many nodes use each node; the result counts as used once more.
+    /// How many nodes use each node; a result counts as used once more.
     fn uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.nodes.len()];
-        uses[self.root.index()] += 1;
+        self.roots.iter().for_each(|root| uses[root.node.index()] += 1);
         for node in &self.nodes {
             let mut inputs = node.inputs();
             inputs.sort_unstable();
@@ -444,10 +488,10 @@ impl Builder {
         &self.nodes[id.index()]
     }
 
-    /// The plan whose result is `root`; nodes it does not need are gone.
-    fn finish(self, grid: Grid, root: NodeId) -> Plan {
+    /// The plan whose results are `roots`; nodes they do not need are gone.
+    fn finish(self, grid: Grid, mut roots: Vec<Root>) -> Plan {
         let mut needed = vec![false; self.nodes.len()];
-        needed[root.index()] = true;
+        roots.iter().for_each(|root| needed[root.node.index()] = true);
         for at in (0..self.nodes.len()).rev() {
             if needed[at] {
                 self.nodes[at].inputs().into_iter().for_each(|id| needed[id.index()] = true);
@@ -471,13 +515,8 @@ impl Builder {
             nodes.push(node);
         }
         // The size is a placeholder until `tile::choose_size` has seen the finished nodes.
-        Plan {
-            grid,
-            nodes,
-            root: renumbered[root.index()],
-            tile_size: TileSize::SMALLEST_PLANNED,
-            tile_peak_bytes: 0,
-        }
+        roots.iter_mut().for_each(|root| root.node = renumbered[root.node.index()]);
+        Plan { grid, nodes, roots, tile_size: TileSize::SMALLEST_PLANNED, tile_peak_bytes: 0 }
     }
 }
 

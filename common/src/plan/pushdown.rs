@@ -18,8 +18,7 @@ pub(super) fn run(plan: Plan) -> Plan {
     let mut builder = Builder::default();
     // Where each want of the old plan is in the new one.
     let mut moved: HashMap<Want, NodeId> = HashMap::new();
-    let root = Want { node: plan.root, bands: None };
-    let mut stack = vec![root.clone()];
+    let mut stack: Vec<Want> = plan.roots.iter().rev().map(|root| Want::whole(root.node)).collect();
     while let Some(want) = stack.last() {
         if moved.contains_key(want) {
             stack.pop();
@@ -42,8 +41,9 @@ pub(super) fn run(plan: Plan) -> Plan {
         moved.insert(want.clone(), id);
         stack.pop();
     }
-    let root = moved[&root];
-    builder.finish(plan.grid, root)
+    let mut roots = plan.roots.clone();
+    roots.iter_mut().for_each(|root| root.node = moved[&Want::whole(root.node)]);
+    builder.finish(plan.grid, roots)
 }
 
 /// A node of the old plan, whole or some of its bands.

@@ -131,7 +131,8 @@ impl<'p> TilePlan<'p> {
     fn order(&self, is_ready: &dyn Fn(NodeId) -> bool) -> Vec<Step> {
         let mut is_placed = vec![false; self.plan.nodes.len()];
         let mut order: Vec<NodeId> = Vec::new();
-        let mut stack = vec![(self.plan.root, false)];
+        let mut stack: Vec<(NodeId, bool)> =
+            self.plan.roots.iter().rev().map(|root| (root.node, false)).collect();
         while let Some((id, inputs_done)) = stack.pop() {
             if is_placed[id.index()] || is_ready(id) {
                 continue;
@@ -150,7 +151,8 @@ impl<'p> TilePlan<'p> {
         }
         let mut drops = vec![Vec::new(); order.len()];
         for (id, last) in (0..).map(NodeId).zip(last_use) {
-            if let Some(step) = last {
+            // Results stay until the end.
+            if let Some(step) = last.filter(|_| !self.plan.is_root(id)) {
                 drops[step].push(id);
             }
         }
@@ -168,7 +170,9 @@ impl<'p> TilePlan<'p> {
         };
         // What is used and never computed was ready.
         let mut ready: Vec<NodeId> = self.steps.iter().flat_map(|step| step.drops.iter().copied()).collect();
-        ready.push(self.plan.root);
+        ready.extend(self.plan.roots.iter().map(|root| root.node));
+        ready.sort_unstable();
+        ready.dedup();
         let mut computed = vec![false; self.plan.nodes.len()];
         self.steps.iter().for_each(|step| computed[step.node.index()] = true);
         let mut live: u64 = ready.into_iter().filter(|id| !computed[id.index()]).map(bytes).sum();
@@ -178,7 +182,8 @@ impl<'p> TilePlan<'p> {
             peak = peak.max(live + self.scratch_bytes(step));
             live -= step.drops.iter().map(|id| bytes(*id)).sum::<u64>();
         }
-        peak.max(live + bytes(self.plan.root)) + STEP_BYTES
+        let encoded: u64 = self.plan.roots.iter().map(|root| bytes(root.node)).sum();
+        peak.max(live + encoded) + STEP_BYTES
     }
 
     fn scratch_bytes(&self, step: &Step) -> u64 {
@@ -227,7 +232,7 @@ const LAYER_PIXEL_BYTES: u64 = 5;
 /// clips them.
 fn windows(plan: &Plan, window: Window) -> Vec<Window> {
     let mut needed: Vec<Option<Window>> = vec![None; plan.nodes.len()];
-    needed[plan.root.index()] = Some(window);
+    plan.roots.iter().for_each(|root| needed[root.node.index()] = Some(window));
     for at in (0..plan.nodes.len()).rev() {
         let Some(own) = needed[at] else { continue };
         let wanted = input_window(plan, &own, plan.nodes[at].footprint());

@@ -172,15 +172,25 @@ pub struct Plan {
     /// What, inputs before the nodes that use them.
     #[prost(message, repeated, tag = "2")]
     pub nodes: ::prost::alloc::vec::Vec<Node>,
-    /// Index of the node that is the result.
-    #[prost(uint32, tag = "3")]
-    pub root: u32,
+    /// The results, in the order of their blocks in a tile.
+    #[prost(message, repeated, tag = "6")]
+    pub roots: ::prost::alloc::vec::Vec<Root>,
     /// Edge of a tile in pixels. Tiles are anchored at the lattice's pixel (0, 0).
     #[prost(uint32, tag = "4")]
     pub tile_size: u32,
     /// The files, once each; bands refer to them by index.
     #[prost(message, repeated, tag = "5")]
     pub assets: ::prost::alloc::vec::Vec<Asset>,
+}
+/// A result of a plan.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Root {
+    /// Its name; empty where there is one result.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Index of its node.
+    #[prost(uint32, tag = "2")]
+    pub node: u32,
 }
 /// A node. Facts (shape and type) are not sent: both sides derive them by the same rules.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1531,6 +1541,9 @@ pub struct ExecuteRequest {
     /// Whether remembered tiles are neither used nor made.
     #[prost(bool, tag = "4")]
     pub no_cache: bool,
+    /// Whether a source that cannot be read leaves its pixels invalid instead of failing its tile.
+    #[prost(bool, tag = "5")]
+    pub skip_faulty: bool,
 }
 /// One message of an answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1556,7 +1569,7 @@ pub mod execute_response {
     }
 }
 /// Sums of a tile.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TileDone {
     /// The tile.
     #[prost(message, optional, tag = "1")]
@@ -1579,6 +1592,12 @@ pub struct TileDone {
     /// Milliseconds of evaluation without reading.
     #[prost(double, tag = "7")]
     pub eval_ms: f64,
+    /// Files opened.
+    #[prost(uint64, tag = "8")]
+    pub files_opened: u64,
+    /// Sources that could not be read, each once.
+    #[prost(message, repeated, tag = "9")]
+    pub skipped: ::prost::alloc::vec::Vec<SkippedSource>,
 }
 /// Why a tile has no result.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

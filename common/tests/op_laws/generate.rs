@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::world;
 
 /// A request: graft, grid, outline.
+#[derive(Clone)]
 pub struct Case {
     /// The graft.
     pub graft: Value,

@@ -64,7 +64,7 @@ fn plan_of(case: &Case, options: &Options) -> Option<Plan> {
 fn plan_on(case: &Case, grid: usize, options: &Options) -> Option<Plan> {
     match outcome_of(&expr_of(&case.graft).ok()?, case, grid, options)? {
         Outcome::Raster { plan, .. } => Some(plan),
-        Outcome::Number(_) => None,
+        Outcome::Number(_) | Outcome::Several { .. } => None,
     }
 }
 
@@ -83,7 +83,8 @@ fn pass_subsets() -> Vec<Vec<String>> {
 /// The same plan with every node remembered.
 fn remembering_all(plan: &Plan) -> Plan {
     let parts = plan.nodes().iter().map(|node| (node.kind.clone(), node.hash, true)).collect();
-    Plan::from_parts(plan.grid().clone(), parts, plan.root(), plan.tile_size()).expect("a plan's own parts")
+    Plan::from_parts(plan.grid().clone(), parts, plan.roots().to_vec(), plan.tile_size())
+        .expect("a plan's own parts")
 }
 
 /// The world as the interpreter sees it; keeps what is worth remembering.
@@ -109,9 +110,14 @@ impl Surroundings for Around {
 }
 
 fn eval_tile(tile: &TilePlan<'_>, ready: Vec<(NodeId, Block)>) -> (Block, Vec<(NodeId, Block)>) {
+    let (mut blocks, finished) = eval_all(tile, ready);
+    (blocks.swap_remove(0), finished)
+}
+
+fn eval_all(tile: &TilePlan<'_>, ready: Vec<(NodeId, Block)>) -> (Vec<Block>, Vec<(NodeId, Block)>) {
     let mut around = Around::default();
     match eval(tile, ready, &mut around) {
-        Ok(block) => (block, around.finished),
+        Ok(blocks) => (blocks, around.finished),
         Err(EvalError::Cancelled) => panic!("nobody cancels"),
         Err(EvalError::Read(never)) => match never {},
     }
@@ -119,12 +125,16 @@ fn eval_tile(tile: &TilePlan<'_>, ready: Vec<(NodeId, Block)>) -> (Block, Vec<(N
 
 /// The whole grid, encoded; where there is no tile, nothing is valid.
 fn evaluate(plan: &Plan) -> Bytes {
-    let (grid, facts) = (plan.grid().window(), plan.root_node().facts);
+    evaluate_result(plan, 0)
+}
+
+fn evaluate_result(plan: &Plan, at: usize) -> Bytes {
+    let (grid, facts) = (plan.grid().window(), plan.node(plan.roots()[at].node).facts);
     let whole = Block::invalid(facts.kind, facts.dtype, (grid.rows, grid.cols));
     let (mut samples, mut valid) = whole.into_parts();
     for id in plan.tiles() {
         let tile = plan.tile(id).expect("a tile of the plan");
-        let (block, window) = (eval_tile(&tile, Vec::new()).0, tile.window());
+        let (block, window) = (eval_all(&tile, Vec::new()).0.swap_remove(at), tile.window());
         let plane_rows = facts.kind.planes() * window.rows as usize;
         for line in 0..plane_rows {
             let (plane, row) = (line / window.rows as usize, line % window.rows as usize);
@@ -915,4 +925,90 @@ fn bands_and_their_names_do_not_explode() {
         let error = error.expect_err("too much").to_string();
         assert!(error.contains(problem), "{error}");
     }
+}
+
+/// Up to four keys of a graft whose values are rasters, its result first.
+fn raster_keys(case: &Case) -> Vec<String> {
+    let keys = case.graft.as_object().expect("a graft").keys().filter(|key| *key != "returns").cloned();
+    let result = case.graft["returns"].as_str().expect("a name").to_owned();
+    let is_raster = |key: &String| plan_of(&returning(case, key), &Options::default()).is_some();
+    std::iter::once(result).chain(keys.filter(is_raster).take(3)).collect()
+}
+
+fn returning(case: &Case, key: &str) -> Case {
+    let mut case = case.clone();
+    case.graft["returns"] = key.into();
+    case
+}
+
+fn several_of(case: &Case, keys: &[String], options: &Options) -> Plan {
+    let mut case = case.clone();
+    let results: Map<String, Value> =
+        keys.iter().enumerate().map(|(at, key)| (format!("r{at}"), key.as_str().into())).collect();
+    case.graft["all results"] = json!(["object", results]);
+    case.graft["returns"] = "all results".into();
+    let expr = expr_of(&case.graft).expect("a graft");
+    match outcome_of(&expr, &case, case.grid, options) {
+        Some(Outcome::Several { plan: Some(plan), results }) => {
+            assert_eq!(results.len(), keys.len());
+            plan
+        }
+        other => panic!("not several results: {other:?}"),
+    }
+}
+
+#[test]
+fn several_results_are_what_each_is_alone() {
+    law("several results", 60, |case| {
+        let keys = raster_keys(case);
+        let alone: Vec<Bytes> = keys
+            .iter()
+            .map(|key| evaluate(&plan_of(&returning(case, key), &options(32, vec![])).expect("a plan")))
+            .collect();
+        for (size, off) in [(64, vec![]), (16, vec![]), (32, vec!["pushdown".into(), "fuse".into()])] {
+            let plan = several_of(case, &keys, &options(size, off));
+            for (at, alone) in alone.iter().enumerate() {
+                prop_assert_eq!(&evaluate_result(&plan, at), alone, "result {}", &keys[at]);
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn several_results_take_remembered_blocks() {
+    law("several remembered", 60, |case| {
+        let plan = remembering_all(&several_of(case, &raster_keys(case), &options(16, vec![])));
+        for id in plan.tiles() {
+            let tile = plan.tile(id).expect("a tile of the plan");
+            let (computed, finished) = eval_all(&tile, Vec::new());
+            for chosen in 0..3 {
+                let ready: Vec<_> =
+                    finished.iter().filter(|(node, _)| node.index() % 3 == chosen).cloned().collect();
+                let is_ready = |id: NodeId| ready.iter().any(|(node, _)| *node == id);
+                let shortened = tile.with_ready(&is_ready);
+                let (again, _) = eval_all(&shortened, ready.clone());
+                for (block, again) in computed.iter().zip(&again) {
+                    prop_assert_eq!(block.encode(), again.encode());
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn results_that_share_a_node_compute_it_once() {
+    law("shared nodes", 40, |case| {
+        let keys = raster_keys(case);
+        let plan = several_of(case, &keys, &options(32, vec![]));
+        for id in plan.tiles() {
+            let tile = plan.tile(id).expect("a tile of the plan");
+            let nodes: HashSet<NodeId> = tile.steps().iter().map(|step| step.node).collect();
+            prop_assert_eq!(nodes.len(), tile.steps().len(), "a node is computed twice");
+            let hashes: HashSet<ContentHash> = nodes.iter().map(|id| plan.node(*id).hash).collect();
+            prop_assert_eq!(hashes.len(), nodes.len(), "a value is computed twice");
+        }
+        Ok(())
+    });
 }
