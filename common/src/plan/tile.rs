@@ -3,7 +3,7 @@
 use super::{BindError, NodeId, NodeKind, Options, Plan, hash_place};
 use crate::grid::{TileId, TileSize, Window};
 use crate::hash::{ContentHash, Hasher};
-use crate::limits::Limits;
+use crate::limits::{Limits, READ_BLOCK_BYTES_MAX};
 use crate::ops::{Footprint, Kernel};
 
 /// Sizes the planner chooses from. Multiples of 256 match the blocks of most files; the smaller ones
@@ -183,7 +183,11 @@ impl<'p> TilePlan<'p> {
     fn scratch_bytes(&self, step: &Step) -> u64 {
         let node = self.plan.node(step.node);
         match &node.kind {
-            NodeKind::Read(_) => step.window.pixels() as u64 * READ_PIXEL_BYTES,
+            NodeKind::Read(read) => {
+                let pixels = step.window.pixels() as u64;
+                let stored = (read.stored_per_pixel() * pixels as f64).ceil() as u64;
+                stored.saturating_mul(STORED_BYTES).min(READ_BLOCK_BYTES_MAX) + pixels * PLACE_BYTES
+            }
             NodeKind::Outline(_) => 0,
             NodeKind::Program(program) => {
                 let strips = program.instrs.iter().map(|instr| 1 + instr.operands.len() as u64);
@@ -213,8 +217,12 @@ const STEP_BYTES: u64 = 2 << 20;
 /// The most that one strip of a program takes: numbers with their validity.
 const STRIP_BYTES: u64 = crate::eval::STRIP as u64 * 5;
 
-/// One plane as it comes from a file, in double precision at worst.
-const READ_PIXEL_BYTES: u64 = 8;
+/// A stored pixel with its mask, in double precision at worst.
+const STORED_BYTES: u64 = 9;
+
+/// Where a pixel lies in a file of another CRS: polynomials for whole cells, and the points they are
+/// made from.
+const PLACE_BYTES: u64 = 2;
 
 /// The window every node is needed on when the result is wanted on one: halos add up, the grid's edge
 /// clips them.

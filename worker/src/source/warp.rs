@@ -12,20 +12,19 @@ mod area;
 mod kernel;
 mod places;
 pub(super) mod scale;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
 use graticule_common::grid::{Lattice, Window};
+use graticule_common::limits::READ_BLOCK_BYTES_MAX;
 use graticule_common::scene::{AssetGrid, Resampler};
 use graticule_common::transform::Transform;
 
 use self::area::Statistic;
 use self::kernel::Filter;
 use self::places::{CENTRE, Extent, NORTH_WEST, Places, SOUTH_EAST, TIE_PIXELS, ToStored};
-
-/// Stored pixels that are held at once, in bytes with their mask. A rectangle that takes more is read
-/// in parts; a single pixel that takes more is refused.
-pub(super) const BLOCK_BYTES_MAX: u64 = 64 << 20;
 
 /// Nearest pixels: a rectangle that is not much larger than the window is read at once,
 const WHOLE_PER_PIXEL: u64 = 2;
@@ -385,7 +384,7 @@ impl<B: Blocks, R: Rule<B::Sample>> Run<'_, B, R> {
         let bytes = rect.pixels() * pixel_bytes;
         let is_near = self.warp.method == Method::Near;
         let is_sparse = is_near && rect.pixels() > WHOLE_MIN.max(WHOLE_PER_PIXEL * pixels);
-        if bytes <= BLOCK_BYTES_MAX && !is_sparse {
+        if bytes <= READ_BLOCK_BYTES_MAX && !is_sparse {
             self.blocks.read(rect, &mut self.block.stored, &mut self.block.mask).map_err(WarpError::Read)?;
             self.block.rect = rect;
             self.pixels += rect.pixels();

@@ -21,7 +21,7 @@ const SMALLEST_CELL: u32 = 8;
 
 /// The most that a cell may err where it is checked, in stored pixels. The nearest pixel is another
 /// one for about twice this share of the pixels at worst, of which 0.01 % are allowed.
-const TOLERANCE_PIXELS: f64 = 1.0 / 65536.0;
+pub(super) const TOLERANCE_PIXELS: f64 = 1.0 / 65536.0;
 
 /// Nearer than this to an edge, in stored pixels, is on the edge.
 pub(super) const TIE_PIXELS: f64 = 1e-6;
@@ -44,8 +44,9 @@ pub(super) struct ToStored {
     file: AssetGrid,
     /// Of the vector from the file's corner: the parts along columns and along rows.
     inverse: Affine,
-    /// x in the middle of the file, where x is an angle.
-    middle: Option<f64>,
+    /// Where x is an angle: half a turn west of the middle of the file. Longitudes are counted from
+    /// there on, so that the edge of a file of the whole earth belongs to its first column.
+    start: Option<f64>,
 }
 
 impl ToStored {
@@ -53,15 +54,17 @@ impl ToStored {
     pub(super) fn new(file: &AssetGrid, is_geographic: bool) -> Option<Self> {
         let inverse = Affine { origin: (0.0, 0.0), ..file.affine }.inverse()?;
         let middle = file.affine.place(f64::from(file.cols) / 2.0, f64::from(file.rows) / 2.0).0;
-        Some(ToStored { file: file.clone(), inverse, middle: is_geographic.then_some(middle) })
+        let tie = TIE_PIXELS * file.affine.col.0.abs().max(file.affine.row.0.abs());
+        let start = is_geographic.then_some(middle - TURN_DEGREES / 2.0 - tie);
+        Some(ToStored { file: file.clone(), inverse, start })
     }
 
     /// Whole turns to add to a longitude to come nearest to the middle of the file.
     fn turns(&self, x: f64) -> f64 {
-        self.middle.map_or(0.0, |middle| ((middle - x) / TURN_DEGREES).round() * TURN_DEGREES)
+        self.start.map_or(0.0, |start| -((x - start) / TURN_DEGREES).floor() * TURN_DEGREES)
     }
 
-    fn place(&self, (x, y): (f64, f64)) -> (f64, f64) {
+    pub(super) fn place(&self, (x, y): (f64, f64)) -> (f64, f64) {
         let x = x + self.turns(x);
         let Affine { origin, col, row } = self.file.affine;
         let (dx, dy) = (x - origin.0, y - origin.1);
