@@ -7,6 +7,10 @@ pub const BANDS_MAX: u32 = 1024;
 /// Bytes of the names of one value's bands: combinations of bands join names.
 pub const BAND_NAMES_BYTES_MAX: usize = 64 << 10;
 
+/// Stored pixels of one band that a read holds at once, in bytes with their mask. What needs more is read
+/// in parts.
+pub const READ_BLOCK_BYTES_MAX: u64 = 64 << 20;
+
 /// Bounds on grafts, plans, grids and memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

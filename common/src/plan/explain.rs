@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Input, NodeId, NodeKind, Operand, Plan, Program};
-use crate::scene::Layout;
+use super::{Input, NodeId, NodeKind, Operand, Plan, Program, Read, ReadScene};
+use crate::scene::{BandSource, Layout, Resampler};
 
 /// What a plan will take, counted before anything is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +41,7 @@ pub fn bill(plan: &Plan) -> Bill {
                     .pixels();
                 for band in &scene.bands {
                     let bytes = band.sample_bytes.map_or(SAMPLE_BYTES, u64::from);
-                    let density =
-                        band.asset.raster.as_ref().map_or(1.0, |raster| stored_per_pixel(plan, raster));
+                    let density = stored_per_pixel(plan, read, scene, band);
                     read_bytes += (bytes as f64 * pixels as f64 * density).ceil() as u64;
                 }
             }
@@ -62,10 +61,20 @@ pub fn bill(plan: &Plan) -> Bill {
     }
 }
 
-/// Stored pixels that are looked at for one pixel of the grid. Rows of a file that the grid skips are
-/// not read, columns are.
-fn stored_per_pixel(plan: &Plan, raster: &crate::scene::AssetGrid) -> f64 {
-    (plan.grid().lattice().resolution().0 / raster.affine.col.0.abs()).max(f64::MIN_POSITIVE)
+/// Stored pixels that are looked at for one pixel of the grid. Where the nearest pixel is all that is
+/// wanted, rows of a file that the grid skips are not read, columns are.
+fn stored_per_pixel(plan: &Plan, read: &Read, scene: &ReadScene, band: &BandSource) -> f64 {
+    let lattice = plan.grid().lattice();
+    match &band.asset.raster {
+        Some(raster)
+            if read.resampler == Resampler::Near
+                && raster.crs == *lattice.crs()
+                && raster.affine.is_upright() =>
+        {
+            (lattice.resolution().0 / raster.affine.col.0).max(f64::MIN_POSITIVE)
+        }
+        _ => scene.stored_per_pixel(band),
+    }
 }
 
 /// The plan as text, one line a node. Long scene lists are counted, not listed.

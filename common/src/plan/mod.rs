@@ -152,7 +152,30 @@ pub struct ReadScene {
     pub reach: Option<Window>,
 }
 
+impl Read {
+    /// The most stored pixels that are held for one pixel of the grid, as far as it is known.
+    fn stored_per_pixel(&self) -> f64 {
+        /// Nearest pixels of a much coarser grid are read row by row; see the worker's warp.
+        const NEAR_MAX: f64 = 2.0;
+        let scenes = self.scenes.iter();
+        let densities = scenes.flat_map(|scene| scene.bands.iter().map(|band| scene.stored_per_pixel(band)));
+        let most = densities.fold(1.0, f64::max);
+        if self.resampler == Resampler::Near { most.min(NEAR_MAX) } else { most }
+    }
+}
+
 impl ReadScene {
+    /// Stored pixels of a band for each pixel of the grid that the scene covers; 1 where it is not known.
+    pub(crate) fn stored_per_pixel(&self, band: &BandSource) -> f64 {
+        match (&band.asset.raster, &self.reach) {
+            (Some(raster), Some(reach)) => {
+                let area = |rows: u32, cols: u32| f64::from(rows) * f64::from(cols);
+                area(raster.rows, raster.cols) / area(reach.rows, reach.cols)
+            }
+            _ => 1.0,
+        }
+    }
+
     /// Whether the scene can have a valid pixel in a window.
     pub fn touches(&self, window: &Window) -> bool {
         self.reach.is_none_or(|reach| reach.intersect(window).is_some())

@@ -3,7 +3,7 @@
 use super::{BindError, NodeId, NodeKind, Options, Plan, hash_place};
 use crate::grid::{TileId, TileSize, Window};
 use crate::hash::{ContentHash, Hasher};
-use crate::limits::Limits;
+use crate::limits::{Limits, READ_BLOCK_BYTES_MAX};
 use crate::ops::{Footprint, Kernel};
 use crate::scene::Layout;
 
@@ -190,8 +190,10 @@ impl<'p> TilePlan<'p> {
         let node = self.plan.node(step.node);
         match &node.kind {
             NodeKind::Read(read) => {
+                let pixels = step.window.pixels() as u64;
+                let stored = (read.stored_per_pixel() * pixels as f64).ceil() as u64;
                 let layer = if read.layout == Layout::Mosaic { LAYER_PIXEL_BYTES } else { 0 };
-                step.window.pixels() as u64 * (READ_PIXEL_BYTES + layer)
+                stored.saturating_mul(STORED_BYTES).min(READ_BLOCK_BYTES_MAX) + pixels * (PLACE_BYTES + layer)
             }
             NodeKind::Outline(_) => step.window.pixels() as u64,
             NodeKind::Program(program) => {
@@ -222,8 +224,12 @@ const STEP_BYTES: u64 = 2 << 20;
 /// The most that one strip of a program takes: numbers with their validity.
 const STRIP_BYTES: u64 = crate::eval::STRIP as u64 * 5;
 
-/// One plane as it comes from a file, in double precision at worst.
-const READ_PIXEL_BYTES: u64 = 8;
+/// A stored pixel with its mask, in double precision at worst.
+const STORED_BYTES: u64 = 9;
+
+/// Where a pixel lies in a file of another CRS: polynomials for whole cells, and the points they are
+/// made from.
+const PLACE_BYTES: u64 = 2;
 
 /// One plane of a scene before it is painted into a mosaic: a value and its validity.
 const LAYER_PIXEL_BYTES: u64 = 5;

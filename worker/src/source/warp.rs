@@ -12,20 +12,19 @@ mod area;
 mod kernel;
 mod places;
 pub(super) mod scale;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
 use graticule_common::grid::{Lattice, Window};
+use graticule_common::limits::READ_BLOCK_BYTES_MAX;
 use graticule_common::scene::{AssetGrid, Resampler};
 use graticule_common::transform::Transform;
 
 use self::area::Statistic;
 use self::kernel::Filter;
 use self::places::{CENTRE, Extent, NORTH_WEST, Places, SOUTH_EAST, TIE_PIXELS, ToStored};
-
-/// Stored pixels that are held at once, in bytes with their mask. A rectangle that takes more is read
-/// in parts; a single pixel that takes more is refused.
-pub(super) const BLOCK_BYTES_MAX: u64 = 64 << 20;
 
 /// Nearest pixels: a rectangle that is not much larger than the window is read at once,
 const WHOLE_PER_PIXEL: u64 = 2;
@@ -182,6 +181,8 @@ pub(super) struct Warp {
     places: Places,
     method: Method,
     nearest: Nearest,
+    /// The stored pixels that all of it needs.
+    whole: Option<Rect>,
 }
 
 /// How a file and a lattice relate.
@@ -212,12 +213,14 @@ impl Warp {
             let corners = method.points().len() > 1;
             Places::other_crs(lattice, window, &to_stored, transform, corners)
         };
-        Some(Warp { window: *window, places, method, nearest: Nearest::new(file) })
+        let mut warp = Warp { window: *window, places, method, nearest: Nearest::new(file), whole: None };
+        warp.whole = warp.rect(&(0..window.rows), &(0..window.cols));
+        Some(warp)
     }
 
     /// Whether pixels of the file are needed.
     pub(super) fn is_in_file(&self) -> bool {
-        self.rect(&(0..self.window.rows), &(0..self.window.cols)).is_some()
+        self.whole.is_some()
     }
 
     /// Fills the pixels that have a value. Gives back the number of stored pixels read.
@@ -312,6 +315,36 @@ impl<T: Sample> Block<T> {
         let stored = self.stored[at];
         (rule.is_valid(stored) && (self.mask.is_empty() || self.mask[at] != 0)).then_some(stored)
     }
+
+    /// The values of a square that begins at a row and a column, if all of it is in the file (of
+    /// `cols` × `rows`) and valid.
+    #[inline]
+    fn square<const N: usize>(
+        &self,
+        rule: &impl Rule<T>,
+        (cols, rows): (u32, u32),
+        row: i64,
+        col: i64,
+    ) -> Option<[[f64; N]; N]> {
+        let side = N as i64;
+        if row < 0 || col < 0 || row > i64::from(rows) - side || col > i64::from(cols) - side {
+            return None;
+        }
+        let width = self.rect.cols as usize;
+        let start = (row as usize - self.rect.row as usize) * width + (col as usize - self.rect.col as usize);
+        let (mut values, mut is_whole) = ([[0.0; N]; N], true);
+        for (j, line) in values.iter_mut().enumerate() {
+            let stored = &self.stored[start + j * width..][..N];
+            for (value, stored) in line.iter_mut().zip(stored) {
+                is_whole &= rule.is_valid(*stored);
+                *value = stored.to_f64();
+            }
+            if !self.mask.is_empty() {
+                is_whole &= self.mask[start + j * width..][..N].iter().all(|mask| *mask != 0);
+            }
+        }
+        is_whole.then_some(values)
+    }
 }
 
 /// Buffers that pixels share.
@@ -343,13 +376,15 @@ struct Run<'a, B: Blocks, R> {
 impl<B: Blocks, R: Rule<B::Sample>> Run<'_, B, R> {
     /// Fills a part of the window, in halves if it needs too many stored pixels at once.
     fn part(&mut self, rows: Range<u32>, cols: Range<u32>) -> Result<(), WarpError<B::Error>> {
-        let Some(rect) = self.warp.rect(&rows, &cols) else { return Ok(()) };
         let pixels = rows.len() as u64 * cols.len() as u64;
+        let is_all = pixels == self.warp.window.pixels() as u64;
+        let rect = if is_all { self.warp.whole } else { self.warp.rect(&rows, &cols) };
+        let Some(rect) = rect else { return Ok(()) };
         let pixel_bytes = size_of::<B::Sample>() as u64 + u64::from(self.blocks.is_masked());
         let bytes = rect.pixels() * pixel_bytes;
         let is_near = self.warp.method == Method::Near;
         let is_sparse = is_near && rect.pixels() > WHOLE_MIN.max(WHOLE_PER_PIXEL * pixels);
-        if bytes <= BLOCK_BYTES_MAX && !is_sparse {
+        if bytes <= READ_BLOCK_BYTES_MAX && !is_sparse {
             self.blocks.read(rect, &mut self.block.stored, &mut self.block.mask).map_err(WarpError::Read)?;
             self.block.rect = rect;
             self.pixels += rect.pixels();
@@ -375,7 +410,7 @@ impl<B: Blocks, R: Rule<B::Sample>> Run<'_, B, R> {
 
     /// Fills a part of the window from the block.
     fn resample(&mut self, rows: Range<u32>, cols: Range<u32>) {
-        let Warp { places, method, nearest, window } = self.warp;
+        let Warp { places, method, nearest, window, whole: _ } = self.warp;
         let (block, rule) = (&self.block, self.rule);
         let file = (nearest.cols, nearest.rows);
         let Scratch { us, vs, start_us, start_vs, end_us, end_vs, weights, values } = &mut self.scratch;
@@ -388,13 +423,19 @@ impl<B: Blocks, R: Rule<B::Sample>> Run<'_, B, R> {
             let samples = &mut self.samples[start..start + len];
             let valid = &mut self.valid[start..start + len];
             places.row(row, cols.clone(), CENTRE, us, vs);
-            // One loop for each method, so that nothing is decided pixel by pixel.
+            // One loop for each method, so that nothing is decided pixel by pixel. A value that is at
+            // hand only where the nearest pixel is valid needs no look at that.
             macro_rules! fill {
-                (|$u:ident, $v:ident, $c:ident| $value:expr) => {
+                (|$u:ident, $v:ident, $c:ident| $at_once:expr, $value:expr) => {
                     for ((($c, (sample, ok)), $u), $v) in
                         samples.iter_mut().zip(valid.iter_mut()).enumerate().zip(&*us).zip(&*vs)
                     {
                         let ($u, $v) = (*$u, *$v);
+                        let at_once: Option<f64> = $at_once;
+                        if let Some(value) = at_once.and_then(|value| rule.scaled(value)) {
+                            (*sample, *ok) = (value, 1);
+                            continue;
+                        }
                         let Some((row, col)) = nearest.of($u, $v) else { continue };
                         let Some(stored) = block.get(rule, row, col) else { continue };
                         let value: Option<f64> = $value;
@@ -411,16 +452,22 @@ impl<B: Blocks, R: Rule<B::Sample>> Run<'_, B, R> {
                 };
             }
             match method {
-                Method::Near => fill!(|u, v, _c| None),
-                Method::Bilinear => fill!(|u, v, _c| Some(kernel::bilinear(block, rule, file, u, v))),
-                Method::Cubic => fill!(|u, v, _c| Some(kernel::cubic(block, rule, file, u, v))),
+                Method::Near => fill!(|u, v, _c| None, None),
+                Method::Bilinear => fill!(
+                    |u, v, _c| kernel::bilinear(block, rule, file, u, v),
+                    Some(kernel::partial_bilinear(block, rule, file, u, v))
+                ),
+                Method::Cubic => fill!(
+                    |u, v, _c| kernel::cubic(block, rule, file, u, v),
+                    Some(kernel::partial_bilinear(block, rule, file, u, v))
+                ),
                 Method::Filter(filter) => {
-                    fill!(|u, v, _c| filter.value(block, rule, file, u, v, weights))
+                    fill!(|u, v, _c| None, filter.value(block, rule, file, u, v, weights))
                 }
                 Method::Area(statistic) => {
                     places.row(row, cols.clone(), NORTH_WEST, start_us, start_vs);
                     places.row(row, cols.clone(), SOUTH_EAST, end_us, end_vs);
-                    fill!(|u, v, c| {
+                    fill!(|u, v, c| None, {
                         let (from, to) = ((start_us[c], start_vs[c]), (end_us[c], end_vs[c]));
                         area::Area::new(from, to, file)
                             .and_then(|area| statistic.value(block, rule, &area, values))

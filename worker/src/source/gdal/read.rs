@@ -1,8 +1,9 @@
 //! One band of an open file on a window of the grid's lattice.
 
-use graticule_common::scene::AssetGrid;
+use graticule_common::limits::READ_BLOCK_BYTES_MAX;
+use graticule_common::scene::{AssetGrid, Resampler};
 
-use super::super::warp::{self, BLOCK_BYTES_MAX, Relation, Warp, WarpError};
+use super::super::warp::{self, Relation, Warp, WarpError};
 use super::super::{BandRead, ReadProblem};
 use super::header::{Header, Stored};
 use super::open::Opened;
@@ -80,7 +81,7 @@ pub(super) fn band(
         Err(WarpError::TooLarge { bytes }) => Err(ReadProblem::TooComplex {
             what: "more bytes under one pixel of the grid than are read at once:",
             found: bytes,
-            limit: BLOCK_BYTES_MAX,
+            limit: READ_BLOCK_BYTES_MAX,
         }),
     }
 }
@@ -90,7 +91,7 @@ fn place_window(
     source: &GdalSource,
     read: &BandRead<'_>,
     file: &AssetGrid,
-    resampler: graticule_common::scene::Resampler,
+    resampler: Resampler,
 ) -> Result<Warp, ReadProblem> {
     let transform = source.transform.as_ref();
     let (lattice, window) = (read.lattice, &read.window);

@@ -8,7 +8,7 @@ use gdal::Dataset;
 use gdal::DriverManager;
 use gdal::raster::Buffer;
 use graticule_common::grid::Lattice;
-use graticule_common::scene::{Affine, AssetGrid, Resampler};
+use graticule_common::scene::{Affine, AssetGrid, BandSource, Resampler};
 use graticule_common::transform::Proj;
 use tempfile::TempDir;
 
@@ -379,6 +379,168 @@ fn nodata_is_left_out_of_every_mean() {
                 "{} {resampler:?} {found:?}",
                 pair.name
             );
+        }
+    }
+}
+
+fn problem(path: &Path, pair: &Pair, resampler: Resampler) -> ReadProblem {
+    let band = band_of(path, 1);
+    let (lattice, window) = (&pair.lattice, pair.window);
+    let read = BandRead { scene: "S1", band: &band, band_name: "red", lattice, window, resampler };
+    read_all(&GdalSource::new(Arc::new(Proj::new())), &read).expect_err("not readable").problem
+}
+
+#[test]
+fn other_planets_are_refused() {
+    let mut mars = pair("Mars", ("EPSG:32632", 10.0), ("EPSG:32633", 10.0), (12.1, 47.3));
+    mars.file.crs = crs("+proj=eqc +lat_ts=0 +lon_0=0 +R=3396190 +units=m +no_defs");
+    let dir = TempDir::new().unwrap();
+    let path = write(&dir, &mars.file, &scenery(1), None);
+    let refused = problem(&path, &mars, Resampler::Near);
+    assert!(matches!(refused, ReadProblem::NoPlace { .. }), "{refused}");
+    assert!(refused.to_string().contains("EPSG:32633"), "{refused}");
+}
+
+#[test]
+fn one_pixel_over_too_many_is_refused_and_many_over_many_are_read_in_parts() {
+    let dir = TempDir::new().unwrap();
+    configure();
+    let path = dir.path().join("large.tif");
+    let driver = DriverManager::get_driver_by_name("GTiff").unwrap();
+    let options = gdal::raster::RasterCreationOptions::from_iter(["SPARSE_OK=TRUE", "TILED=YES"]);
+    let (cols, rows) = (9000, 9000);
+    let mut dataset =
+        driver.create_with_band_type_with_options::<u8, _>(&path, cols, rows, 1, &options).unwrap();
+    dataset.set_geo_transform(&[0.0, 10.0, 0.0, 90_000.0, 0.0, -10.0]).unwrap();
+    dataset.set_spatial_ref(&gdal::spatial_ref::SpatialRef::from_epsg(32632).unwrap()).unwrap();
+    drop(dataset);
+    let file = AssetGrid {
+        crs: crs("EPSG:32632"),
+        affine: Affine::upright((0.0, 90_000.0), 10.0, -10.0),
+        rows: rows as u32,
+        cols: cols as u32,
+    };
+    let over = |res: f64, window: Window| {
+        let lattice = Lattice::try_new(crs("EPSG:32632"), (res, res), (0.0, 0.0)).unwrap();
+        Pair { name: "large", file: file.clone(), lattice, window }
+    };
+    let one = over(90_000.0, Window { row: -1, col: 0, rows: 1, cols: 1 });
+    let refused = problem(&path, &one, Resampler::Average);
+    assert!(matches!(refused, ReadProblem::TooComplex { found: 81_000_000, .. }), "{refused}");
+    assert_eq!(ours(&path, &one, Resampler::Near), [0.0]);
+    let four = over(45_000.0, Window { row: -2, col: 0, rows: 2, cols: 2 });
+    assert_eq!(ours(&path, &four, Resampler::Average), [0.0; 4]);
+}
+
+#[test]
+fn classes_never_blend() {
+    let pair = pairs().remove(0);
+    let dir = TempDir::new().unwrap();
+    let values: Vec<u16> = scenery(5).iter().map(|v| v % 3 * 100).collect();
+    let path = write(&dir, &pair.file, &values, None);
+    for (name, resampler) in Resampler::ALL {
+        let mut band = band_of(&path, 1);
+        band.is_classes = true;
+        let (lattice, window) = (&pair.lattice, pair.window);
+        let read = BandRead { scene: "S1", band: &band, band_name: "red", lattice, window, resampler };
+        let (samples, _) = read_all(&GdalSource::new(Arc::new(Proj::new())), &read).unwrap();
+        assert!(samples.iter().all(|v| [0.0, 100.0, 200.0].contains(v)), "{name}");
+        let blends = ours(&path, &pair, resampler).iter().any(|v| ![0.0, 100.0, 200.0].contains(v));
+        let means = ["bilinear", "cubic", "cubicspline", "lanczos", "average"];
+        assert_eq!(blends, means.contains(&name), "{name}");
+    }
+}
+
+/// A file that counts longitudes from 0 to 360 reads the same as one that counts from -180, on grids on
+/// either side of both seams.
+#[test]
+fn longitudes_of_another_turn() {
+    let world = |west: f64| AssetGrid {
+        crs: crs("EPSG:4326"),
+        affine: Affine::upright((west, 90.0), 1.0, -1.0),
+        rows: 180,
+        cols: 360,
+    };
+    let value = |row: usize, lon: i64| (row * 360) as u16 + lon.rem_euclid(360) as u16;
+    let dirs = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let paths = [(-180, &dirs[0]), (0, &dirs[1])].map(|(west, dir)| {
+        let values: Vec<u16> =
+            (0..180).flat_map(|row| (0..360).map(move |col| value(row, west + col))).collect();
+        write(dir, &world(west as f64), &values, None)
+    });
+    for (to, res, window) in [
+        ("EPSG:4326", 0.5, Window { row: -100, col: 340, rows: 40, cols: 40 }),
+        ("EPSG:4326", 0.5, Window { row: -100, col: -20, rows: 40, cols: 40 }),
+        ("EPSG:32660", 50_000.0, Window { row: -40, col: 2, rows: 30, cols: 30 }),
+        ("EPSG:32631", 50_000.0, Window { row: -40, col: 2, rows: 30, cols: 30 }),
+        ("EPSG:3413", 100_000.0, Window { row: -20, col: -20, rows: 40, cols: 40 }),
+    ] {
+        let lattice = Lattice::try_new(crs(to), (res, res), (0.0, 0.0)).unwrap();
+        let [a, b] = [-180.0, 0.0].map(|west| Pair {
+            name: "world",
+            file: world(west),
+            lattice: lattice.clone(),
+            window,
+        });
+        let (a, b) = (ours(&paths[0], &a, Resampler::Near), ours(&paths[1], &b, Resampler::Near));
+        assert!(a.iter().all(|v| !v.is_nan()), "{to}");
+        assert_eq!(a, b, "{to}");
+    }
+}
+
+mod shared {
+    use super::*;
+
+    /// Real files, each on a grid of another CRS over its middle, against GDAL.
+    #[test]
+    #[ignore = "needs shared"]
+    fn real_files_as_gdal_has_them() {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+        for (name, to, res) in [
+            ("tricky/cog_dateline.tif", "EPSG:32601", 100.0),
+            ("tricky/cog_scale.tif", "EPSG:4326", 0.01),
+            ("tricky/geomatrix.tif", "EPSG:4326", 0.0001),
+            ("tricky/byte.tif", "EPSG:3857", 60.0),
+            ("tricky/all-nodata.tif", "EPSG:3857", 300.0),
+            ("tricky/image_geos.tif", "EPSG:4326", 0.05),
+        ] {
+            let path = data.join(name);
+            let dataset = {
+                configure();
+                open_local(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
+            };
+            let proj = Proj::new();
+            let file = Header::read(&dataset, &proj).unwrap().grid(None).unwrap().into_owned();
+            let middle = file.affine.place(f64::from(file.cols) / 2.0, f64::from(file.rows) / 2.0);
+            let mut middle = [middle];
+            let lattice = Lattice::try_new(crs(to), (res, res), (0.0, 0.0)).unwrap();
+            proj.points(&file.crs, lattice.crs(), &mut middle).unwrap();
+            let (row, col) = (lattice.row(middle[0].1) as i64 - 100, lattice.col(middle[0].0) as i64 - 100);
+            let pair =
+                Pair { name: "real", file, lattice, window: Window { row, col, rows: 200, cols: 200 } };
+            let dir = TempDir::new().unwrap();
+            for resampler in [Resampler::Near, Resampler::Bilinear, Resampler::Cubic] {
+                let gdal = gdal_warp(&dir, &path, &pair, resampler, Some(pinned(&pair)));
+                let band = BandSource { scale_offset: Some((1.0, 0.0)), ..band_of(&path, 1) };
+                let read = BandRead {
+                    scene: "S1",
+                    band: &band,
+                    band_name: "red",
+                    lattice: &pair.lattice,
+                    window: pair.window,
+                    resampler,
+                };
+                let (samples, valid) = read_all(&GdalSource::new(Arc::new(proj)), &read).unwrap();
+                let pixels = samples.iter().zip(valid);
+                let ours: Vec<_> =
+                    pixels.map(|(v, ok)| if ok == 1 { f64::from(*v) } else { f64::NAN }).collect();
+                let found = compare(&ours, &gdal, if resampler == Resampler::Near { 0.0 } else { 1.0 });
+                println!("{name} {resampler:?} {found:?}");
+                assert!(found.differ * 10_000 <= found.both, "{name} {resampler:?}: {found:?}");
+                if resampler == Resampler::Near {
+                    assert_eq!((found.only_ours, found.only_gdal), (0, 0), "{name}: {found:?}");
+                }
+            }
         }
     }
 }

@@ -25,36 +25,47 @@ fn base(at: f64) -> (i64, f64) {
     (index, at - 0.5 - index as f64)
 }
 
-/// Linear in both directions. The pixel nearest to the place is valid.
+/// Linear in both directions, where all four pixels are there.
 #[inline]
 pub(super) fn bilinear<T: Sample>(
+    block: &Block<T>,
+    rule: &impl Rule<T>,
+    file: (u32, u32),
+    u: f64,
+    v: f64,
+) -> Option<f64> {
+    let ((col, right), (row, below)) = (base(u), base(v));
+    let [[a, b], [c, d]] = block.square(rule, file, row, col)?;
+    let (left, above) = (1.0 - right, 1.0 - below);
+    Some(above * (left * a + right * b) + below * (left * c + right * d))
+}
+
+/// Linear in both directions over the pixels that are there. The one nearest to the place is.
+pub(super) fn partial_bilinear<T: Sample>(
     block: &Block<T>,
     rule: &impl Rule<T>,
     (cols, rows): (u32, u32),
     u: f64,
     v: f64,
 ) -> f64 {
-    let ((col, right), (row, below)) = (base(u), base(v));
-    let (left, above) = (1.0 - right, 1.0 - below);
-    let sample = |row: i64, col: i64| {
-        let is_inside = (0..i64::from(rows)).contains(&row) && (0..i64::from(cols)).contains(&col);
-        if is_inside { block.get(rule, row as u32, col as u32).map(T::to_f64) } else { None }
-    };
-    let corners = [sample(row, col), sample(row, col + 1), sample(row + 1, col), sample(row + 1, col + 1)];
-    if let [Some(a), Some(b), Some(c), Some(d)] = corners {
-        return above * (left * a + right * b) + below * (left * c + right * d);
+    if let Some(value) = bilinear(block, rule, (cols, rows), u, v) {
+        return value;
     }
-    let weights = [above * left, above * right, below * left, below * right];
+    let ((col, right), (row, below)) = (base(u), base(v));
     let (mut sum, mut total) = (0.0, 0.0);
-    for (value, weight) in corners.into_iter().zip(weights) {
-        if let Some(value) = value {
-            (sum, total) = (sum + weight * value, total + weight);
+    for (row, down) in [(row, 1.0 - below), (row + 1, below)] {
+        for (col, across) in [(col, 1.0 - right), (col + 1, right)] {
+            let is_inside = (0..i64::from(rows)).contains(&row) && (0..i64::from(cols)).contains(&col);
+            if is_inside && let Some(value) = block.get(rule, row as u32, col as u32) {
+                let weight = down * across;
+                (sum, total) = (sum + weight * value.to_f64(), total + weight);
+            }
         }
     }
     sum / total
 }
 
-/// Cubic convolution with a = -1/2 (Keys 1981), and bilinear where a pixel of the 16 is missing.
+/// Cubic convolution with a = -1/2 (Keys 1981), where all 16 pixels are there.
 #[inline]
 pub(super) fn cubic<T: Sample>(
     block: &Block<T>,
@@ -62,26 +73,15 @@ pub(super) fn cubic<T: Sample>(
     file: (u32, u32),
     u: f64,
     v: f64,
-) -> f64 {
+) -> Option<f64> {
     let ((col, right), (row, below)) = (base(u), base(v));
-    let is_inside = col >= 1 && row >= 1 && col + 2 < i64::from(file.0) && row + 2 < i64::from(file.1);
-    if !is_inside {
-        return bilinear(block, rule, file, u, v);
-    }
-    let (col, row) = (col as u32 - 1, row as u32 - 1);
+    let lines: [[f64; 4]; 4] = block.square(rule, file, row.saturating_sub(1), col.saturating_sub(1))?;
     let (across, down) = (cubic_weights(right), cubic_weights(below));
-    let mut sum = 0.0;
-    for (j, weight) in (0..).zip(down) {
-        let mut line = 0.0;
-        for (i, weight) in (0..).zip(across) {
-            let Some(value) = block.get(rule, row + j, col + i) else {
-                return bilinear(block, rule, file, u, v);
-            };
-            line += weight * value.to_f64();
-        }
-        sum += weight * line;
-    }
-    sum
+    let along = |line: [f64; 4]| {
+        across[0] * line[0] + across[1] * line[1] + across[2] * line[2] + across[3] * line[3]
+    };
+    let [a, b, c, d] = lines.map(along);
+    Some(down[0] * a + down[1] * b + down[2] * c + down[3] * d)
 }
 
 /// Weights of the four pixels around a place `at` of the way from the second to the third.
@@ -195,7 +195,7 @@ impl Filter {
         weights: &mut Weights,
     ) -> Option<f64> {
         if self.is_wider {
-            return Some(bilinear(block, rule, file, u, v));
+            return Some(partial_bilinear(block, rule, file, u, v));
         }
         let first_col = self.taps(u, self.stretch.0, self.radius.0, file.0, &mut weights.across);
         let first_row = self.taps(v, self.stretch.1, self.radius.1, file.1, &mut weights.down);

@@ -21,7 +21,7 @@ const SMALLEST_CELL: u32 = 8;
 
 /// The most that a cell may err where it is checked, in stored pixels. The nearest pixel is another
 /// one for about twice this share of the pixels at worst, of which 0.01 % are allowed.
-const TOLERANCE_PIXELS: f64 = 1.0 / 65536.0;
+pub(super) const TOLERANCE_PIXELS: f64 = 1.0 / 65536.0;
 
 /// Nearer than this to an edge, in stored pixels, is on the edge.
 pub(super) const TIE_PIXELS: f64 = 1e-6;
@@ -44,8 +44,9 @@ pub(super) struct ToStored {
     file: AssetGrid,
     /// Of the vector from the file's corner: the parts along columns and along rows.
     inverse: Affine,
-    /// x in the middle of the file, where x is an angle.
-    middle: Option<f64>,
+    /// Where x is an angle: half a turn west of the middle of the file. Longitudes are counted from
+    /// there on, so that the edge of a file of the whole earth belongs to its first column.
+    start: Option<f64>,
 }
 
 impl ToStored {
@@ -53,15 +54,17 @@ impl ToStored {
     pub(super) fn new(file: &AssetGrid, is_geographic: bool) -> Option<Self> {
         let inverse = Affine { origin: (0.0, 0.0), ..file.affine }.inverse()?;
         let middle = file.affine.place(f64::from(file.cols) / 2.0, f64::from(file.rows) / 2.0).0;
-        Some(ToStored { file: file.clone(), inverse, middle: is_geographic.then_some(middle) })
+        let tie = TIE_PIXELS * file.affine.col.0.abs().max(file.affine.row.0.abs());
+        let start = is_geographic.then_some(middle - TURN_DEGREES / 2.0 - tie);
+        Some(ToStored { file: file.clone(), inverse, start })
     }
 
     /// Whole turns to add to a longitude to come nearest to the middle of the file.
     fn turns(&self, x: f64) -> f64 {
-        self.middle.map_or(0.0, |middle| ((middle - x) / TURN_DEGREES).round() * TURN_DEGREES)
+        self.start.map_or(0.0, |start| -((x - start) / TURN_DEGREES).floor() * TURN_DEGREES)
     }
 
-    fn place(&self, (x, y): (f64, f64)) -> (f64, f64) {
+    pub(super) fn place(&self, (x, y): (f64, f64)) -> (f64, f64) {
         let x = x + self.turns(x);
         let Affine { origin, col, row } = self.file.affine;
         let (dx, dy) = (x - origin.0, y - origin.1);
@@ -296,9 +299,7 @@ impl Cells {
         let size = i64::from(CELL);
         let (start, end) = (self.window.col + i64::from(cols.start), self.window.col + i64::from(cols.end));
         let cell_row = (row.div_euclid(size) - self.first.0) as usize * self.across;
-        let from = (start.div_euclid(size) - self.first.1) as usize;
-        let to = ((end - 1).div_euclid(size) - self.first.1) as usize;
-        self.leaves[cell_row + from..=cell_row + to].iter().flatten().filter_map(move |leaf| {
+        self.cells(cell_row, cols).flatten().filter_map(move |leaf| {
             let side = i64::from(leaf.size);
             let part = leaf.col.max(start)..(leaf.col + side).min(end);
             ((leaf.row..leaf.row + side).contains(&row) && !part.is_empty()).then_some((leaf, part))
@@ -336,26 +337,66 @@ impl Cells {
     }
 
     fn extent(&self, rows: &Range<u32>, cols: &Range<u32>, point: f64, extent: &mut Extent) {
-        for row in rows.clone() {
-            let row = self.window.row + i64::from(row);
-            for (leaf, part) in self.under(row, cols) {
-                let (from, to) = ((part.start - leaf.col) as f64, (part.end - leaf.col - 1) as f64);
-                match &leaf.places {
-                    LeafPlaces::Smooth(coefficients) => {
-                        let scale = 1.0 / f64::from(leaf.size);
-                        let s = ((row - leaf.row) as f64 + point) * scale;
-                        let [u, v] = [0, 1].map(|axis| along(&coefficients[axis], s));
-                        let (first, last) = ((from + point) * scale, (to + point) * scale);
-                        let (u, v) = (extremes(u, first, last), extremes(v, first, last));
-                        extent.add((u.0, v.0));
-                        extent.add((u.1, v.1));
-                    }
-                    LeafPlaces::Exact(points) => {
-                        let start = (row - leaf.row) as usize * leaf.size as usize;
-                        let points = &points[point_index(point)];
-                        let part = start + from as usize..=start + to as usize;
-                        points[part].iter().for_each(|place| extent.add(*place));
-                    }
+        let size = i64::from(CELL);
+        let (start, end) = (self.window.row + i64::from(rows.start), self.window.row + i64::from(rows.end));
+        // The first row of each row of cells leads to all its cells.
+        let mut row = start;
+        while row < end {
+            let next = ((row.div_euclid(size) + 1) * size).min(end);
+            let cell_row = (row.div_euclid(size) - self.first.0) as usize * self.across;
+            for leaf in self.cells(cell_row, cols).flatten() {
+                let side = i64::from(leaf.size);
+                let col_start = self.window.col + i64::from(cols.start);
+                let col_end = self.window.col + i64::from(cols.end);
+                let part_rows = leaf.row.max(row)..(leaf.row + side).min(next);
+                let part_cols = leaf.col.max(col_start)..(leaf.col + side).min(col_end);
+                if !part_rows.is_empty() && !part_cols.is_empty() {
+                    leaf.extent(part_rows, part_cols, point, extent);
+                }
+            }
+            row = next;
+        }
+    }
+
+    /// The cells of a row of cells under some columns of the window.
+    fn cells(&self, cell_row: usize, cols: &Range<u32>) -> impl Iterator<Item = &Vec<Leaf>> {
+        let size = i64::from(CELL);
+        let (start, end) = (self.window.col + i64::from(cols.start), self.window.col + i64::from(cols.end));
+        let from = (start.div_euclid(size) - self.first.1) as usize;
+        let to = ((end - 1).div_euclid(size) - self.first.1) as usize;
+        self.leaves[cell_row + from..=cell_row + to].iter()
+    }
+}
+
+impl Leaf {
+    /// Extreme places of some of its pixels, or a little more.
+    fn extent(&self, rows: Range<i64>, cols: Range<i64>, point: f64, extent: &mut Extent) {
+        let (from, to) = ((cols.start - self.col) as f64, (cols.end - self.col - 1) as f64);
+        let (top, bottom) = ((rows.start - self.row) as f64, (rows.end - self.row - 1) as f64);
+        match &self.places {
+            LeafPlaces::Smooth(coefficients) => {
+                let scale = 1.0 / f64::from(self.size);
+                let (first, last) = ((from + point) * scale, (to + point) * scale);
+                let height = (bottom - top) * scale;
+                for row in [top, bottom] {
+                    let s = (row + point) * scale;
+                    let [u, v] = [0, 1].map(|axis| {
+                        // Between two rows a parabola strays from its chord by a quarter of this at most.
+                        let [a, b, c] = coefficients[axis][2];
+                        let bulge = (a.abs() + b.abs() + c.abs()) * height * height / 4.0;
+                        let (low, high) = extremes(along(&coefficients[axis], s), first, last);
+                        (low - bulge, high + bulge)
+                    });
+                    extent.add((u.0, v.0));
+                    extent.add((u.1, v.1));
+                }
+            }
+            LeafPlaces::Exact(points) => {
+                let points = &points[point_index(point)];
+                for row in top as usize..=bottom as usize {
+                    let start = row * self.size as usize;
+                    let part = start + from as usize..=start + to as usize;
+                    points[part].iter().for_each(|place| extent.add(*place));
                 }
             }
         }
