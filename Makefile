@@ -51,6 +51,9 @@ bless: ## rewrite the golden plans; the diff is what gets reviewed
 bench: ## none yet: benchmarks come with the work on speed
 	@echo "there are no benchmarks yet"
 
+bench-catalog: ## a catalog of a million items: time and memory of adding, time of searching
+	cargo test $(CARGO_FLAGS) -p graticule-coordinator -- --ignored --nocapture bench_a_million_items
+
 docs: ## the Rust documentation
 	cargo doc $(CARGO_FLAGS) --workspace --no-deps
 

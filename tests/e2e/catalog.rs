@@ -36,7 +36,7 @@ impl Data {
         Data { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn arguments<'a>(&self, more: &[&'a str]) -> Vec<String> {
+    fn arguments(&self, more: &[&str]) -> Vec<String> {
         let data = self.folder.path().join("data").display().to_string();
         ["--data".to_owned(), data, "catalog".to_owned()]
             .into_iter()
@@ -239,4 +239,32 @@ async fn a_folder_of_rasters_becomes_a_product() {
         .unwrap();
     let ended = run(data.arguments(&["add", path])).await;
     assert!(ended.stderr.contains("20200101.tif: it is a symbolic link"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graft_selects_by_a_predicate() {
+    let imagery = graticule_tests::colorado::Imagery::committed();
+    imagery.register();
+    let data = imagery.data().display().to_string();
+    let explain = async |predicate: Value| {
+        let mut graft: Value = serde_json::from_str(&graticule_tests::colorado::graft()).unwrap();
+        graft["condition"] = predicate;
+        graft["scenes"][3]["predicate_filter"] = json!("condition");
+        let path = imagery.out().join("graft.json");
+        std::fs::write(&path, graft.to_string()).unwrap();
+        let graft = path.display().to_string();
+        let place =
+            ["--bounds", "336375,4460595,338205,4462425", "--crs", "EPSG:32613", "--resolution", "30"];
+        run(["--data", &data, "explain", &graft].into_iter().chain(place)).await
+    };
+    // As text, as clients send it; with a value that the catalog's index decides, and one that it does not.
+    let id = r#"[{"op": "prefix", "name": "id", "val": "LE7"}, {"op": "lt", "name": "acquired", "val": "2008-05-01"}]"#;
+    let ended = explain(json!(id)).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("scenes  1 to read"), "{}", ended.stdout);
+    let ended = explain(json!(r#"{"op": "is", "name": "id", "val": "LE7"}"#)).await;
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("predicate_filter") && ended.stderr.contains("`is`"), "{}", ended.stderr);
+    let ended = explain(json!("gASVHwAAAA==")).await;
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
 }

@@ -54,6 +54,9 @@ const WARNINGS_MAX: usize = 1000;
 /// Records that are looked up at a time.
 const PAGE: u32 = 1000;
 
+/// An item as it is indexed: its scene, its box, its bands in order.
+type Digested = (Scene, Edges, Vec<(String, BandInfo)>);
+
 /// A line of a segment.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Record {
@@ -116,7 +119,7 @@ impl Record {
     }
 
     /// The item as it is indexed.
-    fn entry(&self, defaults: &Defaults) -> Result<(Scene, Edges, Vec<(String, BandInfo)>), CatalogError> {
+    fn entry(&self, defaults: &Defaults) -> Result<Digested, CatalogError> {
         let lacks = || damaged(self.item.as_deref().unwrap_or(&self.product), "it is incomplete".to_owned());
         let document = self.document.as_ref().ok_or_else(lacks)?;
         let files = self.assets.as_ref().ok_or_else(lacks)?;
@@ -129,11 +132,7 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part).map(|at| at + part.len())
 }
 
-fn digest(
-    product: &str,
-    item: Item,
-    files: &BTreeMap<String, AssetFile>,
-) -> Result<(Scene, Edges, Vec<(String, BandInfo)>), CatalogError> {
+fn digest(product: &str, item: Item, files: &BTreeMap<String, AssetFile>) -> Result<Digested, CatalogError> {
     let (bbox, bands) = (item.bbox, item.bands());
     Ok((item.scene(product, files)?, bbox, bands))
 }

@@ -97,9 +97,12 @@ impl LocalCatalog {
     }
 }
 
+/// An asset with the bands that it holds, by name.
+type WithBands<'a> = (&'a Arc<Asset>, Vec<(&'a str, &'a BandSource)>);
+
 /// The assets of a scene with their bands.
-fn assets(scene: &Scene) -> Vec<(&Arc<Asset>, Vec<(&str, &BandSource)>)> {
-    let mut assets: Vec<(&Arc<Asset>, Vec<(&str, &BandSource)>)> = Vec::new();
+fn assets(scene: &Scene) -> Vec<WithBands<'_>> {
+    let mut assets: Vec<WithBands<'_>> = Vec::new();
     for (name, band) in &scene.bands {
         match assets.iter_mut().find(|(asset, _)| Arc::ptr_eq(asset, &band.asset)) {
             Some((_, bands)) => bands.push((name, band)),

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use graticule_common::error::{Classify, ErrorClass};
+use graticule_common::predicate::Predicate;
 use graticule_common::scene::{LonLatBox, SceneQuery, Timestamp};
 use serde_json::{Value, json};
 
@@ -106,6 +107,43 @@ pub(super) async fn check(catalog: &dyn SceneCatalog) {
     assert_eq!(find(None, None, area(180.5, 0.0, 180.6, 0.1)).await, ["dateline"]);
     assert_eq!(find(None, None, area(-200.0, 0.0, -179.5, 0.1)).await, ["dateline"]);
     assert!(find(None, None, area(0.0, 0.0, 1.0, 0.1)).await.is_empty());
+
+    // Predicates, those that an index may decide and others.
+    let filtered = async |predicate: Value| {
+        let predicate = Some(Predicate::parse(&predicate.to_string()).unwrap());
+        let query = SceneQuery { predicate, ..SceneQuery::all("conformance") };
+        let scenes = catalog.search(&query, &world, 3).await.unwrap();
+        scenes.into_iter().map(|scene| scene.id).collect::<Vec<_>>()
+    };
+    let one = |op: &str, name: &str, val: Value| json!({"op": op, "name": name, "val": val});
+    assert_eq!(filtered(one("eq", "id", json!("b"))).await, ["b"]);
+    assert_eq!(
+        filtered(json!({"or": [one("eq", "id", json!("late")), one("eq", "id", json!("a"))]})).await,
+        ["a", "late"]
+    );
+    assert_eq!(filtered(one("like", "id", json!("%a%t"))).await, ["east"; 0]);
+    assert_eq!(filtered(one("like", "id", json!("%a_t"))).await, ["east"]);
+    assert_eq!(
+        filtered(one("gt", "acquired", json!("2024-02-02T01:00:00+01:00"))).await,
+        ["dateline", "late"]
+    );
+    assert_eq!(
+        filtered(one("lt", "cloud_fraction", json!(0.5))).await,
+        ["a"; 0],
+        "what is missing is not less"
+    );
+    assert_eq!(
+        filtered(json!([one("ne", "satellite_id", json!("x")), one("eq", "id", json!("a"))])).await,
+        ["a"]
+    );
+    assert_eq!(filtered(one("eq", "id", json!("nobody"))).await, ["a"; 0]);
+    assert_eq!(filtered(one("eq", "bands", json!("b2"))).await, ["a"; 0]);
+    let here = SceneQuery {
+        predicate: Some(Predicate::parse(&one("eq", "id", json!("east")).to_string()).unwrap()),
+        ..SceneQuery::all("conformance")
+    };
+    let elsewhere = area(0.0, 0.0, 1.0, 1.0);
+    assert!(catalog.search(&here, &elsewhere, 5).await.unwrap().is_empty(), "an id does not move a scene");
 
     // All or an error.
     let all = SceneQuery::all("conformance");

@@ -120,7 +120,7 @@ fn civil(year: u32, month: u32, day: u32, [hour, minute, second]: [u32; 3]) -> O
 }
 
 fn ordinal(year: u32, days: u32, time: [u32; 3]) -> Option<Timestamp> {
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     if days == 0 || days > 365 + u32::from(is_leap) {
         return None;
     }

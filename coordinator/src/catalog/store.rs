@@ -351,7 +351,12 @@ mod tests {
             (b"{}".to_vec(), b"[1,2]".to_vec())
         );
         let mut seen = Vec::new();
-        segments.replay(id(1, false), |place, line| Ok(seen.push((place, line.to_vec())))).unwrap();
+        segments
+            .replay(id(1, false), |place, line| {
+                seen.push((place, line.to_vec()));
+                Ok(())
+            })
+            .unwrap();
         assert_eq!(seen, [(a, b"{}".to_vec()), (b, b"[1,2]".to_vec())]);
         drop(segments.draft(id(2, false), &lock).unwrap());
         assert_eq!(fs::read_dir(dir.path().join("segments")).unwrap().count(), 1);

@@ -41,7 +41,7 @@ impl Items {
         self.line.extend_from_slice(
             format!(
                 r#"{{"type":"Feature","stac_version":"1.0.0","id":"S2_{at:07}","collection":"sentinel-2","geometry":{{"type":"Polygon","coordinates":[[[{west},{south}],[{east},{south}],[{east},{north}],[{west},{north}],[{west},{south}]]]}},"bbox":[{west},{south},{east},{north}],"properties":{{"datetime":"{year}-{month:02}-{day:02}T10:20:30Z","platform":"sentinel-2{}","eo:cloud_cover":{cloud},"proj:epsg":32632,"gsd":10,"view:off_nadir":{}}},"links":[],"assets":{{{}}}}}"#,
-                if at % 2 == 0 { "a" } else { "b" },
+                if at.is_multiple_of(2) { "a" } else { "b" },
                 at % 30,
                 assets.join(",")
             )
