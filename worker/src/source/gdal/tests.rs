@@ -6,7 +6,7 @@ use gdal::spatial_ref::SpatialRef;
 use gdal::{Dataset, DatasetOptions, DriverManager, GdalOpenFlags};
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::grid::{Lattice, Window};
-use graticule_common::scene::{Asset, BandSource, Resampler, SourceRef};
+use graticule_common::scene::{Affine, Asset, AssetGrid, BandSource, Resampler, SourceRef};
 use graticule_common::transform::TransformError;
 use tempfile::TempDir;
 
