@@ -100,7 +100,12 @@ impl GdalSource {
                 header
             }
         };
-        let bytes = read::band(self, read, &header, (&mut dataset, &mut open), samples, valid)?;
+        let bytes = read::band(self, read, &header, (&mut dataset, &mut open), samples, valid);
+        // GDAL may have made something of what could not be fetched.
+        if let Some(fault) = dataset.as_ref().and_then(Opened::fault) {
+            return Err(fault);
+        }
+        let bytes = bytes?;
         Ok((ReadStats { bytes, opened }, dataset))
     }
 
