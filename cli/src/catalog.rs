@@ -115,7 +115,8 @@ impl Remove {
 
 /// The catalog of this machine.
 fn local(global: &Global) -> Result<LocalCatalog, Failure> {
-    LocalCatalog::open(&global.data()?).map_err(Failure::of)
+    // Whatever is wrong with it, a folder of this machine cannot be used.
+    LocalCatalog::open(&global.data()?).map_err(Failure::io)
 }
 
 /// Runs what blocks.

@@ -319,6 +319,8 @@ impl Generator<'_> {
         names.truncate(bands.len() - self.tape.below(bands.len()));
         let kind =
             Kind::Stack { images: world::images(product, range, &self.grid), bands: names.len() as u32 };
+        let ids: Vec<&str> =
+            world::SCENES.iter().filter(|(of, ..)| *of == product).map(|scene| scene.1).collect();
         let product = self.constant(body, product.into());
         let bands = self.bands(body, &names);
         let mut optional = |this: &mut Self, value: Option<Value>| match value {
@@ -338,6 +340,34 @@ impl Generator<'_> {
         let pad = optional(self, padded);
         let near = [None, Some("near"), Some("cubic")][self.tape.below(3)];
         let resampler = optional(self, near.map(Value::from));
+        let mosaic = Kind::Mosaic { bands: names.len() as u32 };
+        if self.tape.once_in(8) {
+            let listed: Vec<&str> = (0..=self.tape.below(3)).map(|_| *self.tape.one(&ids)).collect();
+            let ids = self.constant(body, json!(json!(listed).to_string()));
+            let image = self.apply(
+                body,
+                "from_image_ids",
+                &[("ids", Some(ids)), ("bands", Some(bands)), ("pad", pad), ("resampler", resampler)],
+            );
+            body.pool.push((image, Ty::raster(mosaic, false, Some(names))));
+            return;
+        }
+        if self.tape.once_in(4) {
+            let image = self.apply(
+                body,
+                "mosaic",
+                &[
+                    ("product_id", Some(product)),
+                    ("bands", Some(bands)),
+                    ("start_datetime", start),
+                    ("end_datetime", end),
+                    ("pad", pad),
+                    ("resampler", resampler),
+                ],
+            );
+            body.pool.push((image, Ty::raster(mosaic, false, Some(names))));
+            return;
+        }
         let scenes = self.apply(
             body,
             "select_scenes",

@@ -51,8 +51,8 @@ fn expr_of(graft: &Value) -> Result<Expr, GraftError> {
 }
 
 fn outcome_of(expr: &Expr, case: &Case, grid: usize, options: &Options) -> Option<Outcome> {
-    let (grid, answers) = (world::grid(grid), world::answers(expr)?);
-    let cx = BindCx { grid: &grid, transform: &ByText, answers: &answers, images: &Default::default() };
+    let (grid, answers, images) = (world::grid(grid), world::answers(expr)?, world::named_images(expr)?);
+    let cx = BindCx { grid: &grid, transform: &ByText, answers: &answers, images: &images };
     plan::build(expr, &cx, case.outline.clone(), &Limits::default(), options).ok()
 }
 
@@ -619,8 +619,9 @@ fn an_expression_prints_as_a_graft_that_means_the_same() {
 fn survives(text: &[u8]) {
     let Ok(expr) = resolve(text, &Limits::default()) else { return };
     let Some(answers) = world::answers(&expr) else { return };
+    let Some(images) = world::named_images(&expr) else { return };
     let grid = world::grid(0);
-    let cx = BindCx { grid: &grid, transform: &ByText, answers: &answers, images: &Default::default() };
+    let cx = BindCx { grid: &grid, transform: &ByText, answers: &answers, images: &images };
     if let Ok(Outcome::Raster { plan, .. }) =
         plan::build(&expr, &cx, None, &Limits::default(), &Options::default())
     {

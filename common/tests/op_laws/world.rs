@@ -17,7 +17,7 @@ use graticule_common::scene::{
 pub const PRODUCTS: &[(&str, &[&str])] = &[("p", &["a", "b", "c"]), ("q", &["x", "y"]), ("r", &["a"])];
 
 /// Product, id, date, and where the scene lies: row, col, rows, cols.
-const SCENES: &[(&str, &str, &str, [i64; 4])] = &[
+pub const SCENES: &[(&str, &str, &str, [i64; 4])] = &[
     ("p", "p0", "2020-01-01", [-20, 240, 60, 60]),
     ("p", "p1", "2020-02-01", [-5, 250, 6, 5]),
     ("p", "p2", "2020-03-01", [0, 256, 40, 40]),
@@ -85,6 +85,21 @@ pub fn images(product: &str, range: (Option<&str>, Option<&str>), grid: &Grid) -
 pub fn answers(expr: &Expr) -> Option<BTreeMap<SceneQuery, Answer>> {
     let queries = expr.scene_queries().ok()?;
     queries.into_iter().map(|(query, _)| answer(&query).map(|answer| (query, answer))).collect()
+}
+
+/// The images that an expression names; `None` for one that does not exist.
+pub fn named_images(expr: &Expr) -> Option<BTreeMap<String, Scene>> {
+    let known: Vec<Scene> = PRODUCTS
+        .iter()
+        .filter_map(|(id, _)| {
+            let query = SceneQuery { product: (*id).into(), start: None, end: None, predicate: None };
+            answer(&query).map(|answer| answer.scenes)
+        })
+        .flatten()
+        .collect();
+    let find = |id: &String| known.iter().find(|scene| scene.id == *id).cloned();
+    let ids = expr.image_ids().ok()?;
+    ids.into_iter().map(|(id, _)| find(&id).map(|scene| (id, scene))).collect()
 }
 
 fn answer(query: &SceneQuery) -> Option<Answer> {

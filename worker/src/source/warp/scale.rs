@@ -25,8 +25,19 @@ pub(in super::super) fn scale(
         (width / cols, height / rows)
     });
     let scale = extent.or_else(|| middle(file, lattice, transform))?;
-    let rounded = |scale: f64| if (scale - 1.0).abs() <= ROUNDING { 1.0 } else { scale };
     Some((rounded(scale.0), rounded(scale.1)))
+}
+
+/// As GDAL does, a file that is nearly a whole number of times finer counts as just that.
+fn rounded(scale: f64) -> f64 {
+    /// In stored pixels per pixel of the lattice.
+    const NEARLY: f64 = 0.05;
+    let times = (1.0 / scale).round();
+    if (scale - 1.0).abs() <= ROUNDING || scale < 1.0 && (1.0 / scale - times).abs() < NEARLY {
+        1.0 / times
+    } else {
+        scale
+    }
 }
 
 /// From the step between stored pixels in the middle of the file.
