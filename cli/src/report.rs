@@ -84,7 +84,7 @@ pub fn lines(answer: &Answer) -> Vec<String> {
     }
     let summary = &answer.summary;
     lines.push(format!(
-        "work     {:.2} s, {} tiles on {} workers, {} read from {} files ({:.2} s reading, {:.2} s computing), {} of {} cache look-ups hit{}",
+        "work     {:.2} s, {} tiles on {} workers, {} read, files opened {} times ({:.2} s reading, {:.2} s computing), {} of {} cache look-ups hit{}",
         summary.wall_ms / 1e3,
         summary.tiles,
         summary.workers,

@@ -10,11 +10,11 @@ use graticule_common::expr::Expr;
 use graticule_common::graft::{self, GraftError};
 use graticule_common::grid::Grid;
 use graticule_common::limits::Limits;
-use graticule_common::ops::{Answer, BindCx, Props, TypeError};
+use graticule_common::ops::{Answer, BindCx, Origin, Props, TypeError};
 use graticule_common::plan::{self, BindError, Named, Outcome, Plan, Root, explain};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
-use graticule_common::scene::{Scene, SceneQuery, Timestamp};
+use graticule_common::scene::{BandInfo, ClassInfo, Product, Scene, SceneQuery, Timestamp};
 use graticule_common::status::to_status;
 use graticule_common::transform::Transform;
 use graticule_common::wire::{self, WireError};
@@ -231,6 +231,7 @@ impl Requests {
         let options = wire::options_from(request.options.as_ref(), slots)?;
         let answers = self.answers(&expr, &grid).await?;
         let images = self.images(&expr).await?;
+        let products = self.products(&answers, &images).await?;
         let limits = self.limits_of(workers);
         let planning = {
             let (expr, grid, transform) = (expr.clone(), grid.clone(), self.transform.clone());
@@ -238,7 +239,7 @@ impl Requests {
                 let transform = transform.as_ref();
                 let cx = BindCx { grid: &grid, transform, answers: &answers, images: &images };
                 let outcome = plan::build(&expr, &cx, outline, &limits, &options)?;
-                let header = header(&outcome, &grid, &scenes_known(&answers, &images));
+                let header = header(&outcome, &grid, &scenes_known(&answers, &images), &products);
                 Ok::<_, BindError>((outcome, header))
             }
         };
@@ -261,6 +262,24 @@ impl Requests {
             answers.insert(query, Answer { product, scenes });
         }
         Ok(answers)
+    }
+
+    /// The products of the scenes that the catalog answered with.
+    async fn products(
+        &self,
+        answers: &BTreeMap<SceneQuery, Answer>,
+        images: &BTreeMap<String, Scene>,
+    ) -> Result<BTreeMap<String, Product>, RequestError> {
+        let known = answers.values().map(|answer| (answer.product.id.clone(), answer.product.clone()));
+        let mut products: BTreeMap<String, Product> = known.collect();
+        for scene in images.values() {
+            if !products.contains_key(&scene.product) {
+                let failed = |error| RequestError::Catalog { at: GraftPath::root(), error };
+                let product = self.catalog.product(&scene.product).await.map_err(failed)?;
+                products.insert(scene.product.clone(), product);
+            }
+        }
+        Ok(products)
     }
 
     /// The images that the graft names by their ids.
@@ -293,7 +312,12 @@ fn scenes_known<'a>(
     known.map(|scene| ((scene.product.as_str(), scene.id.as_str()), scene.acquired)).collect()
 }
 
-fn header(outcome: &Outcome, grid: &Grid, acquired: &BTreeMap<(&str, &str), Timestamp>) -> pb::Header {
+fn header(
+    outcome: &Outcome,
+    grid: &Grid,
+    acquired: &BTreeMap<(&str, &str), Timestamp>,
+    products: &BTreeMap<String, Product>,
+) -> pb::Header {
     let number = |name: &str, number| pb::Result {
         name: name.to_owned(),
         number: Some(wire::literal_to(number)),
@@ -301,12 +325,14 @@ fn header(outcome: &Outcome, grid: &Grid, acquired: &BTreeMap<(&str, &str), Time
     };
     let (plan, results) = match outcome {
         Outcome::Number(value) => (None, vec![number("", value)]),
-        Outcome::Raster { plan, props } => (Some(plan), vec![raster(plan, &plan.roots()[0], props)]),
+        Outcome::Raster { plan, props } => {
+            (Some(plan), vec![raster(plan, &plan.roots()[0], props, products)])
+        }
         Outcome::Several { plan, results } => {
             let mut roots = plan.iter().flat_map(|plan| plan.roots().iter().map(move |root| (plan, root)));
             let results = results.iter().filter_map(|(name, result)| match result {
                 Named::Number(value) => Some(number(name, value)),
-                Named::Raster(props) => roots.next().map(|(plan, root)| raster(plan, root, props)),
+                Named::Raster(props) => roots.next().map(|(plan, root)| raster(plan, root, props, products)),
             });
             let results = results.collect();
             (plan.as_ref(), results)
@@ -324,7 +350,7 @@ fn header(outcome: &Outcome, grid: &Grid, acquired: &BTreeMap<(&str, &str), Time
     }
 }
 
-fn raster(plan: &Plan, root: &Root, props: &Props) -> pb::Result {
+fn raster(plan: &Plan, root: &Root, props: &Props, products: &BTreeMap<String, Product>) -> pb::Result {
     let facts = plan.node(root.node).facts;
     pb::Result {
         name: root.name.clone(),
@@ -332,8 +358,29 @@ fn raster(plan: &Plan, root: &Root, props: &Props) -> pb::Result {
         data_type: wire::dtype_to(facts.dtype).into(),
         properties: props.dicts().map(|properties| wire::properties_to(&properties)).collect(),
         number: None,
-        bands: Vec::new(),
+        bands: props
+            .origin()
+            .and_then(|origin| meanings(origin, products.get(&origin.product)?))
+            .unwrap_or_default(),
     }
+}
+
+/// What the bands of a result mean; `None` where nothing is known of any.
+fn meanings(origin: &Origin, product: &Product) -> Option<Vec<pb::BandMeaning>> {
+    let class = |class: &ClassInfo| pb::ClassMeaning {
+        value: class.value,
+        name: class.name.clone(),
+        color: class.color.map(|[red, green, blue]| u32::from_be_bytes([0, red, green, blue])),
+    };
+    let meaning = |info: &BandInfo| pb::BandMeaning {
+        unit: info.unit.clone().unwrap_or_default(),
+        classes: info.classes.iter().map(class).collect(),
+    };
+    let infos: Vec<Option<&BandInfo>> = origin.bands.iter().map(|band| product.band_info.get(band)).collect();
+    infos
+        .iter()
+        .any(Option::is_some)
+        .then(|| infos.into_iter().map(|info| info.map(meaning).unwrap_or_default()).collect())
 }
 
 /// The scenes a plan reads, each once, in the order of time.

@@ -52,7 +52,7 @@ async fn what_one_process_computed_another_remembers_until_redis_is_gone() {
     assert!(said.contains("0 of 25 cache look-ups hit"), "{said}");
     // Another process: nothing is in memory. It stored all before it ended.
     let (second, said) = compute(&imagery, "second.npz", &cache).await;
-    assert!(said.contains("25 of 25 cache look-ups hit") && said.contains(" 0 bytes read"), "{said}");
+    assert!(said.contains("25 of 25 cache look-ups hit") && said.contains(" 0 B read"), "{said}");
     let (no_cache, said) = compute(&imagery, "no-cache.npz", &["--cache", &url, "--no-cache"]).await;
     assert!(said.contains("0 of 0 cache look-ups hit"), "{said}");
 

@@ -82,6 +82,10 @@ impl Op for PickBands {
         Ok(Facts { kind: with_bands(input.kind, positions.len() as u32), dtype: input.dtype })
     }
 
+    fn keeps_values(&self) -> bool {
+        true
+    }
+
     fn kernel(&self, _: &[Facts]) -> Kernel {
         Kernel::Block(|call| {
             let positions = PickBands::positions(call.params).unwrap_or_default();

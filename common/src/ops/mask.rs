@@ -54,6 +54,10 @@ impl Op for Mask {
         Ok(*data)
     }
 
+    fn keeps_values(&self) -> bool {
+        true
+    }
+
     fn kernel(&self, inputs: &[Facts]) -> Kernel {
         Kernel::Pixel(PixelKernel::Hide(inputs[0].dtype))
     }

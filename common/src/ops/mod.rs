@@ -57,6 +57,12 @@ pub trait Op: Sync + Debug {
         Footprint::Pixel
     }
 
+    /// Whether every value of the result is one of its first input's, of the same band where the op does
+    /// not pick bands: units and classes of that input are those of the result.
+    fn keeps_values(&self) -> bool {
+        false
+    }
+
     /// The code that computes it, for inputs with these facts.
     fn kernel(&self, inputs: &[Facts]) -> Kernel;
 }
@@ -129,6 +135,17 @@ pub struct Props {
     is_list: bool,
     /// Entries that stand in for those of every dict; `None` removes one.
     changes: Arc<Changes>,
+    /// Where the values of a result come from.
+    origin: Option<Arc<Origin>>,
+}
+
+/// The bands of a product whose values a result has, unchanged; in the order of its bands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// Product id.
+    pub product: String,
+    /// Names of the product's bands.
+    pub bands: Vec<String>,
 }
 
 type Changes = BTreeMap<String, Option<serde_json::Value>>;
@@ -141,12 +158,28 @@ impl Props {
 
     /// Of a mosaic or a number.
     pub fn one(properties: Properties) -> Props {
-        Props { dicts: Arc::new(vec![Arc::new(properties)]), is_list: false, changes: Arc::default() }
+        Props {
+            dicts: Arc::new(vec![Arc::new(properties)]),
+            is_list: false,
+            changes: Arc::default(),
+            origin: None,
+        }
     }
 
     /// Of each image of a stack.
     pub fn many(images: Vec<Arc<Properties>>) -> Props {
-        Props { dicts: Arc::new(images), is_list: true, changes: Arc::default() }
+        Props { dicts: Arc::new(images), is_list: true, changes: Arc::default(), origin: None }
+    }
+
+    /// Where the values of a result come from, if an op has not made others of them. Known of results
+    /// alone.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
+    }
+
+    /// The same metadata of a result whose values come from there.
+    pub(crate) fn with_origin(self, origin: Option<Origin>) -> Props {
+        Props { origin: origin.map(Arc::new), ..self }
     }
 
     /// Number of images; `None` for a dict.

@@ -103,6 +103,10 @@ impl Op for OverImages {
         Ok(Facts { kind: Kind::Mosaic { bands: *bands }, dtype })
     }
 
+    fn keeps_values(&self) -> bool {
+        matches!(self.name, "min" | "max")
+    }
+
     fn kernel(&self, inputs: &[Facts]) -> Kernel {
         match (self.bools, inputs[0].dtype) {
             (Some(bools), DType::Bool) => Kernel::PerBand(bools),

@@ -9,8 +9,9 @@ use crate::error::GraftPath;
 use crate::expr::{Expr, ExprId, ExprNode};
 use crate::grid::Window;
 use crate::literal::Literal;
+use crate::ops::bands::PickBands;
 use crate::ops::object::Object;
-use crate::ops::{self, Arg, BindCx, Bound, Op as _, Props, SceneSet, TypeError};
+use crate::ops::{self, Arg, BindCx, Bound, Op as _, Origin, Props, SceneSet, TypeError};
 use crate::scene::{AssetGrid, Layout, Resampler, Scene};
 
 /// A plan before its passes, or a constant.
@@ -59,9 +60,43 @@ pub(super) fn bind(
         },
         Value::Scenes(_) => no_raster("a selection of scenes, not read yet"),
         Value::Raster(root, props) => {
+            let props = props.with_origin(origin(&builder, root));
             let node = hide_outside(&mut builder, outline.map(Arc::new).as_ref(), root)?;
             let roots = vec![Root { name: String::new(), node }];
             Ok(Result::Raster(builder.finish(cx.grid.clone(), roots), props))
+        }
+    }
+}
+
+/// The bands whose values a node has, where nothing but picking and hiding lies between it and a read of
+/// one product.
+fn origin(builder: &Builder, node: NodeId) -> Option<Origin> {
+    let mut at = node;
+    // Positions in the bands of the node that is looked at; none: all of them.
+    let mut picked: Option<Vec<u32>> = None;
+    loop {
+        match &builder.node(at).kind {
+            NodeKind::Read(read) => {
+                let is_one = read.scenes.iter().all(|scene| scene.product == read.product);
+                let bands = match picked {
+                    None => read.bands.clone(),
+                    Some(positions) => positions.iter().map(|p| read.bands[*p as usize].clone()).collect(),
+                };
+                return is_one.then(|| Origin { product: read.product.clone(), bands });
+            }
+            NodeKind::Call { op, params, inputs } if op.keeps_values() => {
+                let Some(Input::Node(input)) = inputs.first() else { return None };
+                if let Some(positions) =
+                    PickBands::positions(params).filter(|_| op.name() == PickBands.name())
+                {
+                    picked = Some(match picked {
+                        None => positions,
+                        Some(outer) => outer.iter().map(|p| positions[*p as usize]).collect(),
+                    });
+                }
+                at = *input;
+            }
+            NodeKind::Call { .. } | NodeKind::Outline(_) | NodeKind::Program(_) => return None,
         }
     }
 }
@@ -105,9 +140,10 @@ fn results(
             Value::Literal(literal) => return Err(no_raster(literal.kind_name())),
             Value::Scenes(_) => return Err(no_raster("a selection of scenes, not read yet")),
             Value::Raster(root, props) => {
+                let props = props.clone().with_origin(origin(&builder, *root));
                 let node = hide_outside(&mut builder, outline.as_ref(), *root)?;
                 roots.push(Root { name: name.clone(), node });
-                Named::Raster(props.clone())
+                Named::Raster(props)
             }
         };
         results.push((name.clone(), result));
