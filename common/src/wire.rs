@@ -277,7 +277,8 @@ pub fn options_from(options: Option<&pb::Options>, slots: u32) -> Checked<Option
             invalid("tile_size", format!("{pixels}, expected 1 to {} pixels", TileSize::MAX))
         })?),
     };
-    Ok(Options { tile_size, passes_off: options.passes_off.clone(), slots })
+    let passes_off = options.passes_off.clone();
+    Ok(Options { tile_size, passes_off, slots, overviews: options.display_quality })
 }
 
 // Plans.
@@ -363,6 +364,7 @@ fn node_to(kind: &NodeKind, assets: &mut Assets) -> pb::node::Kind {
             bands: read.bands.clone(),
             resampler: read.resampler.name().to_owned(),
             mosaic: read.layout == Layout::Mosaic,
+            overviews: read.overviews,
             scenes: read
                 .scenes
                 .iter()
@@ -487,6 +489,7 @@ fn node_from(kind: &pb::node::Kind, assets: &[Arc<Asset>]) -> Checked<NodeKind> 
             bands: read.bands.clone(),
             resampler: Resampler::from_name(&read.resampler)
                 .ok_or_else(|| invalid("resampler", &read.resampler))?,
+            overviews: read.overviews,
             layout: if read.mosaic { Layout::Mosaic } else { Layout::Stack },
             scenes: read.scenes.iter().map(|scene| scene_from(scene, assets)).collect::<Checked<_>>()?,
         })),

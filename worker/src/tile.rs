@@ -246,6 +246,7 @@ impl Around<'_> {
             lattice: self.plan.grid().lattice(),
             window: *window,
             resampler: read.resampler,
+            overviews: read.overviews,
         };
         match self.source.read(&read, samples, valid) {
             Ok(stats) => {

@@ -35,6 +35,7 @@ pub(super) fn bind(
     expr: &Expr,
     cx: &BindCx<'_>,
     outline: Option<Outline>,
+    overviews: bool,
 ) -> std::result::Result<Result, BindError> {
     let mut builder = Builder::default();
     let mut values: Vec<Value> = Vec::with_capacity(expr.nodes().len());
@@ -46,7 +47,7 @@ pub(super) fn bind(
             ExprNode::Literal(literal) => Value::Literal(literal.clone()),
             ExprNode::Call { op, args } => {
                 let args: Vec<&Value> = args.iter().map(|arg| &values[arg.index()]).collect();
-                call(&mut builder, cx, *op, &args, expr.path(id))?
+                call(&mut builder, cx, *op, &args, (expr.path(id), overviews))?
             }
         };
         values.push(value);
@@ -171,7 +172,7 @@ fn call(
     cx: &BindCx<'_>,
     op: &'static dyn ops::Op,
     args: &[&Value],
-    at: GraftPath,
+    (at, overviews): (GraftPath, bool),
 ) -> std::result::Result<Value, BindError> {
     let typed = |error: TypeError| BindError::Type { at: at.clone(), op: op.name(), error };
     let seen: Vec<Arg<'_>> = args
@@ -186,7 +187,7 @@ fn call(
         Bound::Literal(literal) => Value::Literal(literal),
         Bound::Scenes(scenes) => Value::Scenes(scenes),
         Bound::Read { scenes, bands, resampler, layout, props } => {
-            let read = read(cx, &scenes, bands, (resampler, layout));
+            let read = Read { overviews, ..read(cx, &scenes, bands, (resampler, layout)) };
             Value::Raster(builder.add(NodeKind::Read(Arc::new(read)), None).map_err(typed)?, props)
         }
         Bound::Call { params, inputs, props } => {
@@ -225,7 +226,7 @@ fn read(
         ReadScene { product, id, bands: sources, reach: reach(cx, scene, &bands) }
     };
     let images = scenes.iter().map(image).collect();
-    Read { product, bands, resampler, layout, scenes: images }
+    Read { product, bands, resampler, overviews: false, layout, scenes: images }
 }
 
 /// The window that holds all pixels of a scene's bands, where their files' grids are known.

@@ -109,8 +109,13 @@ fn describe(kind: &NodeKind) -> String {
                 _ => String::new(),
             };
             let (bands, scenes) = (read.bands.join(" "), read.scenes.len());
+            let level = if read.overviews { ", overviews allowed" } else { "" };
             let what = if read.layout == Layout::Mosaic { "mosaic" } else { "read" };
-            format!("{what} {}[{bands}] {scenes} scenes{span}, {}", read.product, read.resampler.name())
+            format!(
+                "{what} {}[{bands}] {scenes} scenes{span}, {}{level}",
+                read.product,
+                read.resampler.name()
+            )
         }
         NodeKind::Outline(outline) => format!("outside of the AOI's {} polygons", outline.polygons().len()),
         NodeKind::Call { op, params, inputs } => {

@@ -122,6 +122,9 @@ pub struct Read {
     pub bands: Vec<String>,
     /// How stored pixels become the grid's.
     pub resampler: Resampler,
+    /// Whether smaller copies inside the files may stand in for their pixels, where the grid is coarser:
+    /// for display.
+    pub overviews: bool,
     /// What becomes of the scenes.
     pub layout: Layout,
     /// The scenes, in the order of the images; in a mosaic from the bottom to the top.
@@ -273,7 +276,7 @@ pub enum Named {
     Raster(Props),
 }
 
-/// How to plan; nothing here changes a pixel.
+/// How to plan. Nothing here changes a pixel, but for `overviews`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Tile size to use instead of the planner's choice.
@@ -282,11 +285,13 @@ pub struct Options {
     pub passes_off: Vec<String>,
     /// Tiles that the fleet works on at the same time.
     pub slots: u32,
+    /// Whether reads may take overviews.
+    pub overviews: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { tile_size: None, passes_off: Vec::new(), slots: 2 }
+        Options { tile_size: None, passes_off: Vec::new(), slots: 2, overviews: false }
     }
 }
 
@@ -304,7 +309,7 @@ pub fn build(
     if let Some(name) = options.passes_off.iter().find(|name| PASSES.iter().all(|pass| pass.name != **name)) {
         return Err(BindError::UnknownPass { name: name.clone() });
     }
-    Ok(match bind::bind(expr, cx, outline)? {
+    Ok(match bind::bind(expr, cx, outline, options.overviews)? {
         bind::Result::Number(literal) => Outcome::Number(literal),
         bind::Result::Raster(plan, props) => Outcome::Raster { plan: finish(plan, limits, options)?, props },
         bind::Result::Several(plan, results) => {
@@ -549,6 +554,7 @@ fn identity(kind: &NodeKind, nodes: &[Node]) -> ContentHash {
     match kind {
         NodeKind::Read(read) => {
             hasher.str("read").str(read.resampler.name()).str(read.layout.name());
+            hasher.int(read.overviews.into());
             hasher.int(read.scenes.len() as i64).int(read.bands.len() as i64);
             for band in read.scenes.iter().flat_map(|scene| &scene.bands) {
                 hasher.str(&band.asset.source.to_string()).str(&band.asset.version).int(band.band.into());

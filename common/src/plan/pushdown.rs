@@ -208,6 +208,7 @@ fn narrow(read: &Read, positions: &[u32]) -> Read {
         product: read.product.clone(),
         bands: positions.iter().map(|p| read.bands[at(p)].clone()).collect(),
         resampler: read.resampler,
+        overviews: read.overviews,
         layout: read.layout,
         scenes: read
             .scenes

@@ -327,6 +327,9 @@ pub struct Read {
     /// Whether each scene is painted over those before it, instead of being an image of its own.
     #[prost(bool, tag = "5")]
     pub mosaic: bool,
+    /// Whether overviews of the files may be read where the grid is coarser.
+    #[prost(bool, tag = "6")]
+    pub overviews: bool,
 }
 /// A scene of a read.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -35,6 +35,8 @@ pub struct BandRead<'a> {
     pub window: Window,
     /// How stored pixels become pixels of the lattice where the two do not coincide.
     pub resampler: Resampler,
+    /// Whether an overview of the file may be read, where the lattice is coarser than the file.
+    pub overviews: bool,
 }
 
 impl BandRead<'_> {
@@ -415,6 +417,7 @@ mod tests {
             lattice: &lattice,
             window,
             resampler: Resampler::Near,
+            overviews: false,
         };
         let error = read_all(&Sources::synthetic_only(), &read).unwrap_err();
         assert_eq!(error.class(), ErrorClass::Unsupported);

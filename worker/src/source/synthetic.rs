@@ -98,7 +98,15 @@ mod tests {
         let lattice =
             Lattice::try_new(Crs::from_canonical("EPSG:32613"), (30.0, 30.0), (15.0, -15.0)).unwrap();
         let resampler = Resampler::Near;
-        f(&BandRead { scene: "S1", band, band_name: "red", lattice: &lattice, window, resampler })
+        f(&BandRead {
+            scene: "S1",
+            band,
+            band_name: "red",
+            lattice: &lattice,
+            window,
+            resampler,
+            overviews: false,
+        })
     }
 
     #[test]

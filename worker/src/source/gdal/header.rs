@@ -54,7 +54,7 @@ pub(super) struct Header {
 }
 
 /// How a band's stored values read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct BandHeader {
     /// Type of the values. An error for this band alone: another band may be of a type that reads.
     pub(super) kind: Result<Stored, Unreadable>,
@@ -67,6 +67,8 @@ pub(super) struct BandHeader {
     pub(super) masked: bool,
     /// Whether the values are places in a palette: classes, which never blend.
     pub(super) is_palette: bool,
+    /// Columns and rows of its overviews.
+    pub(super) overviews: Vec<(u32, u32)>,
 }
 
 /// A band whose type is not read.
@@ -309,7 +311,12 @@ fn band_header(dataset: &Dataset, band: usize) -> Result<BandHeader, ReadProblem
     };
     let scale_offset = (band.scale().unwrap_or(1.0), band.offset().unwrap_or(0.0));
     let is_palette = band.color_interpretation() == ColorInterpretation::PaletteIndex;
-    Ok(BandHeader { kind, nodata, scale_offset, masked, is_palette })
+    let overviews = (0..band.overview_count().unwrap_or(0).max(0) as usize).filter_map(|level| {
+        let (cols, rows) = band.overview(level).ok()?.size();
+        Some((cols as u32, rows as u32))
+    });
+    let overviews = overviews.collect();
+    Ok(BandHeader { kind, nodata, scale_offset, masked, is_palette, overviews })
 }
 
 /// Refuses what is above a limit.

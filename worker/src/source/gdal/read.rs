@@ -1,7 +1,7 @@
 //! One band of an open file on a window of the grid's lattice.
 
 use graticule_common::limits::READ_BLOCK_BYTES_MAX;
-use graticule_common::scene::{AssetGrid, Resampler};
+use graticule_common::scene::{Affine, AssetGrid, Resampler};
 
 use super::super::warp::{self, Relation, Warp, WarpError};
 use super::super::{BandRead, ReadProblem};
@@ -37,7 +37,9 @@ pub(super) fn band(
     };
     let is_classes = read.band.is_classes || stored.is_palette;
     let resampler = if is_classes { warp::of_classes(read.resampler) } else { read.resampler };
-    let warp = place_window(source, read, file, resampler)?;
+    let level = read.overviews.then(|| overview(source, read, file, &stored.overviews)).flatten();
+    let smaller = level.map(|level| smaller(file, stored.overviews[level]));
+    let warp = place_window(source, read, smaller.as_ref().unwrap_or(file), resampler)?;
     if !warp.is_in_file() {
         return Ok(0);
     }
@@ -49,7 +51,10 @@ pub(super) fn band(
     let scale_offset = read.band.scale_offset.unwrap_or(stored.scale_offset);
     let nodata = read.band.nodata.map_or(stored.nodata, |value| Some(value.into()));
     let (result, messages) = listen(|| {
-        let band = dataset.rasterband(band as usize).map_err(WarpError::Read)?;
+        let mut band = dataset.rasterband(band as usize).map_err(WarpError::Read)?;
+        if let Some(level) = level {
+            band = band.overview(level).map_err(WarpError::Read)?;
+        }
         let mask = if stored.masked { Some(band.open_mask_band().map_err(WarpError::Read)?) } else { None };
         macro_rules! fill {
             ($pixel:ty) => {{
@@ -84,6 +89,31 @@ pub(super) fn band(
             limit: READ_BLOCK_BYTES_MAX,
         }),
     }
+}
+
+/// The smallest overview that has a pixel for each pixel of the grid. A function of file and lattice, so
+/// that every window takes the same.
+fn overview(
+    source: &GdalSource,
+    read: &BandRead<'_>,
+    file: &AssetGrid,
+    overviews: &[(u32, u32)],
+) -> Option<usize> {
+    /// Overviews of halves have a pixel more or less, where there is an odd number.
+    const NEARLY: f64 = 0.95;
+    let (scale_x, scale_y) = warp::scale::scale(file, read.lattice, source.transform.as_ref())?;
+    let (cols, rows) = (f64::from(file.cols) * scale_x * NEARLY, f64::from(file.rows) * scale_y * NEARLY);
+    let enough = |size: &(u32, u32)| f64::from(size.0) >= cols && f64::from(size.1) >= rows;
+    let fitting = overviews.iter().enumerate().filter(|(_, size)| enough(size));
+    fitting.min_by_key(|(_, size)| size.0).map(|(level, _)| level)
+}
+
+/// The same file in fewer, larger pixels.
+fn smaller(file: &AssetGrid, (cols, rows): (u32, u32)) -> AssetGrid {
+    let (wide, high) = (f64::from(file.cols) / f64::from(cols), f64::from(file.rows) / f64::from(rows));
+    let Affine { origin, col, row } = file.affine;
+    let affine = Affine { origin, col: (col.0 * wide, col.1 * wide), row: (row.0 * high, row.1 * high) };
+    AssetGrid { crs: file.crs.clone(), affine, rows, cols }
 }
 
 /// Where a window's pixels lie in a file.

@@ -115,7 +115,15 @@ fn native(rows: u32, cols: u32) -> Window {
 }
 
 fn read_with<'a>(band: &'a BandSource, lattice: &'a Lattice, window: Window) -> BandRead<'a> {
-    BandRead { scene: "S1", band, band_name: "red", lattice, window, resampler: Resampler::Near }
+    BandRead {
+        scene: "S1",
+        band,
+        band_name: "red",
+        lattice,
+        window,
+        resampler: Resampler::Near,
+        overviews: false,
+    }
 }
 
 /// Pixels as options, of a read at 10 m.

@@ -188,6 +188,7 @@ fn ours(path: &Path, pair: &Pair, resampler: Resampler) -> Vec<f64> {
         lattice: &pair.lattice,
         window: pair.window,
         resampler,
+        overviews: false,
     };
     let (samples, valid) = read_all(&GdalSource::new(Arc::new(Proj::new())), &read).unwrap();
     samples.iter().zip(valid).map(|(v, ok)| if ok == 1 { f64::from(*v) } else { f64::NAN }).collect()
@@ -328,6 +329,7 @@ fn tiles_do_not_show() {
                     lattice: &lattice,
                     window: whole,
                     resampler,
+                    overviews: false,
                 };
                 let (samples, valid) = read_all(&source, &read).unwrap();
                 assert!(valid.contains(&1), "{} {resampler:?}", pair.name);
@@ -386,7 +388,8 @@ fn nodata_is_left_out_of_every_mean() {
 fn problem(path: &Path, pair: &Pair, resampler: Resampler) -> ReadProblem {
     let band = band_of(path, 1);
     let (lattice, window) = (&pair.lattice, pair.window);
-    let read = BandRead { scene: "S1", band: &band, band_name: "red", lattice, window, resampler };
+    let read =
+        BandRead { scene: "S1", band: &band, band_name: "red", lattice, window, resampler, overviews: false };
     read_all(&GdalSource::new(Arc::new(Proj::new())), &read).expect_err("not readable").problem
 }
 
@@ -442,7 +445,15 @@ fn classes_never_blend() {
         let mut band = band_of(&path, 1);
         band.is_classes = true;
         let (lattice, window) = (&pair.lattice, pair.window);
-        let read = BandRead { scene: "S1", band: &band, band_name: "red", lattice, window, resampler };
+        let read = BandRead {
+            scene: "S1",
+            band: &band,
+            band_name: "red",
+            lattice,
+            window,
+            resampler,
+            overviews: false,
+        };
         let (samples, _) = read_all(&GdalSource::new(Arc::new(Proj::new())), &read).unwrap();
         assert!(samples.iter().all(|v| [0.0, 100.0, 200.0].contains(v)), "{name}");
         let blends = ours(&path, &pair, resampler).iter().any(|v| ![0.0, 100.0, 200.0].contains(v));
@@ -529,6 +540,7 @@ mod shared {
                     lattice: &pair.lattice,
                     window: pair.window,
                     resampler,
+                    overviews: false,
                 };
                 let (samples, valid) = read_all(&GdalSource::new(Arc::new(proj)), &read).unwrap();
                 let pixels = samples.iter().zip(valid);
@@ -583,6 +595,7 @@ fn warp_rates() {
                 lattice: &pair.lattice,
                 window: pair.window,
                 resampler,
+                overviews: false,
             };
             let (mut samples, mut valid) = (vec![0.0; pair.window.pixels()], vec![0; pair.window.pixels()]);
             let mut best = f64::INFINITY;

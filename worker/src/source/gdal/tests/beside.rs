@@ -314,3 +314,28 @@ fn of_two_images_the_first_is_read() {
     let notes = source().inspect(&asset, true).unwrap().notes;
     assert!(notes.iter().any(|note| note.contains("2 images")), "{notes:?}");
 }
+
+#[test]
+fn overviews_are_read_for_display_alone() {
+    let dir = TempDir::new().unwrap();
+    let stored: Vec<u8> = (0..64 * 64).map(|at| if (at % 64 + at / 64) % 2 == 0 { 10 } else { 30 }).collect();
+    let path = Tif::default().write(&dir, 64, &[stored]);
+    let options = DatasetOptions { open_flags: GdalOpenFlags::GDAL_OF_UPDATE, ..DatasetOptions::default() };
+    Dataset::open_ex(&path, options).unwrap().build_overviews("AVERAGE", &[2, 4], &[1]).unwrap();
+    let (band, source) = (band_of(&path, 1), source());
+    let mean = |res: f64, overviews: bool| {
+        let (coarse, side) = (lattice(res), (640.0 / res) as u32);
+        let window =
+            Window { row: -(2000.0 / res) as i64, col: (1000.0 / res) as i64, rows: side, cols: side };
+        let read = BandRead { overviews, ..read_with(&band, &coarse, window) };
+        let (samples, valid) = read_all(&source, &read).unwrap();
+        assert!(valid.iter().all(|ok| *ok == 1));
+        (samples.iter().sum::<f32>() / samples.len() as f32, samples[0])
+    };
+    // The nearest pixel is 10 or 30; an overview has 20 everywhere.
+    assert!(mean(20.0, false).1 != 20.0 && mean(40.0, false).1 != 20.0);
+    assert_eq!(mean(20.0, true), (20.0, 20.0));
+    assert_eq!(mean(40.0, true), (20.0, 20.0));
+    // Where no overview has enough pixels the file itself is read.
+    assert_eq!(mean(10.0, true), mean(10.0, false));
+}

@@ -59,6 +59,7 @@ fn read_part(
         lattice: grid.lattice(),
         window,
         resampler: Resampler::Near,
+        overviews: false,
     };
     let (samples, valid) = read_all(source, &read).map_err(|error| error.problem)?;
     let values = || samples.iter().zip(&valid).filter(|(_, ok)| **ok == 1).map(|(v, _)| *v);
