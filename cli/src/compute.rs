@@ -13,7 +13,7 @@ use crate::interrupt::Interrupt;
 use crate::output::{self, OutputArgs, write_properties};
 use crate::progress::Progress;
 use crate::publish::{Staging, interrupted};
-use crate::receive::{Answer, Outcome, receive};
+use crate::receive::{Answer, Finished, Outcome, receive};
 use crate::report::{self, Context};
 use crate::request::RequestArgs;
 
@@ -148,6 +148,10 @@ impl Compute {
             skipped.iter().for_each(|line| eprintln!("{line}"));
         }
         notes.iter().for_each(|note| eprintln!("graticule: {note}"));
+        let is_raster = |result: &Finished| matches!(result.outcome, Outcome::Raster { .. });
+        if answer.header.scenes.is_empty() && answer.results.iter().any(is_raster) {
+            eprintln!("graticule: no scene lies in the area at these dates, so every pixel is invalid");
+        }
         let on_stdout = self.output.on_stdout();
         if !self.quiet {
             let written = self.paths().map(|path| format!("wrote    {}", path.display()));

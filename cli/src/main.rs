@@ -114,6 +114,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    ignore_file_size_signal();
     let matches = Cli::command().color(color_choice()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let colored = is_colored(cli.global.color);
@@ -124,6 +125,15 @@ fn main() -> ExitCode {
             eprintln!("{red}graticule:{plain} {}", failure.message);
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// A file that may not grow is an error like a full disk, not the end of the process with half of it left.
+fn ignore_file_size_signal() {
+    // SAFETY: no handler runs; the signal is ignored from here on, before there is another thread.
+    #[expect(unsafe_code, reason = "the standard library has no word for it")]
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
 }
 

@@ -463,6 +463,12 @@ fn simple(text: &str) -> Result<Predicate, PredicateError> {
     if name.is_empty() || value.is_empty() {
         return Err(form("", format!("is `{}`, which lacks a name or a value", text.trim())));
     }
+    if value.starts_with(['<', '>', '=', '!']) {
+        return Err(form(
+            "",
+            format!("is `{}`, which has two signs in a row; quote a value that begins with one", text.trim()),
+        ));
+    }
     let quoted = ['"', '\'']
         .iter()
         .find_map(|quote| value.strip_prefix(*quote).and_then(|rest| rest.strip_suffix(*quote)));

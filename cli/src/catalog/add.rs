@@ -84,6 +84,7 @@ impl Add {
         };
         configure();
         let inspect = GdalSource::new(Arc::new(Proj::new()));
+        options.inspect = Some(&inspect);
         let mut stdin = BufReader::new(std::io::stdin());
         let mut stdin = Some(&mut stdin);
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));

@@ -133,6 +133,7 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 }
 
 fn digest(product: &str, item: Item, files: &BTreeMap<String, AssetFile>) -> Result<Digested, CatalogError> {
+    let item = item.with_bands_of(files);
     let (bbox, bands) = (item.bbox, item.bands());
     Ok((item.scene(product, files)?, bbox, bands))
 }

@@ -308,7 +308,7 @@ fn item(
             Err(reason) => reasons.add(path, reason),
         }
         let crs = Some(grid.crs.as_str().to_owned());
-        files.insert(key.to_owned(), AssetFile { href: text.to_owned(), version, crs });
+        files.insert(key.to_owned(), AssetFile { href: text.to_owned(), version, crs, bands: None });
     }
     if reasons.count > before {
         return None;

@@ -44,6 +44,8 @@ pub struct AddOptions<'a> {
     pub allow_vrt: bool,
     /// The folders that local files must be in; `None`: anywhere that the operator can read.
     pub roots: Option<&'a [PathBuf]>,
+    /// Who counts the bands of local files that documents do not describe; `None`: they have one.
+    pub inspect: Option<&'a dyn Inspect>,
     /// Hears of whom a registration waits for.
     pub waiting: &'a dyn Fn(&str),
 }
@@ -51,12 +53,19 @@ pub struct AddOptions<'a> {
 impl<'a> AddOptions<'a> {
     /// Strict: files must be there, VRTs are refused.
     pub fn new(transform: &'a dyn Transform) -> Self {
-        AddOptions { transform, may_miss: false, allow_vrt: false, roots: None, waiting: &|_| () }
+        AddOptions {
+            transform,
+            may_miss: false,
+            allow_vrt: false,
+            roots: None,
+            inspect: None,
+            waiting: &|_| (),
+        }
     }
 
     fn rules(&self) -> Rules<'a> {
-        let AddOptions { transform, may_miss, allow_vrt, roots, .. } = *self;
-        Rules { transform, may_miss, allow_vrt, roots }
+        let AddOptions { transform, may_miss, allow_vrt, roots, inspect, .. } = *self;
+        Rules { transform, may_miss, allow_vrt, roots, inspect }
     }
 }
 

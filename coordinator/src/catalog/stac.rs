@@ -83,6 +83,8 @@ pub(super) struct ItemAsset {
     /// The text that names the CRS, and the member it is from.
     pub(super) crs: Option<(String, String)>,
     pub(super) bands: Vec<ItemBand>,
+    /// Whether the document says how many bands there are; else one stands for all.
+    pub(super) is_described: bool,
     pub(super) format: Format,
     /// The member `file:checksum`, or nothing.
     pub(super) checksum: String,
@@ -93,7 +95,7 @@ pub(super) struct ItemAsset {
 }
 
 /// A band of an asset.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ItemBand {
     pub(super) name: String,
     nodata: Option<f64>,
@@ -112,6 +114,9 @@ pub(super) struct AssetFile {
     /// The CRS in canonical form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) crs: Option<String>,
+    /// How many bands the file has, where the document does not say and there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bands: Option<u32>,
 }
 
 /// What kind of document this is.
@@ -295,6 +300,9 @@ fn asset(
     let or_item = |member| Ok(asset.get(member)?.or(item.get(member)?));
     let shape = or_item("proj:shape")?.map(|node: Node<'_>| shape(&node)).transpose()?;
     let transform = or_item("proj:transform")?.map(|node: Node<'_>| affine(&node)).transpose()?;
+    let is_described = ["bands", "eo:bands", "raster:bands"].iter().any(|member| {
+        asset.value().get(member).is_some_and(|list| list.as_array().is_some_and(|l| !l.is_empty()))
+    });
     let bands = bands(key, asset, item, defaults)?;
     let media = asset.get("type")?.map(|node| node.text()).transpose()?.unwrap_or_default();
     let format = format(&media.to_ascii_lowercase(), &href);
@@ -305,6 +313,7 @@ fn asset(
         href,
         crs: crs(asset, item)?,
         bands,
+        is_described,
         shape,
         transform,
         format,
@@ -570,6 +579,19 @@ fn settle_names(assets: &mut [ItemAsset]) -> Result<(), String> {
 }
 
 impl Item {
+    /// The same item, where an asset that the document does not describe has the bands that its file has:
+    /// `KEY_1`, `KEY_2`, …
+    pub(super) fn with_bands_of(mut self, files: &BTreeMap<String, AssetFile>) -> Item {
+        for asset in self.assets.iter_mut().filter(|asset| !asset.is_described) {
+            let count = files.get(&asset.key).and_then(|file| file.bands).unwrap_or(1);
+            if let ([only], true) = (&asset.bands[..], count > 1) {
+                let numbered = |n| ItemBand { name: format!("{}_{n}", only.name), ..only.clone() };
+                asset.bands = (1..=count).map(numbered).collect();
+            }
+        }
+        self
+    }
+
     /// All bands with what is known of them, in the order of the document.
     pub(super) fn bands(&self) -> Vec<(String, BandInfo)> {
         let bands = self.assets.iter().flat_map(|asset| &asset.bands);
@@ -614,7 +636,7 @@ impl Item {
 }
 
 /// The pixel grid, where CRS, shape and transform are known.
-fn raster(asset: &ItemAsset, crs: Option<String>) -> Option<AssetGrid> {
+pub(super) fn raster(asset: &ItemAsset, crs: Option<String>) -> Option<AssetGrid> {
     let ((rows, cols), [col_x, row_x, x, col_y, row_y, y]) = (asset.shape?, asset.transform?);
     let affine = Affine { origin: (x, y), col: (col_x, col_y), row: (row_x, row_y) };
     let crs = Crs::from_canonical(crs?);

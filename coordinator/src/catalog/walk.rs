@@ -8,12 +8,16 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use graticule_common::scene::Format;
+use graticule_common::aoi::LON_LAT;
+use graticule_common::file::Inspect;
+use graticule_common::grid::Crs;
+use graticule_common::scene::{Asset, AssetGrid, Format, LonLatBox, SourceRef};
 use graticule_common::transform::Transform;
 
 use super::add::Registration;
+use super::footprint::parts;
 use super::node::{self, RawDocument, Stop};
-use super::stac::{self, AssetFile, Group, Item, Kind};
+use super::stac::{self, AssetFile, Group, Item, ItemAsset, Kind};
 use super::{CatalogError, HrefProblem};
 
 /// Links from the start to a document: catalogs by mission, collection, year, month and day are 6 deep.
@@ -35,6 +39,8 @@ pub(super) struct Rules<'a> {
     pub(super) allow_vrt: bool,
     /// The folders that local files must be in; `None`: anywhere.
     pub(super) roots: Option<&'a [PathBuf]>,
+    /// Who counts the bands of files that documents do not describe.
+    pub(super) inspect: Option<&'a dyn Inspect>,
 }
 
 /// A catalog or collection whose links are being followed.
@@ -241,6 +247,8 @@ fn assets(
     registration: &mut Registration<'_>,
 ) -> Result<BTreeMap<String, AssetFile>, CatalogError> {
     let mut files = BTreeMap::new();
+    // Assets of an item often share a pixel grid; each is looked at once.
+    let mut grids: Vec<(AssetGrid, Option<String>)> = Vec::new();
     for asset in &item.assets {
         let wrong = |problem| CatalogError::Href {
             file: file.to_owned(),
@@ -262,6 +270,29 @@ fn assets(
             },
             None => None,
         };
+        let crs = match stac::raster(asset, crs.clone()) {
+            Some(raster) => {
+                let known = grids.iter().find(|(grid, _)| *grid == raster);
+                let elsewhere = match known {
+                    Some((_, elsewhere)) => elsewhere.clone(),
+                    None => elsewhere(&raster, item, rules),
+                };
+                if known.is_none() {
+                    grids.push((raster, elsewhere.clone()));
+                }
+                match elsewhere {
+                    Some(problem) => {
+                        registration.warn(format!(
+                            "`{file}`: asset `{}` of item `{}`: {problem}; where the file says it is counts",
+                            asset.key, item.id
+                        ));
+                        None
+                    }
+                    None => crs,
+                }
+            }
+            None => crs,
+        };
         let (href, version) = if let Some(url) = remote(&asset.href).map_err(wrong)? {
             (url, asset.checksum.clone())
         } else {
@@ -280,9 +311,54 @@ fn assets(
                 Err(problem) => return Err(wrong(problem)),
             }
         };
-        files.insert(asset.key.clone(), AssetFile { href, version, crs });
+        let bands = counted(asset, &href, &version, rules);
+        files.insert(asset.key.clone(), AssetFile { href, version, crs, bands });
     }
     Ok(files)
+}
+
+/// How many bands a local file has, where its document does not say and there are several.
+fn counted(asset: &ItemAsset, href: &str, version: &str, rules: Rules<'_>) -> Option<u32> {
+    let inspect = rules.inspect.filter(|_| !asset.is_described && href.starts_with('/'))?;
+    let file = Asset::new(asset.key.clone(), SourceRef::Local(href.to_owned()), version);
+    let file = Asset { format: asset.format, sidecars: asset.sidecars.clone(), ..file };
+    // A file that does not open says so when it is checked, or read.
+    let found = inspect.inspect(&file, false).ok()?.bands.len() as u32;
+    Some(found).filter(|count| *count > 1)
+}
+
+/// What is wrong with a pixel grid that lies nowhere near its item: pixels would be looked for where they
+/// are not, and nothing would say so.
+fn elsewhere(raster: &AssetGrid, item: &Item, rules: Rules<'_>) -> Option<String> {
+    /// Boxes are rounded, and edges bend between the places looked at.
+    const MARGIN_DEGREES: f64 = 0.1;
+    let (cols, rows) = (f64::from(raster.cols), f64::from(raster.rows));
+    let corner = |at: i32| (cols * f64::from(at % 3) / 2.0, rows * f64::from(at / 3) / 2.0);
+    let mut places: Vec<(f64, f64)> =
+        (0..9).map(corner).map(|(col, row)| raster.affine.place(col, row)).collect();
+    rules.transform.points_or_nan(&raster.crs, &Crs::from_canonical(LON_LAT), &mut places);
+    let inside = places.into_iter().filter(|(lon, lat)| lon.is_finite() && lat.is_finite());
+    let around = inside.fold(None, |known: Option<LonLatBox>, (lon, lat)| {
+        let known = known.unwrap_or(LonLatBox { west: lon, south: lat, east: lon, north: lat });
+        Some(LonLatBox {
+            west: known.west.min(lon),
+            south: known.south.min(lat),
+            east: known.east.max(lon),
+            north: known.north.max(lat),
+        })
+    });
+    let LonLatBox { west, south, east, north } = around?;
+    let margin = MARGIN_DEGREES + (east - west).max(north - south);
+    let wide = parts([west - margin, south - margin, east + margin, north + margin]);
+    let own = parts(item.bbox);
+    let is_near = wide.iter().any(|part| own.iter().any(|own| own.intersects(part)));
+    (!is_near).then(|| {
+        let [w, s, e, n] = item.bbox;
+        format!(
+            "its CRS, `proj:transform` and `proj:shape` place it at {west:.3}, {south:.3}, {east:.3}, {north:.3} \
+             (west, south, east, north in degrees), the item's bbox at {w:.3}, {s:.3}, {e:.3}, {n:.3}"
+        )
+    })
 }
 
 /// Absolute path and version of a local file.
@@ -485,7 +561,8 @@ fn existing(folder: &Path, path: &str) -> Result<PathBuf, HrefProblem> {
     if is_virtual(&joined) {
         return Err(HrefProblem::NotAPath { reason: "`/vsi…` paths are not files on disk" });
     }
-    let missing = |reason: String| HrefProblem::Missing { path: display(&joined), reason };
+    let missing_at = |path: &Path, reason| HrefProblem::Missing { path: display(path), reason };
+    let missing = |reason: String| missing_at(&joined, reason);
     // The folder is resolved by the system, as `..` behind a symbolic link means; the file keeps its
     // name, so that a link that is turned elsewhere is seen as a change.
     let (Some(parent), Some(name)) = (joined.parent(), joined.file_name()) else {
@@ -495,7 +572,7 @@ fn existing(folder: &Path, path: &str) -> Result<PathBuf, HrefProblem> {
     if is_virtual(&found) {
         return Err(HrefProblem::NotAPath { reason: "`/vsi…` paths are not files on disk" });
     }
-    let metadata = fs::metadata(&found).map_err(|e| missing(e.to_string()))?;
+    let metadata = fs::metadata(&found).map_err(|e| missing_at(&found, e.to_string()))?;
     if !metadata.is_file() {
         return Err(missing("it is not a regular file".to_owned()));
     }

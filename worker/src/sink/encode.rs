@@ -153,6 +153,12 @@ enum Fate {
 }
 
 impl Rule {
+    /// Whether values are whole numbers that stand for themselves: counts, or classes.
+    pub fn is_plain_integer(&self) -> bool {
+        let is_float = matches!(self.dtype, StoredType::F32 | StoredType::F64);
+        !is_float && self.scale == 1.0 && self.offset == 0.0
+    }
+
     /// The rule for a block, and what it changes.
     pub fn fit(encoding: &Encoding, block: &Block, path: &str) -> Result<(Rule, Clamped), SinkError> {
         let refused = |what: String| SinkError::Encoding { what, path: path.to_owned() };

@@ -73,7 +73,13 @@ fn arrange<T: Pixel>(
     if !levels.is_empty() {
         let counted =
             rule.dtype == StoredType::Bool || raster.bands.iter().any(|band| !band.classes.is_empty());
-        dataset.build_overviews(if counted { "MODE" } else { "AVERAGE" }, &levels, &[])?;
+        // Of whole numbers as they are, a mean may be one that means nothing.
+        let resampling = match (counted, rule.is_plain_integer()) {
+            (true, _) => "MODE",
+            (false, true) => "NEAREST",
+            (false, false) => "AVERAGE",
+        };
+        dataset.build_overviews(resampling, &levels, &[])?;
     }
     dataset.close()?;
     let dataset = open_local(plain).map_err(|_| GdalError::NullPointer {

@@ -306,9 +306,10 @@ impl Classify for ReadProblem {
             | ReadProblem::Refers { .. }
             | ReadProblem::Sidecar { .. }
             | ReadProblem::UnknownCrs { .. }
+            // It was tried as often as is sensible: another worker would fare no better.
+            | ReadProblem::Unreachable { .. }
             | ReadProblem::NoSuchBand { .. } => ErrorClass::Source,
             ReadProblem::TooComplex { .. } => ErrorClass::LimitExceeded,
-            ReadProblem::Unreachable { .. } => ErrorClass::Unavailable,
             ReadProblem::NoPlace { .. }
             | ReadProblem::OnlyPoints { .. }
             | ReadProblem::HostNotAllowed { .. }

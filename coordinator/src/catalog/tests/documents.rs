@@ -165,6 +165,8 @@ fn grids_of_assets() {
     let check = |asset: Value, expect: Option<&str>| {
         let fixture = Fixture::new();
         let mut document = fixture.item("S1");
+        // Anywhere: what is looked at is how the grid reads.
+        document["bbox"] = json!([-180, -90, 180, 90]);
         let assets = &mut document["assets"]["b1"];
         assets["proj:shape"] = json!([2, 3]);
         assets["proj:transform"] = json!([10, 0, 0, 0, -10, 0]);
@@ -187,6 +189,25 @@ fn grids_of_assets() {
     let wkt = "GEOGCS[\"WGS 84\",DATUM[\"WGS_1984\",SPHEROID[\"WGS 84\",6378137,298.257223563]],\
                PRIMEM[\"Greenwich\",0],UNIT[\"degree\",0.0174532925199433]]";
     check(json!({"proj:epsg": null, "proj:wkt2": wkt}), Some("EPSG:4326"));
+}
+
+/// Pixels would be looked for where they are not, and nothing would say so.
+#[test]
+fn a_grid_far_from_its_item_does_not_count() {
+    let fixture = Fixture::new();
+    let mut document = fixture.item("S1");
+    let asset = &mut document["assets"]["b1"];
+    asset["proj:shape"] = json!([100, 100]);
+    asset["proj:transform"] = json!([10, 0, 380000, 0, -10, 4480000]);
+    assert!(fixture.add_item(&document).bands["b1"].asset.raster.is_some(), "it is there");
+    document["assets"]["b1"]["proj:epsg"] = json!(32633);
+    let added = fixture
+        .catalog
+        .add(&fixture.save("item.json", &document), &graticule_common::transform::Proj::new())
+        .unwrap();
+    let [warning] = &added.warnings[..] else { panic!("{:?}", added.warnings) };
+    assert!(warning.contains("`b1`") && warning.contains("`S1`") && warning.contains("bbox"), "{warning}");
+    assert_eq!(fixture.scenes()[0].bands["b1"].asset.raster, None);
 }
 
 #[test]

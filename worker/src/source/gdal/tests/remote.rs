@@ -56,12 +56,7 @@ fn failures_on_the_way_are_no_pixels() {
         let server =
             Server::start(bytes.clone(), move |n, _| if n == 0 { Answer::Good } else { bad.clone() });
         let error = read(&source_of(&server), &server, "\"one\"").unwrap_err();
-        let class = if matches!(error.problem, ReadProblem::Unreachable { .. }) {
-            ErrorClass::Unavailable
-        } else {
-            ErrorClass::Source
-        };
-        assert_eq!(error.class(), class, "{shown}: {error}");
+        assert_eq!(error.class(), ErrorClass::Source, "{shown}: {error}");
         assert!(!matches!(error.problem, ReadProblem::Corrupt { .. }), "{shown}: {error}");
         // The address stands in the message, a signature in it does not.
         assert!(error.to_string().contains("/scene/B04.tif`"), "{error}");
