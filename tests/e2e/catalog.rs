@@ -196,7 +196,7 @@ async fn the_same_commands_here_and_through_a_coordinator() {
         let ended = run(data.arguments(arguments)).await;
         assert_eq!(ended.code, Some(8), "{}", ended.stderr);
         assert!(ended.stdout.starts_with("corrupt: ") && ended.stdout.contains("in.tif"), "{}", ended.stdout);
-        assert!(ended.stderr.contains("1 faults in 1 files of 1 items"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("1 fault; 1 files of 1 items were looked at"), "{}", ended.stderr);
     }
     std::fs::remove_file(root.join("in.tif")).unwrap();
     let ended = run(data.arguments(&with(&["check", "q"]))).await;

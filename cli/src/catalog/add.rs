@@ -2,18 +2,18 @@
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 use graticule_common::error::ErrorClass;
 use graticule_common::scene::Timestamp;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::{AddOptions, Added, FolderOptions, Input, is_stac_folder};
-use graticule_worker::source::gdal::{GdalSource, configure};
 
 use super::{Where, blocking, local, remote, waiting};
 use crate::Global;
 use crate::failure::{Failure, say};
+use crate::request::FileArgs;
+use crate::serve::inspector;
 
 /// Register imagery.
 #[derive(Args, Debug)]
@@ -43,6 +43,8 @@ pub struct Add {
     /// Print what was done as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    files: FileArgs,
     #[command(flatten)]
     place: Where,
 }
@@ -82,9 +84,9 @@ impl Add {
             date_pattern: self.date_pattern.clone(),
             bands: self.bands.clone(),
         };
-        configure();
-        let inspect = GdalSource::new(Arc::new(Proj::new()));
-        options.inspect = Some(&inspect);
+        let inspect = inspector(&self.files);
+        let inspect = inspect.as_ref();
+        options.inspect = Some(inspect);
         let mut stdin = BufReader::new(std::io::stdin());
         let mut stdin = Some(&mut stdin);
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
@@ -96,7 +98,7 @@ impl Add {
                     None => continue,
                 },
                 path if path.is_dir() && !is_stac_folder(path) => {
-                    Input::Folder { path, options: &folder, inspect: &inspect }
+                    Input::Folder { path, options: &folder, inspect }
                 }
                 path => Input::Path(path),
             });

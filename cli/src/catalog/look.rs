@@ -1,7 +1,6 @@
 //! `graticule catalog list | show | search | check`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,13 +9,14 @@ use graticule_common::predicate::Predicate;
 use graticule_common::scene::{BandInfo, LonLatBox, Product, Scene, SceneQuery, Timestamp};
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::{Checked, Fault, SceneCatalog};
-use graticule_worker::source::gdal::{GdalSource, configure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::{Where, blocking, counted, day, local, remote};
 use crate::Global;
 use crate::failure::{Failure, say};
+use crate::request::FileArgs;
+use crate::serve::inspector;
 
 /// Scenes that a search of the command line may find; `--limit` says how many are shown.
 const SCENES_MAX: usize = 100_000;
@@ -257,11 +257,17 @@ impl Search {
         };
         let query =
             SceneQuery { product: self.product, start: self.start, end: self.end, predicate: self.condition };
+        let mut is_all = true;
         let scenes = match &self.place.endpoint {
             Some(endpoint) => {
                 remote::Remote::connect(endpoint).await?.search(&query, &area, SCENES_MAX).await?
             }
-            None => local(global)?.search(&query, &area, SCENES_MAX).await.map_err(Failure::of)?,
+            None => {
+                let catalog = local(global)?;
+                let found = blocking(move || catalog.some(&query, &area, SCENES_MAX)).await?;
+                is_all = found.1;
+                found.0
+            }
         };
         let shown = &scenes[..self.limit.min(scenes.len())];
         if self.json {
@@ -273,7 +279,12 @@ impl Search {
                 say!("{}  {}{cloud}", scene.acquired, scene.id);
             }
         }
-        if shown.len() < scenes.len() {
+        if !is_all {
+            eprintln!(
+                "there are more than {SCENES_MAX} scenes; {} of those are shown that were found first, which need not be the earliest: ask for a shorter time or a smaller area",
+                shown.len()
+            );
+        } else if shown.len() < scenes.len() {
             eprintln!("{} of {} scenes are shown; `--limit` shows more", shown.len(), scenes.len());
         } else if scenes.is_empty() {
             eprintln!("no scene is like that");
@@ -341,18 +352,20 @@ pub struct Check {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
     place: Where,
 }
 
 impl Check {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
-        let Check { product, pixels, json, place } = self;
+        let Check { product, pixels, json, files, place } = self;
         let mut sum = Checked::default();
         if let Some(endpoint) = &place.endpoint {
             let mut remote = remote::Remote::connect(endpoint).await?;
             sum = remote.check(product.as_deref(), pixels, &|fault| print(fault, json)).await?;
         } else {
-            let catalog = local(global)?;
+            let (catalog, inspect) = (local(global)?, inspector(&files));
             let products = match product {
                 Some(product) => vec![catalog.product(&product).await.map_err(Failure::of)?],
                 None => catalog.products().await.map_err(Failure::of)?,
@@ -363,18 +376,16 @@ impl Check {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.enable_steady_tick(Duration::from_millis(120));
             for product in products {
-                let (catalog, bar) = (catalog.clone(), bar.clone());
+                let (catalog, bar, inspect) = (catalog.clone(), bar.clone(), inspect.clone());
                 let (checked, failure) = blocking(move || {
-                    configure();
-                    let proj = Arc::new(Proj::new());
-                    let inspect = GdalSource::new(proj.clone());
+                    let proj = Proj::new();
                     let mut failure = None;
                     let found = &mut |fault: Fault| {
                         failure = bar.suspend(|| print(&fault, json)).err();
                         failure.is_none()
                     };
                     let done = &mut |_: &Checked| bar.inc(1);
-                    let checked = catalog.check(&product.id, pixels, &inspect, proj.as_ref(), found, done)?;
+                    let checked = catalog.check(&product.id, pixels, inspect.as_ref(), &proj, found, done)?;
                     Ok::<_, graticule_coordinator::catalog::CatalogError>((checked, failure))
                 })
                 .await?;
@@ -394,7 +405,9 @@ impl Check {
                 Ok(())
             }
             Some(class) => {
-                let message = format!("{faults} faults in {assets} files of {items} items");
+                let plural = if faults == 1 { "" } else { "s" };
+                let message =
+                    format!("{faults} fault{plural}; {assets} files of {items} items were looked at");
                 Err(Failure::new(class, message))
             }
         }

@@ -162,6 +162,9 @@ fn differences(
     transform: &dyn Transform,
 ) -> Vec<String> {
     let mut found = BTreeSet::new();
+    if let (None, Err(reason)) = (&asset.raster, &info.grid) {
+        found.insert(format!("neither STAC nor the file says where its pixels lie: {reason}"));
+    }
     if let (Some(said), Ok(file)) = (&asset.raster, &info.grid) {
         if said.crs != file.crs && !transform.same(&said.crs, &file.crs) {
             found.insert(format!(
@@ -200,6 +203,9 @@ fn differences(
             ));
             continue;
         };
+        if file.data_type.starts_with('c') || file.data_type == "other" {
+            found.insert(format!("band `{name}` stores complex numbers or another type that is not read"));
+        }
         if let (Some(said), Some(in_file)) = (band.nodata, file.nodata)
             && said != in_file
             && !(said.is_nan() && in_file.is_nan())

@@ -251,6 +251,20 @@ impl LocalCatalog {
         })
     }
 
+    /// Up to `scenes_max` scenes that a query finds, in order of time, then id, and whether they are all.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`].
+    pub fn some(
+        &self,
+        query: &SceneQuery,
+        area: &LonLatBox,
+        scenes_max: usize,
+    ) -> Result<(Vec<Scene>, bool), CatalogError> {
+        self.0.some(query, area, scenes_max)
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         task: impl FnOnce(&Store) -> Result<T, CatalogError> + Send + 'static,
@@ -313,15 +327,11 @@ impl SceneCatalog for LocalCatalog {
         scenes_max: usize,
     ) -> Result<Vec<Scene>, CatalogError> {
         let (query, area) = (query.clone(), *area);
-        self.blocking(move |store| {
-            let found = store.with(|index| {
-                let row = known(index, &query.product)?;
-                search::search(index, row.key, &query, &area, scenes_max)
-            })?;
-            found.ok_or_else(|| CatalogError::TooManyScenes {
-                product: query.product.clone(),
-                limit: scenes_max,
-            })
+        self.blocking(move |store| match store.some(&query, &area, scenes_max)? {
+            (scenes, true) => Ok(scenes),
+            (_, false) => {
+                Err(CatalogError::TooManyScenes { product: query.product.clone(), limit: scenes_max })
+            }
         })
         .await
     }
@@ -367,6 +377,18 @@ struct Store {
 }
 
 impl Store {
+    fn some(
+        &self,
+        query: &SceneQuery,
+        area: &LonLatBox,
+        scenes_max: usize,
+    ) -> Result<(Vec<Scene>, bool), CatalogError> {
+        self.with(|index| {
+            let row = known(index, &query.product)?;
+            search::search(index, row.key, query, area, scenes_max)
+        })
+    }
+
     fn lock_path(&self) -> PathBuf {
         self.dir.join("lock")
     }

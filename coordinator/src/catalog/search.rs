@@ -17,19 +17,20 @@ use super::index::{Index, tree_time};
 /// Texts and numbers that one statement may be given; SQLite takes some 30 thousand.
 const PARAMS_MAX: usize = 10_000;
 
-/// The scenes of a product that a query finds, in order of time, then id. `None` where there are more
-/// than `scenes_max`.
+/// The scenes of a product that a query finds, in order of time, then id, and whether they are all: at
+/// most `scenes_max`, those that are found first.
 pub(super) fn search(
     index: Index<'_>,
     product: i64,
     query: &SceneQuery,
     area: &LonLatBox,
     scenes_max: usize,
-) -> Result<Option<Vec<Scene>>, CatalogError> {
+) -> Result<(Vec<Scene>, bool), CatalogError> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     let areas = parts([area.west, area.south, area.east, area.north]);
-    for area in &areas {
+    let mut is_all = true;
+    'areas: for area in &areas {
         let (sql, params) = statement(product, query, area);
         let failed = |e| index.failed(e);
         let mut statement = index.connection.prepare_cached(&sql).map_err(failed)?;
@@ -49,7 +50,8 @@ pub(super) fn search(
                 continue;
             }
             if found.len() >= scenes_max {
-                return Ok(None);
+                is_all = false;
+                break 'areas;
             }
             if areas.len() > 1 || edges[0] > edges[2] || edges[0] < -180.0 || edges[2] > 180.0 {
                 seen.insert(key);
@@ -58,7 +60,7 @@ pub(super) fn search(
         }
     }
     found.sort_by(|a: &Scene, b: &Scene| (a.acquired, &a.id).cmp(&(b.acquired, &b.id)));
-    Ok(Some(found))
+    Ok((found, is_all))
 }
 
 /// Up to `limit` scenes of a product with keys above `after`, by key.
