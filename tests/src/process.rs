@@ -27,7 +27,16 @@ pub fn graticule() -> &'static Path {
         };
         #[expect(clippy::disallowed_methods, reason = "cargo tells its tests where it is, in no other way")]
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
+        let mut command = Command::new(cargo);
+        // What cargo told this test of its own package would have build scripts of others run anew, and
+        // all that depends on them be compiled again, now and after the tests.
+        for (name, _) in std::env::vars_os() {
+            let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"];
+            if name.to_str().is_some_and(|name| told.iter().any(|prefix| name.starts_with(prefix))) {
+                command.env_remove(name);
+            }
+        }
+        let status = command
             .args(["build", "--quiet", "--bin", "graticule", "--profile", profile, "--target-dir"])
             .arg(profile_dir.parent().expect("a target folder"))
             .current_dir(folder(".."))

@@ -506,7 +506,8 @@ mod shared {
     #[test]
     #[ignore = "needs shared"]
     fn real_files_as_gdal_has_them() {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+        // As a catalog has it: without links on the way.
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").canonicalize().unwrap();
         for (name, to, res) in [
             ("tricky/cog_dateline.tif", "EPSG:32601", 100.0),
             ("tricky/cog_scale.tif", "EPSG:4326", 0.01),
@@ -550,7 +551,11 @@ mod shared {
                 println!("{name} {resampler:?} {found:?}");
                 assert!(found.differ * 10_000 <= found.both, "{name} {resampler:?}: {found:?}");
                 if resampler == Resampler::Near {
-                    assert_eq!((found.only_ours, found.only_gdal), (0, 0), "{name}: {found:?}");
+                    assert_eq!(found.only_gdal, 0, "{name}: {found:?}");
+                    // Where a file has a mask and a nodata value, the mask alone says what is valid, as in
+                    // GDAL's mask bands; its warp takes the value instead.
+                    let is_masked = name == "tricky/image_geos.tif";
+                    assert_eq!(found.only_ours > 0, is_masked, "{name}: {found:?}");
                 }
             }
         }
