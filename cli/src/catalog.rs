@@ -119,6 +119,11 @@ fn local(global: &Global) -> Result<LocalCatalog, Failure> {
     LocalCatalog::open(&global.data()?).map_err(Failure::io)
 }
 
+/// A date of the command line.
+fn instant(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse(text).ok_or_else(|| "a date such as 2024-06-01 is needed".to_owned())
+}
+
 /// Runs what blocks.
 async fn blocking<T: Send + 'static, E: graticule_common::error::Classify + Send + 'static>(
     task: impl FnOnce() -> Result<T, E> + Send + 'static,

@@ -9,7 +9,7 @@ use graticule_common::scene::Timestamp;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::{AddOptions, Added, FolderOptions, Input, is_stac_folder};
 
-use super::{Where, blocking, local, remote, waiting};
+use super::{Where, blocking, instant, local, remote, waiting};
 use crate::Global;
 use crate::failure::{Failure, say};
 use crate::request::FileArgs;
@@ -32,7 +32,7 @@ pub struct Add {
     #[arg(long, value_name = "ID", help_heading = "Folders of rasters")]
     product: Option<String>,
     /// When the rasters were acquired, such as 2024-06-01 or 2024-06-01T10:20:30Z
-    #[arg(long, value_name = "DATE", help_heading = "Folders of rasters", value_parser = date)]
+    #[arg(long, value_name = "DATE", help_heading = "Folders of rasters", value_parser = instant)]
     date: Option<Timestamp>,
     /// What dates in names look like: %Y %m %d %j %H %M %S and other characters
     #[arg(long, value_name = "PATTERN", help_heading = "Folders of rasters", conflicts_with = "date")]
@@ -47,10 +47,6 @@ pub struct Add {
     files: FileArgs,
     #[command(flatten)]
     place: Where,
-}
-
-fn date(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).ok_or_else(|| "a date such as 2024-06-01 is needed".to_owned())
 }
 
 impl Add {

@@ -12,7 +12,7 @@ use graticule_coordinator::catalog::{Checked, Fault, SceneCatalog};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{Where, blocking, counted, day, local, remote};
+use super::{Where, blocking, counted, day, instant, local, remote};
 use crate::Global;
 use crate::failure::{Failure, say};
 use crate::request::FileArgs;
@@ -219,10 +219,6 @@ pub struct Search {
     json: bool,
     #[command(flatten)]
     place: Where,
-}
-
-fn instant(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).ok_or_else(|| "a date such as 2024-06-01 is needed".to_owned())
 }
 
 fn condition(text: &str) -> Result<Predicate, String> {

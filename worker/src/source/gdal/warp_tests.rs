@@ -179,17 +179,21 @@ fn gdal_warp(
     buffer.data().to_vec()
 }
 
+fn read_of<'a>(
+    band: &'a BandSource,
+    lattice: &'a Lattice,
+    window: Window,
+    resampler: Resampler,
+) -> BandRead<'a> {
+    BandRead { scene: "S1", band, band_name: "red", lattice, window, resampler, overviews: false }
+}
+
 fn ours(path: &Path, pair: &Pair, resampler: Resampler) -> Vec<f64> {
-    let band = band_of(path, 1);
-    let read = BandRead {
-        scene: "S1",
-        band: &band,
-        band_name: "red",
-        lattice: &pair.lattice,
-        window: pair.window,
-        resampler,
-        overviews: false,
-    };
+    ours_of(&band_of(path, 1), pair, resampler)
+}
+
+fn ours_of(band: &BandSource, pair: &Pair, resampler: Resampler) -> Vec<f64> {
+    let read = read_of(band, &pair.lattice, pair.window, resampler);
     let (samples, valid) = read_all(&GdalSource::new(Arc::new(Proj::new())), &read).unwrap();
     samples.iter().zip(valid).map(|(v, ok)| if ok == 1 { f64::from(*v) } else { f64::NAN }).collect()
 }
@@ -322,15 +326,7 @@ fn tiles_do_not_show() {
             for (_, resampler) in Resampler::ALL {
                 let whole =
                     Window { rows: 70, cols: 75, row: pair.window.row + 50, col: pair.window.col + 50 };
-                let read = BandRead {
-                    scene: "S1",
-                    band: &band,
-                    band_name: "red",
-                    lattice: &lattice,
-                    window: whole,
-                    resampler,
-                    overviews: false,
-                };
+                let read = read_of(&band, &lattice, whole, resampler);
                 let (samples, valid) = read_all(&source, &read).unwrap();
                 assert!(valid.contains(&1), "{} {resampler:?}", pair.name);
                 for size in [7i64, 16, 33, 50, 64] {
@@ -388,8 +384,7 @@ fn nodata_is_left_out_of_every_mean() {
 fn problem(path: &Path, pair: &Pair, resampler: Resampler) -> ReadProblem {
     let band = band_of(path, 1);
     let (lattice, window) = (&pair.lattice, pair.window);
-    let read =
-        BandRead { scene: "S1", band: &band, band_name: "red", lattice, window, resampler, overviews: false };
+    let read = read_of(&band, lattice, window, resampler);
     read_all(&GdalSource::new(Arc::new(Proj::new())), &read).expect_err("not readable").problem
 }
 
@@ -445,15 +440,7 @@ fn classes_never_blend() {
         let mut band = band_of(&path, 1);
         band.is_classes = true;
         let (lattice, window) = (&pair.lattice, pair.window);
-        let read = BandRead {
-            scene: "S1",
-            band: &band,
-            band_name: "red",
-            lattice,
-            window,
-            resampler,
-            overviews: false,
-        };
+        let read = read_of(&band, lattice, window, resampler);
         let (samples, _) = read_all(&GdalSource::new(Arc::new(Proj::new())), &read).unwrap();
         assert!(samples.iter().all(|v| [0.0, 100.0, 200.0].contains(v)), "{name}");
         let blends = ours(&path, &pair, resampler).iter().any(|v| ![0.0, 100.0, 200.0].contains(v));
@@ -534,19 +521,7 @@ mod shared {
             for resampler in [Resampler::Near, Resampler::Bilinear, Resampler::Cubic] {
                 let gdal = gdal_warp(&dir, &path, &pair, resampler, Some(pinned(&pair)));
                 let band = BandSource { scale_offset: Some((1.0, 0.0)), ..band_of(&path, 1) };
-                let read = BandRead {
-                    scene: "S1",
-                    band: &band,
-                    band_name: "red",
-                    lattice: &pair.lattice,
-                    window: pair.window,
-                    resampler,
-                    overviews: false,
-                };
-                let (samples, valid) = read_all(&GdalSource::new(Arc::new(proj)), &read).unwrap();
-                let pixels = samples.iter().zip(valid);
-                let ours: Vec<_> =
-                    pixels.map(|(v, ok)| if ok == 1 { f64::from(*v) } else { f64::NAN }).collect();
+                let ours = ours_of(&band, &pair, resampler);
                 let found = compare(&ours, &gdal, if resampler == Resampler::Near { 0.0 } else { 1.0 });
                 println!("{name} {resampler:?} {found:?}");
                 // Where a file has a mask and a nodata value, the mask alone says what is valid, as in
@@ -594,15 +569,7 @@ fn warp_rates() {
         let path = write(&dir, &pair.file, &values, Some(0.0));
         let band = band_of(&path, 1);
         for (_, resampler) in Resampler::ALL {
-            let read = BandRead {
-                scene: "S1",
-                band: &band,
-                band_name: "red",
-                lattice: &pair.lattice,
-                window: pair.window,
-                resampler,
-                overviews: false,
-            };
+            let read = read_of(&band, &pair.lattice, pair.window, resampler);
             let (mut samples, mut valid) = (vec![0.0; pair.window.pixels()], vec![0; pair.window.pixels()]);
             let mut best = f64::INFINITY;
             for _ in 0..3 {
