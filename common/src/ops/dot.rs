@@ -491,7 +491,10 @@ mod tests {
             properties((stack(2, 2), &images), (stack(2, 2), &images)),
             [dict(&[("product_id", "p".into()), bands(&["a", "b"]), pad.clone()])]
         );
-        assert_eq!(properties((stack(2, 2), &images), (array(&[2]), &none)), [dict(&[pad.clone()])]);
+        assert_eq!(
+            properties((stack(2, 2), &images), (array(&[2]), &none)),
+            [dict(std::slice::from_ref(&pad))]
+        );
         // What all input images have alike; their ids differ.
         let alike = dict(&[("product_id", "p".into()), bands(&["a", "b"]), pad]);
         assert_eq!(properties((stack(2, 2), &images), (array(&[2, 3]), &none)), vec![alike.clone(); 3]);

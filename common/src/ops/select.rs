@@ -282,7 +282,9 @@ macro_rules! strip {
 fn filled(strip: &Strip<'_>, out: ValuesMut<'_>, valid: &mut [u8]) {
     fn fill<T: Copy>(values: &[T], ok: &[u8], value: T, out: &mut [T]) {
         for ((out, a), ok) in out.iter_mut().zip(values).zip(ok) {
-            *out = if *ok != 0 { *a } else { value };
+            // Loaded whatever is chosen: a load that depends on the choice does not vectorise.
+            let a = *a;
+            *out = if *ok != 0 { a } else { value };
         }
     }
     let value = strip.constants[0];
@@ -321,11 +323,14 @@ fn isin(strip: &Strip<'_>, out: ValuesMut<'_>, _: &mut [u8]) {
     }
 }
 
-/// The numbers that have bits: 0 to 2^32 - 1, whole. The conversion saturates, so it keeps only these
-/// and 2^32.
+/// A number as 32 bits, and whether it has any: whole numbers from 0 to 2^32 - 1 do. Added to 2^52, they
+/// are the low bits of a double; conversions one by one would be slower.
 #[inline(always)]
-fn has_bits(value: f32) -> bool {
-    value as u32 as f32 == value && value < 4_294_967_296.0
+fn bits_of(value: f32) -> (u32, bool) {
+    const SHIFT: f64 = 4_503_599_627_370_496.0;
+    let shifted = f64::from(value) + SHIFT;
+    let is_whole = shifted - SHIFT == f64::from(value);
+    (shifted.to_bits() as u32, is_whole & (0.0..4_294_967_296.0).contains(&value))
 }
 
 /// The same of a plain number.
@@ -342,8 +347,9 @@ fn bit(strip: &Strip<'_>, out: ValuesMut<'_>, valid: &mut [u8]) {
     let (values, out) = strip!(strip, out: F32 -> Bool);
     let position = strip.constants[0] as u32;
     for ((out, valid), a) in out.iter_mut().zip(valid).zip(values) {
-        *out = (*a as u32 >> position & 1) as u8;
-        *valid &= u8::from(has_bits(*a));
+        let (bits, has_bits) = bits_of(*a);
+        *out = (bits >> position & 1) as u8;
+        *valid &= u8::from(has_bits);
     }
 }
 
@@ -351,9 +357,10 @@ fn bits(strip: &Strip<'_>, out: ValuesMut<'_>, valid: &mut [u8]) {
     let (values, out) = strip!(strip, out: F32 -> F32);
     let (start, ones) = (strip.constants[0] as u32, ones(strip.constants[1]));
     for ((out, valid), a) in out.iter_mut().zip(valid).zip(values) {
+        let (bits, has_bits) = bits_of(*a);
         // Exact: a float has no more than 24 bits that matter.
-        *out = (*a as u32 >> start & ones) as f32;
-        *valid &= u8::from(has_bits(*a));
+        *out = (bits >> start & ones) as f32;
+        *valid &= u8::from(has_bits);
     }
 }
 
@@ -448,18 +455,25 @@ impl Op for Where {
 }
 
 fn choose(strip: &Strip<'_>, out: ValuesMut<'_>, valid: &mut [u8]) {
-    fn each<T: Copy>(condition: &[u8], a: &[T], b: &[T], out: &mut [T]) {
+    // By masks of bits: choices between two loads do not vectorise.
+    fn bytes(condition: &[u8], a: &[u8], b: &[u8], out: &mut [u8]) {
         for (((out, condition), a), b) in out.iter_mut().zip(condition).zip(a).zip(b) {
-            *out = if *condition != 0 { *a } else { *b };
+            let chosen = 0u8.wrapping_sub(*condition);
+            *out = a & chosen | b & !chosen;
         }
     }
     let condition = strip.values[0].bools();
     match (strip.values[1], strip.values[2], out) {
-        (Values::F32(a), Values::F32(b), ValuesMut::F32(out)) => each(condition, a, b, out),
-        (Values::Bool(a), Values::Bool(b), ValuesMut::Bool(out)) => each(condition, a, b, out),
+        (Values::F32(a), Values::F32(b), ValuesMut::F32(out)) => {
+            for (((out, condition), a), b) in out.iter_mut().zip(condition).zip(a).zip(b) {
+                let chosen = 0u32.wrapping_sub(u32::from(*condition));
+                *out = f32::from_bits(a.to_bits() & chosen | b.to_bits() & !chosen);
+            }
+        }
+        (Values::Bool(a), Values::Bool(b), ValuesMut::Bool(out)) => bytes(condition, a, b, out),
         _ => unreachable!("operands have one type, that of the result"),
     }
-    each(condition, strip.valid[1], strip.valid[2], valid);
+    bytes(condition, strip.valid[1], strip.valid[2], valid);
     valid.iter_mut().zip(strip.valid[0]).for_each(|(valid, ok)| *valid &= ok);
 }
 
