@@ -100,8 +100,8 @@ pub const OPS: &[&dyn Op] = &[
 
 const BITS_VALIDITY: &str = "Valid where the operand is and is a whole number from 0 to 4294967295.";
 
-/// The most numbers in the list of `isin`.
-const ISIN_VALUES_MAX: usize = 1 << 16;
+/// The most numbers in the list of `isin`: every class there is, and small beside a tile.
+const ISIN_VALUES_MAX: usize = 1 << 12;
 
 /// A row: an op of one operand and constants.
 #[derive(Debug)]
