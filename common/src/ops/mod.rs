@@ -22,8 +22,8 @@ pub mod mask;
 pub mod object;
 mod pointwise;
 mod props;
+pub mod reduce;
 pub mod source;
-pub mod stack;
 
 pub use broadcast::{BoundInput, Spread};
 pub(crate) use broadcast::{broadcast, spread};
@@ -32,7 +32,7 @@ pub use props::{Origin, Props};
 
 /// Every op, in the order of the manual.
 pub const FAMILIES: &[&[&dyn Op]] =
-    &[source::OPS, arith::OPS, compare::OPS, mask::OPS, bands::OPS, stack::OPS, array::OPS];
+    &[source::OPS, arith::OPS, compare::OPS, mask::OPS, bands::OPS, reduce::OPS, array::OPS];
 
 /// The op with a name.
 pub fn find(name: &str) -> Option<&'static dyn Op> {
