@@ -2,7 +2,7 @@
 //! published client uses. This table is the only place that knows the spellings.
 
 use crate::literal::Literal;
-use crate::ops::{self, Op, stack};
+use crate::ops::{self, Op, reduce};
 
 /// A builtin name.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub(super) enum Builtin {
 pub(super) enum Spelling {
     /// `math(name, a, b)`
     Math,
-    /// `reduction(a, reducer, axis, kind)`
+    /// `reduction(a, reducer, axis, kind, q)`
     Reduction,
     /// `functional(a, name)`
     Functional,
@@ -50,7 +50,7 @@ impl Spelling {
             Spelling::Math => const { &[required("name"), required("a"), optional("b")] },
             Spelling::Functional => const { &[required("a"), required("name")] },
             Spelling::Reduction => {
-                const { &[required("a"), required("reducer"), required("axis"), optional("kind")] }
+                const { &[required("a"), required("reducer"), required("axis"), optional("kind"), optional("q")] }
             }
             Spelling::BandOp => {
                 const { &[required("a"), required("name"), optional("bands"), optional("other")] }
@@ -88,18 +88,20 @@ impl Spelling {
                 _ => Meaning::Wrong(format!("has no function `{name}`")),
             },
             Spelling::Reduction => {
-                let known = stack::OPS.iter().find(|op| op.name() == name);
+                let known = reduce::OPS.iter().find(|op| op.name() == name);
                 if let Some(op) = known {
-                    return Meaning::Op(*op, vec![0, 2, 3]);
-                }
-                if stack::REDUCERS_LATER.contains(&name) {
-                    return Meaning::Later(format!("reduction `{name}`"));
+                    return match (op.doc().params.len(), is_null(4)) {
+                        (4, _) => Meaning::Op(*op, vec![0, 2, 4, 3]),
+                        (_, true) => Meaning::Op(*op, vec![0, 2, 3]),
+                        (_, false) => Meaning::Wrong(format!("`{name}` takes no `q`")),
+                    };
                 }
                 // The client sends a Python function as the base64 of its pickle (protocol 2 or later).
                 if name.len() > 40 && name.starts_with("gA") {
                     return Meaning::Callable("use a named reducer such as `median`");
                 }
-                Meaning::Wrong(format!("has no reducer `{name}`"))
+                let names: Vec<_> = reduce::OPS.iter().map(|op| op.name()).collect();
+                Meaning::Wrong(format!("has no reducer `{name}`; there are {}", names.join(" ")))
             }
             Spelling::BandOp => match name {
                 "pick_bands" => Meaning::Op(&ops::bands::PickBands, vec![0, 2]),

@@ -24,9 +24,9 @@ pub mod math;
 pub mod object;
 mod pointwise;
 mod props;
+pub mod reduce;
 pub mod select;
 pub mod source;
-pub mod stack;
 #[cfg(test)]
 mod testing;
 
@@ -45,7 +45,7 @@ pub const FAMILIES: &[&[&dyn Op]] = &[
     mask::OPS,
     bands::OPS,
     dot::OPS,
-    stack::OPS,
+    reduce::OPS,
     array::OPS,
 ];
 
