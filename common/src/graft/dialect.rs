@@ -127,20 +127,8 @@ pub(super) fn closest(name: &str) -> Option<&'static str> {
 }
 
 /// Ops of the published client that this engine does not compute yet.
-const LATER: &[&str] = &[
-    "clip",
-    "code",
-    "dot",
-    "filled",
-    "filter_by_id",
-    "filter_data",
-    "functional",
-    "groupby_data",
-    "index",
-    "length",
-    "resolution_x",
-    "resolution_y",
-];
+const LATER: &[&str] =
+    &["clip", "code", "dot", "filled", "functional", "groupby_data", "resolution_x", "resolution_y"];
 
 /// The op behind a name of `math`: Python's name of the method, sometimes with an underscore.
 fn math(name: &str) -> Option<&'static dyn Op> {

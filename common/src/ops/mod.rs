@@ -18,6 +18,7 @@ pub mod bands;
 mod broadcast;
 pub mod compare;
 mod error;
+pub mod images;
 pub mod mask;
 pub mod object;
 mod pointwise;
@@ -32,7 +33,7 @@ pub use props::{Origin, Props};
 
 /// Every op, in the order of the manual.
 pub const FAMILIES: &[&[&dyn Op]] =
-    &[source::OPS, arith::OPS, compare::OPS, mask::OPS, bands::OPS, stack::OPS, array::OPS];
+    &[source::OPS, arith::OPS, compare::OPS, mask::OPS, bands::OPS, images::OPS, stack::OPS, array::OPS];
 
 /// The op with a name.
 pub fn find(name: &str) -> Option<&'static dyn Op> {
@@ -83,6 +84,12 @@ pub trait Op: Sync + Debug {
     /// not pick bands: units and classes of that input are those of the result.
     fn keeps_values(&self) -> bool {
         false
+    }
+
+    /// Whether each image of the result depends on the same image of its inputs alone (on all of a mosaic):
+    /// images that nobody needs can be left out.
+    fn is_imagewise(&self, params: &[Literal], inputs: &[Facts]) -> bool {
+        matches!(self.kernel(params, inputs), Kernel::Pixel(_))
     }
 
     /// The code that computes it, for a plan node with these constants and inputs with these facts.
@@ -277,6 +284,15 @@ pub enum Bound {
     },
     /// A constant array.
     Array(Block),
+    /// Some images of a stack.
+    Images {
+        /// Which argument is the stack.
+        arg: usize,
+        /// Their positions, ascending.
+        positions: Vec<u32>,
+        /// Metadata of the result.
+        props: Props,
+    },
     /// The pixels of an argument under other metadata.
     Same {
         /// Which argument.
