@@ -67,7 +67,7 @@ impl Spelling {
         };
         match self {
             Spelling::Math => {
-                if matches!(name, "gradient_x" | "gradient_y" | "arctan2") {
+                if matches!(name, "arctan2") {
                     return Meaning::Later(name.to_owned());
                 }
                 let Some(op) = math(name) else { return Meaning::Wrong(format!("has no function `{name}`")) };
@@ -152,7 +152,8 @@ fn math(name: &str) -> Option<&'static dyn Op> {
         "pow" | "abs" | "and" | "or" => return None,
         other => other,
     };
-    let families = [ops::arith::OPS, ops::compare::OPS];
+    let gradients = &ops::focal::OPS[..2];
+    let families = [ops::arith::OPS, ops::compare::OPS, gradients];
     families.into_iter().flatten().copied().find(|op| op.name() == name)
 }
 

@@ -18,6 +18,7 @@ pub mod bands;
 mod broadcast;
 pub mod compare;
 mod error;
+pub mod focal;
 pub mod mask;
 pub mod object;
 mod pointwise;
@@ -32,7 +33,7 @@ pub use props::{Origin, Props};
 
 /// Every op, in the order of the manual.
 pub const FAMILIES: &[&[&dyn Op]] =
-    &[source::OPS, arith::OPS, compare::OPS, mask::OPS, bands::OPS, stack::OPS, array::OPS];
+    &[source::OPS, arith::OPS, compare::OPS, mask::OPS, bands::OPS, stack::OPS, array::OPS, focal::OPS];
 
 /// The op with a name.
 pub fn find(name: &str) -> Option<&'static dyn Op> {
@@ -74,8 +75,9 @@ pub trait Op: Sync + Debug {
     /// Type rule of the plan node: facts of the result, or why the inputs do not fit.
     fn infer(&self, params: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError>;
 
-    /// Input pixels that one output pixel depends on. Decides halos and what may be fused.
-    fn footprint(&self) -> Footprint {
+    /// Input pixels that one output pixel of a plan node with these constants depends on; `infer` has
+    /// checked them. Decides halos and what may be fused.
+    fn footprint(&self, _params: &[Literal]) -> Footprint {
         Footprint::Pixel
     }
 
@@ -263,6 +265,8 @@ pub enum Bound {
         bands: Vec<String>,
         /// How stored pixels become the grid's.
         resampler: Resampler,
+        /// Pixels around the grid that are read as well, where an op looks at them.
+        pad: u32,
         /// Metadata of the images.
         props: Props,
     },

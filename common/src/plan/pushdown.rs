@@ -202,6 +202,7 @@ fn narrow(read: &Read, positions: &[u32]) -> Read {
         resampler: read.resampler,
         overviews: read.overviews,
         layout: read.layout,
+        pad: read.pad,
         scenes: read
             .scenes
             .iter()
