@@ -182,6 +182,8 @@ const UNUSED: &[&str] = &[
     "filter_data",
     "first",
     "floor",
+    "gradient_x",
+    "gradient_y",
     "index",
     "isin",
     "last",
