@@ -241,11 +241,11 @@ impl Output {
     fn check(&self, kind: Kind, how: &OutputArgs) -> Result<(), Failure> {
         let file = self.path.display();
         match (self.format, kind) {
-            (Format::GeoTiff | Format::Png, Kind::Number | Kind::Array(_)) => {
-                Err(impossible(format!("`{file}`: the result is no raster; write it to .json, .npz or .npy")))
-            }
+            (Format::GeoTiff | Format::Png, Kind::Number | Kind::Array(_)) => Err(impossible(format!(
+                "`{file}`: the result is not a raster; write it to .json, .npz or .npy"
+            ))),
             (Format::Json | Format::Stdout, Kind::Mosaic { .. } | Kind::Stack { .. }) => Err(impossible(
-                format!("`{file}`: a {kind} is no number, list or array; write it to .tif or .npz"),
+                format!("`{file}`: a {kind} is no array, number or list; write it to .tif or .npz"),
             )),
             (Format::GeoTiff, kind) if kind.planes() == 0 => {
                 Err(Failure::of(SinkError::NoBands { kind, path: file.to_string() }))
@@ -488,7 +488,7 @@ mod tests {
         for (file, code) in [("a.tif", 4), ("a.png", 4)] {
             let failure = parsed(&[file]).pair(std::slice::from_ref(&result)).unwrap_err();
             assert_eq!(failure.code, code, "{file}");
-            assert!(failure.message.contains("no raster"), "{}", failure.message);
+            assert!(failure.message.contains("not a raster"), "{}", failure.message);
         }
         for file in ["a.json", "a.npz", "a.npy", "-"] {
             assert_eq!(parsed(&[file]).pair(std::slice::from_ref(&result)).unwrap(), [0], "{file}");

@@ -298,7 +298,7 @@ mod tests {
     async fn progress_comes_before_the_header_and_arrays_in_it() {
         let block = array([1.5, f32::NAN, 0.0, f32::INFINITY], [1, 1, 0, 1]);
         let of_array = |array: &[u8]| pb::Result {
-            array: Some(array.to_vec().into()),
+            array: Some(array.to_vec()),
             property_list: true,
             properties: vec![pb::ValueMap::default(); 2],
             ..pb::Result::default()

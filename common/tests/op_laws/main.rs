@@ -15,7 +15,6 @@ use graticule_common::ops::{BindCx, FAMILIES};
 use graticule_common::plan::stage::{self, RoundEnd};
 use graticule_common::plan::{self, NodeId, Options, Outcome, PASSES, Plan, Read, TilePlan};
 use graticule_common::transform::ByText;
-use graticule_common::wire;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -70,13 +69,13 @@ fn plan_on(case: &Case, grid: usize, options: &Options) -> Option<Plan> {
     }
 }
 
-/// An outcome after its stages: values that depend on all pixels are known. Each round's plan goes over
-/// the wire; its tiles come in another order than they were asked for.
+/// An outcome after its stages: values that depend on all pixels are known. Tiles come in another order
+/// than they were asked for.
 fn settled(mut outcome: Outcome) -> Outcome {
     while let Outcome::Staged(staged) = outcome {
         let mut rounds = staged.rounds();
         let values = loop {
-            let plan = wire::plan_from(&wire::plan_to(rounds.plan())).expect("a plan's own message");
+            let plan = rounds.plan().clone();
             for id in plan.tiles().into_iter().rev() {
                 let tile = plan.tile(id).expect("a tile of the plan");
                 let blocks = eval_all(&tile, Vec::new()).0;
