@@ -35,7 +35,7 @@ fn every_case_computes_what_numpy_computes() {
             let mut check = |problem: String| wrong.push(format!("{name} (way {way}): {problem}"));
             match (world.plan(graft.as_bytes(), None, options), case["kind"].as_str()) {
                 (Err(failure), _) => check(format!("{failure:?}")),
-                (Ok(Outcome::Number(number)), Some("number")) => {
+                (Ok(Outcome::Value { literal: number, .. }), Some("number")) => {
                     if number.as_f64() != case["number"].as_f64() {
                         check(format!("{number}, expected {}", case["number"]));
                     }
