@@ -50,6 +50,7 @@ fn arrays(outcome: &Outcome, shown: &Path) -> Result<(Vec<usize>, Arrays, Vec<bo
             let (rows, cols) = (rows as usize, cols as usize);
             let shape = match block.kind() {
                 Kind::Number => vec![],
+                Kind::Array(shape) => shape.axes().iter().map(|axis| *axis as usize).collect(),
                 Kind::Mosaic { bands } => vec![bands as usize, rows, cols],
                 Kind::Stack { images, bands } => vec![images as usize, bands as usize, rows, cols],
             };

@@ -37,6 +37,8 @@ impl DType {
 pub enum Kind {
     /// One number for the whole grid.
     Number,
+    /// A small array of numbers for the whole grid: a constant of the graft, or a reduction over pixels.
+    Array(ArrayShape),
     /// A raster of one or more bands.
     Mosaic {
         /// Number of bands.
@@ -51,20 +53,70 @@ pub enum Kind {
     },
 }
 
+/// Shape of an array that has no pixel axes of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ArrayShape {
+    /// Lengths of the axes; 1 beyond `rank`.
+    dims: [u32; 4],
+    rank: u8,
+    /// Whether its axes are the leading ones of a raster, as those of a reduction over pixels are.
+    leading: bool,
+}
+
+impl ArrayShape {
+    /// A shape of up to four axes; `None` for more, or for more values than
+    /// [`ARRAY_VALUES_MAX`](crate::limits::ARRAY_VALUES_MAX).
+    pub fn new(axes: &[u32], leading: bool) -> Option<ArrayShape> {
+        let mut dims = [1; 4];
+        dims.get_mut(..axes.len())?.copy_from_slice(axes);
+        let values = axes.iter().try_fold(1u64, |product, axis| product.checked_mul(u64::from(*axis)))?;
+        let rank = axes.len() as u8;
+        (values <= crate::limits::ARRAY_VALUES_MAX).then_some(ArrayShape { dims, rank, leading })
+    }
+
+    /// Lengths of the axes.
+    pub fn axes(&self) -> &[u32] {
+        &self.dims[..usize::from(self.rank)]
+    }
+
+    /// Whether its axes are the leading ones of a raster: images and bands, or bands.
+    pub fn is_leading(&self) -> bool {
+        self.leading
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.axes().iter().map(|axis| *axis as usize).product()
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl std::fmt::Display for ArrayShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let axes: Vec<String> = self.axes().iter().map(u32::to_string).collect();
+        write!(f, "array[{}]", axes.join(", "))
+    }
+}
+
 impl Kind {
-    /// Planes of pixels: images times bands; 0 for a number.
+    /// Planes of pixels: images times bands; the values of an array; 0 for a number.
     pub fn planes(self) -> usize {
         match self {
             Kind::Number => 0,
+            Kind::Array(shape) => shape.len(),
             Kind::Mosaic { bands } => bands as usize,
             Kind::Stack { images, bands } => images as usize * bands as usize,
         }
     }
 
-    /// Number of bands; `None` for a number.
+    /// Number of bands; `None` for what has no pixels.
     pub fn bands(self) -> Option<u32> {
         match self {
-            Kind::Number => None,
+            Kind::Number | Kind::Array(_) => None,
             Kind::Mosaic { bands } | Kind::Stack { bands, .. } => Some(bands),
         }
     }
@@ -73,14 +125,20 @@ impl Kind {
     pub fn images(self) -> Option<u32> {
         match self {
             Kind::Stack { images, .. } => Some(images),
-            Kind::Number | Kind::Mosaic { .. } => None,
+            Kind::Number | Kind::Array(_) | Kind::Mosaic { .. } => None,
         }
+    }
+
+    /// Whether it has pixel axes.
+    pub fn is_raster(self) -> bool {
+        self.bands().is_some()
     }
 
     /// The word for it in messages.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Number => "number",
+            Kind::Array(_) => "array",
             Kind::Mosaic { .. } => "Mosaic",
             Kind::Stack { .. } => "ImageStack",
         }
@@ -91,6 +149,7 @@ impl std::fmt::Display for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Kind::Number => f.write_str("number"),
+            Kind::Array(shape) => write!(f, "{shape}"),
             Kind::Mosaic { bands } => write!(f, "mosaic[{bands}]"),
             Kind::Stack { images, bands } => write!(f, "stack[{images}, {bands}]"),
         }
@@ -138,6 +197,8 @@ impl Samples {
 }
 
 /// Pixels of a window: values and, for each, whether it is valid.
+///
+/// An array is a block of one row and one column, a plane for each of its values.
 ///
 /// Invariant: `samples` and `valid` have `kind.planes() * rows * cols` entries; `valid` is 0 or 1.
 /// What stands under an invalid entry means nothing.
@@ -239,13 +300,15 @@ impl Block {
         let mut out =
             Vec::with_capacity(HEADER_BYTES + len * self.samples.dtype().bytes() as usize + len.div_ceil(8));
         out.extend_from_slice(MAGIC);
-        let (kind, images, bands) = match self.kind {
-            Kind::Number => (0u8, 0, 0),
-            Kind::Mosaic { bands } => (1, 0, bands),
-            Kind::Stack { images, bands } => (2, images, bands),
+        let (kind, words) = match self.kind {
+            Kind::Number => (0u8, [0, 0, self.rows, self.cols]),
+            Kind::Mosaic { bands } => (1, [0, bands, self.rows, self.cols]),
+            Kind::Stack { images, bands } => (2, [images, bands, self.rows, self.cols]),
+            // One row and one column: the words hold the axes instead.
+            Kind::Array(ArrayShape { dims, rank, leading }) => (3 + 2 * rank + u8::from(leading), dims),
         };
         out.extend_from_slice(&[ENCODING_VERSION, kind, self.samples.dtype() as u8, u8::from(all_valid)]);
-        for word in [images, bands, self.rows, self.cols] {
+        for word in words {
             out.extend_from_slice(&word.to_le_bytes());
         }
         match &self.samples {
@@ -291,11 +354,17 @@ impl Block {
         }
         let word =
             |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let (images, bands, rows, cols) = (word(8), word(12), word(16), word(20));
+        let (images, bands, mut rows, mut cols) = (word(8), word(12), word(16), word(20));
         let kind = match header[5] {
             0 => Kind::Number,
             1 => Kind::Mosaic { bands },
             2 => Kind::Stack { images, bands },
+            code @ 3..=12 => {
+                let (rank, leading) = (usize::from((code - 3) / 2), (code - 3) % 2 == 1);
+                let axes = [images, bands, rows, cols];
+                (rows, cols) = (1, 1);
+                Kind::Array(ArrayShape::new(&axes[..rank], leading).ok_or(BlockError::Length)?)
+            }
             _ => return Err(BlockError::Header),
         };
         let dtype = match header[6] {

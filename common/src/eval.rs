@@ -1,9 +1,11 @@
 //! The only interpreter: a tile's steps and the blocks they read → the tile's block.
 
+use std::sync::Arc;
+
 use crate::block::{Block, DType, Kind, Samples};
 use crate::grid::Window;
 use crate::literal::Literal;
-use crate::ops::{BlockCall, Facts, Kernel, Op, PixelKernel};
+use crate::ops::{BlockCall, Facts, FoldKernel, Kernel, Op, PixelKernel, Spread, Values};
 use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Program, Read, Root, TilePlan};
 
 /// What the interpreter asks of the world around it.
@@ -47,7 +49,11 @@ pub fn eval<S: Surroundings>(
             return Err(EvalError::Cancelled);
         }
         let node = plan.node(step.node);
-        let shape = (step.window.rows, step.window.cols);
+        let window = step.window;
+        let shape = match node.facts.kind {
+            Kind::Array(_) => (1, 1),
+            Kind::Number | Kind::Mosaic { .. } | Kind::Stack { .. } => (window.rows, window.cols),
+        };
         let block = match &node.kind {
             NodeKind::Read(read) => around.read(read, &step.window).map_err(EvalError::Read)?,
             NodeKind::Outline(outline) => {
@@ -55,12 +61,19 @@ pub fn eval<S: Surroundings>(
                 let valid = vec![1; outside.len()];
                 Block::new(node.facts.kind, shape, Samples::Bool(outside), valid)
             }
+            NodeKind::Constant(array) => Block::clone(array),
+            NodeKind::Spread { input, spread, place } => {
+                lay_out(block_of(&blocks, *input), spread, place.as_ref(), &window)
+            }
             NodeKind::Call { op, params, inputs } => {
+                // All inputs of a node are there on the same window.
+                let first = node.inputs().first().map(|id| tile.node_window(*id));
+                let windows = (window, first.unwrap_or(window));
                 let inputs = inputs.iter().map(|input| match input {
                     Input::Node(id) => Operands::Block(block_of(&blocks, *id)),
                     Input::Number(literal) => Operands::Number(literal),
                 });
-                call(*op, params, &inputs.collect::<Vec<_>>(), node.facts, shape)
+                call(*op, params, &inputs.collect::<Vec<_>>(), node.facts, (shape, windows))
             }
             NodeKind::Program(program) => {
                 let inputs: Vec<&Block> = program.inputs.iter().map(|id| block_of(&blocks, *id)).collect();
@@ -87,6 +100,80 @@ pub fn eval<S: Surroundings>(
     Ok(roots.iter().enumerate().map(result).collect())
 }
 
+/// The value of an array node whose inputs are known, in order; `None` for nodes that need pixels.
+pub(crate) fn array(kind: &NodeKind, inputs: &[Arc<Block>]) -> Option<Block> {
+    let nowhere = Window { row: 0, col: 0, rows: 1, cols: 1 };
+    match kind {
+        NodeKind::Spread { spread, .. } => Some(lay_out(inputs.first()?, spread, None, &nowhere)),
+        NodeKind::Call { op, params, inputs: sources } => {
+            let mut blocks = inputs.iter();
+            let operands = sources.iter().map(|source| match source {
+                Input::Number(literal) => Some(Operands::Number(literal)),
+                Input::Node(_) => blocks.next().map(|block| Operands::Block(block)),
+            });
+            let operands = operands.collect::<Option<Vec<_>>>()?;
+            let facts: Vec<Facts> = operands.iter().map(facts_of).collect();
+            let facts = op.infer(params, &facts).ok()?;
+            Some(call(*op, params, &operands, facts, ((1, 1), (nowhere, nowhere))))
+        }
+        NodeKind::Program(program) => {
+            let inputs: Vec<&Block> = inputs.iter().map(Arc::as_ref).collect();
+            // All of its ops have one kind, which is that of any input that is laid out.
+            let kind = inputs.first()?.kind();
+            let dtype = prepare(program, &inputs).last()?.kernel.result();
+            Some(run(program, &inputs, Facts { kind, dtype }, (1, 1)))
+        }
+        NodeKind::Read(_) | NodeKind::Outline(_) | NodeKind::Constant(_) => None,
+    }
+}
+
+/// An array along the axes of the raster, or of the larger array, that it meets. Where its rows and
+/// columns have places, nothing is valid elsewhere.
+fn lay_out(array: &Block, spread: &Spread, place: Option<&Window>, window: &Window) -> Block {
+    let shape = if spread.kind.is_raster() { (window.rows, window.cols) } else { (1, 1) };
+    // Lengths along image, band, row, col; an array has its last four axes instead.
+    let (images, bands, rows, cols) = match spread.kind {
+        Kind::Array(shape) => {
+            let mut axes = [1; 4];
+            axes[4 - shape.axes().len()..].copy_from_slice(shape.axes());
+            (axes[0], axes[1], axes[2], axes[3])
+        }
+        kind => (kind.images().unwrap_or(1), kind.bands().unwrap_or(0), shape.0, shape.1),
+    };
+    let dims = spread.dims.map(|dim| dim as usize);
+    let (top, left) = match place {
+        Some(place) => (window.row - place.row, window.col - place.col),
+        None => (0, 0),
+    };
+    // Index along an axis; beyond the places of the array there is none.
+    let index = |at: i64, dim: usize| match usize::try_from(at) {
+        _ if dim == 1 => Some(0),
+        Ok(at) if at < dim => Some(at),
+        _ => None,
+    };
+    let places = (0..i64::from(images)).flat_map(|image| {
+        (0..i64::from(bands)).flat_map(move |band| {
+            (0..i64::from(rows))
+                .flat_map(move |row| (0..i64::from(cols)).map(move |col| (image, band, row, col)))
+        })
+    });
+    let source = |(image, band, row, col): (i64, i64, i64, i64)| {
+        let (row, col) = (index(row + top, dims[2])?, index(col + left, dims[3])?);
+        Some(((index(image, dims[0])? * dims[1] + index(band, dims[1])?) * dims[2] + row) * dims[3] + col)
+    };
+    let sources: Vec<Option<usize>> = places.map(source).collect();
+    let valid = sources.iter().map(|at| at.map_or(0, |at| array.valid()[at])).collect();
+    let samples = match array.samples() {
+        Samples::F32(values) => {
+            Samples::F32(sources.iter().map(|at| at.map_or(0.0, |at| values[at])).collect())
+        }
+        Samples::Bool(values) => {
+            Samples::Bool(sources.iter().map(|at| at.map_or(0, |at| values[at])).collect())
+        }
+    };
+    Block::new(spread.kind, shape, samples, valid)
+}
+
 fn block_of(blocks: &[Option<Block>], id: NodeId) -> &Block {
     blocks[id.index()].as_ref().expect("steps are ordered after their inputs and drop nothing early")
 }
@@ -101,10 +188,10 @@ fn call(
     params: &[Literal],
     inputs: &[Operands<'_>],
     facts: Facts,
-    shape: (u32, u32),
+    (shape, (window, input_window)): ((u32, u32), (Window, Window)),
 ) -> Block {
     let input_facts: Vec<Facts> = inputs.iter().map(facts_of).collect();
-    match op.kernel(&input_facts) {
+    match op.kernel(params, &input_facts) {
         Kernel::Block(kernel) | Kernel::PerBand(kernel) => {
             let inputs: Vec<&Block> = inputs
                 .iter()
@@ -113,8 +200,12 @@ fn call(
                     Operands::Number(_) => None,
                 })
                 .collect();
-            kernel(&BlockCall { params, inputs: &inputs, facts })
+            kernel(&BlockCall { window, input_window, params, inputs: &inputs, facts })
         }
+        Kernel::Fold(kernel) => match inputs {
+            [Operands::Block(stack)] => fold(kernel, params, stack, facts),
+            _ => unreachable!("type rules let a fold have one stack"),
+        },
         // A single value-by-value op is a program of one.
         Kernel::Pixel(_) => {
             let mut blocks = Vec::new();
@@ -131,8 +222,25 @@ fn call(
             let program = Program { inputs: Vec::new(), instrs: vec![Instr { op, operands }] };
             run(&program, &blocks, facts, shape)
         }
+        Kernel::Pixels(_) => unreachable!("`{}` over pixels is a stage of its own", op.name()),
         Kernel::Bind => unreachable!("`{}` has no kernel; plans do not hold it", op.name()),
     }
+}
+
+/// A reduction of a stack that is there as a whole.
+fn fold(kernel: FoldKernel, params: &[Literal], stack: &Block, facts: Facts) -> Block {
+    let len = facts.kind.planes() * stack.pixels();
+    let mut fold = (kernel.start)(params, stack.samples().dtype(), len);
+    for image in 0..stack.kind().images().unwrap_or(0) as usize {
+        let range = image * len..(image + 1) * len;
+        let values = match stack.samples() {
+            Samples::F32(values) => Values::F32(&values[range.clone()]),
+            Samples::Bool(values) => Values::Bool(&values[range.clone()]),
+        };
+        fold.add(values, &stack.valid()[range]);
+    }
+    let (samples, valid) = fold.finish();
+    Block::new(facts.kind, stack.shape(), samples, valid)
 }
 
 fn facts_of(operand: &Operands<'_>) -> Facts {
@@ -165,16 +273,9 @@ impl Lane {
     }
 }
 
-/// A run of values that a kernel reads.
-#[derive(Clone, Copy)]
-enum Values<'a> {
-    F32(&'a [f32]),
-    Bool(&'a [u8]),
-}
-
 impl<'a> Values<'a> {
     /// As numbers; truth values are converted into `scratch`.
-    fn floats(self, scratch: &'a mut [f32]) -> &'a [f32] {
+    pub(crate) fn floats(self, scratch: &'a mut [f32]) -> &'a [f32] {
         match self {
             Values::F32(values) => values,
             Values::Bool(values) => {
@@ -185,7 +286,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn bools(self) -> &'a [u8] {
+    pub(crate) fn bools(self) -> &'a [u8] {
         match self {
             Values::Bool(values) => values,
             Values::F32(_) => unreachable!("type rules keep numbers away from logic"),
@@ -219,7 +320,7 @@ fn prepare<'a>(program: &'a Program, inputs: &[&'a Block]) -> Vec<Prepared<'a>> 
                 Operand::Number(literal) => number_facts(literal),
             })
             .collect();
-        let Kernel::Pixel(kernel) = instr.op.kernel(&facts) else {
+        let Kernel::Pixel(kernel) = instr.op.kernel(&[], &facts) else {
             unreachable!("`{}` does not work value by value; programs do not hold it", instr.op.name())
         };
         let operands = instr
@@ -256,7 +357,8 @@ fn run(program: &Program, inputs: &[&Block], facts: Facts, shape: (u32, u32)) ->
     let mut lanes: Vec<(Lane, Vec<u8>)> =
         prepared.iter().map(|instr| (Lane::new(instr.kernel.result()), vec![0; STRIP])).collect();
     let mut scratch = [vec![0.0f32; STRIP], vec![0.0f32; STRIP]];
-    let bands = facts.kind.bands().unwrap_or(0) as usize;
+    // The values of an array are planes of one pixel, alike in all operands.
+    let bands = facts.kind.bands().map_or(len, |bands| bands as usize);
     for plane in 0..facts.kind.planes() {
         let (image, band) = (plane / bands, plane % bands);
         for start in (0..pixels).step_by(STRIP) {
@@ -307,7 +409,7 @@ fn fetch<'a>(
         Source::Instr(at) => (lane(&done[*at].0), Some(&done[*at].1[..width])),
         Source::Input(block) => {
             let kind = block.kind();
-            let bands = kind.bands().unwrap_or(1) as usize;
+            let bands = kind.bands().unwrap_or(kind.planes() as u32) as usize;
             let image = if kind.images().is_none_or(|images| images == 1) { 0 } else { image };
             let band = if bands == 1 { 0 } else { band };
             let from = (image * bands + band) * pixels;

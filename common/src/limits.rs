@@ -4,6 +4,9 @@
 /// Bands of one value: a graft of forty lines that joins a raster with itself must not have a billion.
 pub const BANDS_MAX: u32 = 1024;
 
+/// Values of an array that is no raster: a constant of a graft, or a reduction over pixels.
+pub const ARRAY_VALUES_MAX: u64 = 1 << 18;
+
 /// Bytes of the names of one value's bands: combinations of bands join names.
 pub const BAND_NAMES_BYTES_MAX: usize = 64 << 10;
 

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::aoi::{Aoi, Geometry, Line, Outline, Polygon, Sampling};
-use crate::block::{DType, Kind};
+use crate::block::{ArrayShape, Block, DType, Kind};
 use crate::error::{Classify, ErrorClass};
 use crate::grid::{Crs, Grid, Lattice, TileId, TileSize, Window};
 use crate::hash::ContentHash;
 use crate::literal::Literal;
-use crate::ops::{self, Op};
+use crate::ops::{self, Op, Spread};
 use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Options, Plan, Program, Read, ReadScene, Root};
 use crate::proto::v1 as pb;
 use crate::scene::{Affine, Asset, AssetGrid, BandSource, Format, Layout, Resampler, SourceRef, Store};
@@ -384,6 +384,21 @@ fn node_to(kind: &NodeKind, assets: &mut Assets) -> pb::node::Kind {
                 lines: lines.iter().map(line_to).collect(),
             })
         }
+        NodeKind::Constant(array) => pb::node::Kind::Constant(array.encode().into()),
+        NodeKind::Spread { input, spread, place } => {
+            let (axes, leading) = match spread.kind {
+                Kind::Array(shape) => (shape.axes().to_vec(), shape.is_leading()),
+                Kind::Number | Kind::Mosaic { .. } | Kind::Stack { .. } => (Vec::new(), false),
+            };
+            pb::node::Kind::Spread(pb::Spread {
+                input: input.0,
+                dims: spread.dims.to_vec(),
+                shape: kind_to(spread.kind),
+                axes,
+                leading,
+                place: place.as_ref().map(window_to),
+            })
+        }
         NodeKind::Call { op, params, inputs } => pb::node::Kind::Call(pb::Call {
             op: op.name().to_owned(),
             version: op.version(),
@@ -496,6 +511,21 @@ fn node_from(kind: &pb::node::Kind, assets: &[Arc<Asset>]) -> Checked<NodeKind> 
         pb::node::Kind::Outline(outline) => {
             let geometry = geometry_from(&outline.polygons, &outline.lines)?;
             NodeKind::Outline(Arc::new(Outline::new(geometry, outline.all_touched)))
+        }
+        pb::node::Kind::Constant(bytes) => {
+            let array = Block::decode(bytes).map_err(|error| invalid("constant", error))?;
+            NodeKind::Constant(Arc::new(array))
+        }
+        pb::node::Kind::Spread(spread) => {
+            let dims = spread.dims.as_slice().try_into().map_err(|_| invalid("dims", "not four lengths"))?;
+            let array =
+                || ArrayShape::new(&spread.axes, spread.leading).ok_or_else(|| invalid("axes", "too many"));
+            let kind = match spread.shape {
+                Some(_) => kind_from(spread.shape.as_ref()),
+                None => Kind::Array(array()?),
+            };
+            let place = spread.place.as_ref().map(window_from).transpose()?;
+            NodeKind::Spread { input: NodeId(spread.input), spread: Spread { dims, kind }, place }
         }
         pb::node::Kind::Call(call) => NodeKind::Call {
             op: op_from(&call.op, call.version)?,

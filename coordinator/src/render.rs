@@ -130,7 +130,7 @@ pub fn check(kind: Kind, style: &Style) -> Result<(), RenderError> {
     let bands = match kind {
         Kind::Mosaic { bands: bands @ (1 | 3) } => bands,
         Kind::Mosaic { bands } => return Err(RenderError::BandCount { bands }),
-        Kind::Number | Kind::Stack { .. } => return Err(RenderError::NotAMosaic { kind }),
+        Kind::Number | Kind::Array(_) | Kind::Stack { .. } => return Err(RenderError::NotAMosaic { kind }),
     };
     if let Some((low, high)) =
         style.stretch.iter().copied().find(|(low, high)| !(low.is_finite() && high.is_finite() && low < high))
@@ -159,7 +159,9 @@ pub fn png(block: &Block, style: &Style) -> Result<Vec<u8>, RenderError> {
             composite(&values, block, &[(0.0, 1.0)])
         }
         (Kind::Mosaic { bands }, _) => return Err(RenderError::BandCount { bands }),
-        (kind @ (Kind::Number | Kind::Stack { .. }), _) => return Err(RenderError::NotAMosaic { kind }),
+        (kind @ (Kind::Number | Kind::Array(_) | Kind::Stack { .. }), _) => {
+            return Err(RenderError::NotAMosaic { kind });
+        }
     };
     let (rows, cols) = block.shape();
     let factor = style.enlarge_to.min(ENLARGE_MAX).div_ceil(rows.max(cols).max(1)).max(1);

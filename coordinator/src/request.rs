@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use graticule_common::aoi::{AoiError, lon_lat_box};
+use graticule_common::block::Block;
 use graticule_common::error::{Classify, ErrorClass, GraftPath};
 use graticule_common::expr::Expr;
 use graticule_common::graft::{self, GraftError};
@@ -121,14 +122,19 @@ impl Requests {
         let prepared = self.prepare(&request, &self.fleet.snapshot()).await?;
         let (text, bill) = match &prepared.outcome {
             Outcome::Number(number) => (format!("number  {number}\n"), explain::Bill::default()),
+            Outcome::Array { array, .. } => (format!("{}\n", array.kind()), explain::Bill::default()),
             Outcome::Raster { plan, .. } => (explain::text(plan), explain::bill(plan)),
             Outcome::Several { plan, results } => {
                 let (mut text, bill) = plan
                     .as_ref()
                     .map_or_else(Default::default, |plan| (explain::text(plan), explain::bill(plan)));
                 for (name, result) in results {
-                    if let Named::Number(number) = result {
-                        text.push_str(&format!("result  {name} = {number}\n"));
+                    match result {
+                        Named::Number(number) => text.push_str(&format!("result  {name} = {number}\n")),
+                        Named::Array(array, _) => {
+                            text.push_str(&format!("result  {name} = {}\n", array.kind()))
+                        }
+                        Named::Raster(_) => {}
                     }
                 }
                 (text, bill)
@@ -192,7 +198,9 @@ impl Requests {
         };
         send(Message::Header(header)).await?;
         let mut summary = match outcome {
-            Outcome::Number(_) | Outcome::Several { plan: None, .. } => pb::Summary::default(),
+            Outcome::Number(_) | Outcome::Array { .. } | Outcome::Several { plan: None, .. } => {
+                pb::Summary::default()
+            }
             Outcome::Raster { plan, .. } | Outcome::Several { plan: Some(plan), .. } => {
                 let work = Work {
                     tiles: plan.tiles(),
@@ -325,6 +333,7 @@ fn header(
     };
     let (plan, results) = match outcome {
         Outcome::Number(value) => (None, vec![number("", value)]),
+        Outcome::Array { array, props } => (None, vec![small("", array, props)]),
         Outcome::Raster { plan, props } => {
             (Some(plan), vec![raster(plan, &plan.roots()[0], props, products)])
         }
@@ -332,6 +341,7 @@ fn header(
             let mut roots = plan.iter().flat_map(|plan| plan.roots().iter().map(move |root| (plan, root)));
             let results = results.iter().filter_map(|(name, result)| match result {
                 Named::Number(value) => Some(number(name, value)),
+                Named::Array(array, props) => Some(small(name, array, props)),
                 Named::Raster(props) => roots.next().map(|(plan, root)| raster(plan, root, props, products)),
             });
             let results = results.collect();
@@ -350,6 +360,16 @@ fn header(
     }
 }
 
+fn small(name: &str, array: &Block, props: &Props) -> pb::Result {
+    pb::Result {
+        name: name.to_owned(),
+        data_type: wire::dtype_to(array.samples().dtype()).into(),
+        properties: props.dicts().map(|properties| wire::properties_to(&properties)).collect(),
+        array: Some(array.encode().into()),
+        ..pb::Result::default()
+    }
+}
+
 fn raster(plan: &Plan, root: &Root, props: &Props, products: &BTreeMap<String, Product>) -> pb::Result {
     let facts = plan.node(root.node).facts;
     pb::Result {
@@ -358,6 +378,7 @@ fn raster(plan: &Plan, root: &Root, props: &Props, products: &BTreeMap<String, P
         data_type: wire::dtype_to(facts.dtype).into(),
         properties: props.dicts().map(|properties| wire::properties_to(&properties)).collect(),
         number: None,
+        array: None,
         bands: props
             .origin()
             .and_then(|origin| meanings(origin, products.get(&origin.product)?))

@@ -91,7 +91,7 @@ fn compare_pixels(
     let shape: Vec<usize> = match block.kind() {
         Kind::Stack { images, bands } => vec![images, bands, rows, cols],
         Kind::Mosaic { bands } => vec![bands, rows, cols],
-        Kind::Number => vec![],
+        Kind::Number | Kind::Array(_) => vec![],
     }
     .into_iter()
     .map(|n| n as usize)

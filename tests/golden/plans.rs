@@ -41,6 +41,7 @@ fn plan(world: &World, graft: &[u8], passes_off: Vec<String>) -> (Plan, Block) {
             (plan, block)
         }
         Outcome::Several { .. } => panic!("several results"),
+        Outcome::Array { array, .. } => panic!("an {}", array.kind()),
         Outcome::Number(number) => panic!("a number: {number}"),
     }
 }

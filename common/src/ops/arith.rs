@@ -9,7 +9,9 @@ use crate::literal::Literal;
 
 const UNION: &str = "Valid where every operand is.";
 const FINITE: &str = "Valid where both operands are and the result is finite; division by zero is invalid.";
-const NUMPY: &str = "numpy.ma, bit for bit.";
+const UNITS: &str = "As the formula gives them.";
+const EXACT: &str = "Bit for bit: each operation rounds once, in single precision.";
+const NUMPY: &str = "numpy.ma.";
 
 /// The ops of this family.
 pub const OPS: &[&dyn Op] = &[
@@ -20,7 +22,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Kernel(OR),
         scalar: |a, b| exact(a, b, i128::checked_add, |a, b| a + b),
         summary: "Sum; of truth values, whether either is true.",
+        units: UNITS,
         validity: UNION,
+        accuracy: EXACT,
         source: NUMPY,
     },
     &Pointwise {
@@ -30,7 +34,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Kernel(OR),
         scalar: |a, b| exact(b, a, i128::checked_add, |a, b| a + b),
         summary: "`b + a`.",
+        units: UNITS,
         validity: UNION,
+        accuracy: EXACT,
         source: NUMPY,
     },
     &Pointwise {
@@ -40,7 +46,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Refuse("`ne` for the exclusive or"),
         scalar: |a, b| exact(a, b, i128::checked_sub, |a, b| a - b),
         summary: "Difference.",
+        units: UNITS,
         validity: UNION,
+        accuracy: EXACT,
         source: NUMPY,
     },
     &Pointwise {
@@ -50,7 +58,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Refuse("`ne` for the exclusive or"),
         scalar: |a, b| exact(b, a, i128::checked_sub, |a, b| a - b),
         summary: "`b - a`.",
+        units: UNITS,
         validity: UNION,
+        accuracy: EXACT,
         source: NUMPY,
     },
     &Pointwise {
@@ -60,7 +70,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Kernel(AND),
         scalar: |a, b| exact(a, b, i128::checked_mul, |a, b| a * b),
         summary: "Product; of truth values, whether both are true.",
+        units: UNITS,
         validity: UNION,
+        accuracy: EXACT,
         source: NUMPY,
     },
     &Pointwise {
@@ -70,7 +82,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Kernel(AND),
         scalar: |a, b| exact(b, a, i128::checked_mul, |a, b| a * b),
         summary: "`b * a`.",
+        units: UNITS,
         validity: UNION,
+        accuracy: EXACT,
         source: NUMPY,
     },
     &Pointwise {
@@ -80,7 +94,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: |a, b| finite(a, b, |a, b| a / b),
         summary: "Quotient.",
+        units: UNITS,
         validity: FINITE,
+        accuracy: EXACT,
         source: NUMPY,
     },
     &Pointwise {
@@ -90,7 +106,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: |a, b| finite(b, a, |b, a| b / a),
         summary: "`b / a`.",
+        units: UNITS,
         validity: FINITE,
+        accuracy: EXACT,
         source: NUMPY,
     },
     &Pointwise {
@@ -100,7 +118,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: floor_divide_numbers,
         summary: "Quotient rounded toward minus infinity.",
+        units: UNITS,
         validity: FINITE,
+        accuracy: EXACT,
         source: NUMPY,
     },
     &Pointwise {
@@ -110,7 +130,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: |a, b| floor_divide_numbers(b, a),
         summary: "`b // a`.",
+        units: UNITS,
         validity: FINITE,
+        accuracy: EXACT,
         source: NUMPY,
     },
     &Pointwise {
@@ -120,8 +142,10 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: power_numbers,
         summary: "Power.",
+        units: UNITS,
         validity: "Valid where both operands are and the result is finite.",
-        source: "numpy.ma; computed in double precision and rounded once, within 1 ulp of numpy.",
+        accuracy: "Computed in double precision and rounded once: within 1 ulp.",
+        source: NUMPY,
     },
     &Pointwise {
         name: "rpow",
@@ -130,8 +154,10 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: |a, b| power_numbers(b, a),
         summary: "`b ** a`.",
+        units: UNITS,
         validity: "Valid where both operands are and the result is finite.",
-        source: "numpy.ma; computed in double precision and rounded once, within 1 ulp of numpy.",
+        accuracy: "Computed in double precision and rounded once: within 1 ulp.",
+        source: NUMPY,
     },
     &Pointwise {
         name: "neg",
@@ -140,7 +166,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Refuse("`invert`"),
         scalar: |a, _| exact(&Literal::Int(0), a, i128::checked_sub, |_, a| -a),
         summary: "Negation.",
+        units: UNITS,
         validity: UNION,
+        accuracy: EXACT,
         source: NUMPY,
     },
     &Pointwise {
@@ -150,7 +178,9 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Kernel(PixelKernel::Bool1(|a, out| out.copy_from_slice(a))),
         scalar: |a, _| exact(a, &Literal::Int(0), |a, _| a.checked_abs(), |a, _| a.abs()),
         summary: "Absolute value.",
+        units: UNITS,
         validity: UNION,
+        accuracy: EXACT,
         source: NUMPY,
     },
 ];

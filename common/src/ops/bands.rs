@@ -34,7 +34,10 @@ impl Op for PickBands {
         OpDoc {
             summary: "The named bands, in the order asked for; repeats are allowed.",
             params: const { &[required("a"), required("bands")] },
+            shapes: "A raster with band names; the result has one band for each name, and its type.",
+            units: "Those of each band.",
             validity: "As the picked band.",
+            accuracy: "Exact.",
             source: "A selection, exactly.",
         }
     }
@@ -47,11 +50,7 @@ impl Op for PickBands {
             // An empty stack has no image that could name its bands: it stays empty.
             None if props.images() == Some(0) => {
                 let positions = vec![0; names.len()];
-                return Ok(Bound::Call {
-                    params: PickBands::params(&positions),
-                    inputs: vec![0],
-                    props: props.clone(),
-                });
+                return Ok(Bound::call(PickBands::params(&positions), [0], props.clone()));
             }
             None => return Err(TypeError::NoBandNames),
         };
@@ -65,11 +64,7 @@ impl Op for PickBands {
             })
         };
         let positions = names.iter().map(position).collect::<Result<Vec<_>, _>>()?;
-        Ok(Bound::Call {
-            params: PickBands::params(&positions),
-            inputs: vec![0],
-            props: props.clone().with_bands(&names),
-        })
+        Ok(Bound::call(PickBands::params(&positions), [0], props.clone().with_bands(&names)))
     }
 
     fn infer(&self, params: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
@@ -86,7 +81,7 @@ impl Op for PickBands {
         true
     }
 
-    fn kernel(&self, _: &[Facts]) -> Kernel {
+    fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Block(|call| {
             let positions = PickBands::positions(call.params).unwrap_or_default();
             gather(call, |band| (0, positions[band] as usize))
@@ -107,7 +102,10 @@ impl Op for RenameBands {
         OpDoc {
             summary: "The same pixels under other band names, one for each band.",
             params: const { &[required("a"), required("bands")] },
+            shapes: "A raster; the result is the same.",
+            units: "Those of each band.",
             validity: "As the input.",
+            accuracy: "Exact.",
             source: "Metadata only.",
         }
     }
@@ -126,7 +124,7 @@ impl Op for RenameBands {
         Err(TypeError::Unsupported { what: "`rename_bands` in a plan".into() })
     }
 
-    fn kernel(&self, _: &[Facts]) -> Kernel {
+    fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Bind
     }
 }
@@ -144,7 +142,10 @@ impl Op for ConcatBands {
         OpDoc {
             summary: "The bands of the first raster, then those of the second; stacks are joined image by image.",
             params: const { &[required("a"), required("other")] },
+            shapes: "Two mosaics, or two stacks of as many images; the result is float32 and has the bands of both.",
+            units: "Those of each band.",
             validity: "As each band was.",
+            accuracy: "Exact.",
             source: "numpy.concatenate; the result is float32, truth values count as 0 and 1.",
         }
     }
@@ -173,7 +174,7 @@ impl Op for ConcatBands {
         if let Some(other) = second_product {
             props = props.with_other_product(other);
         }
-        Ok(Bound::Call { params: vec![], inputs: vec![0, 1], props })
+        Ok(Bound::call(vec![], [0, 1], props))
     }
 
     fn infer(&self, _: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
@@ -196,7 +197,7 @@ impl Op for ConcatBands {
         Ok(Facts { kind, dtype: DType::F32 })
     }
 
-    fn kernel(&self, _: &[Facts]) -> Kernel {
+    fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Block(|call| {
             let first = call.inputs[0].kind().bands().unwrap_or(0) as usize;
             gather(call, |band| if band < first { (0, band) } else { (1, band - first) })
@@ -254,7 +255,7 @@ pub(super) fn check_names(names: &[String]) -> Result<(), TypeError> {
 fn with_bands(kind: Kind, bands: u32) -> Kind {
     match kind {
         Kind::Stack { images, .. } => Kind::Stack { images, bands },
-        Kind::Mosaic { .. } | Kind::Number => Kind::Mosaic { bands },
+        Kind::Mosaic { .. } | Kind::Array(_) | Kind::Number => Kind::Mosaic { bands },
     }
 }
 

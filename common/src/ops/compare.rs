@@ -7,7 +7,9 @@ use super::{Op, PixelKernel};
 use crate::literal::Literal;
 
 const UNION: &str = "Valid where every operand is.";
-const NUMPY: &str = "numpy.ma, exactly.";
+const UNITS: &str = "Truth values.";
+const EXACT: &str = "Exact.";
+const NUMPY: &str = "numpy.ma.";
 
 /// A row: name, comparison of floats, summary.
 macro_rules! comparison {
@@ -23,7 +25,9 @@ macro_rules! comparison {
             on_bool: OnBool::AsNumbers,
             scalar: |a, b| Some(Literal::Bool(a.as_f64()? $op b.as_f64()?)),
             summary: $summary,
+            units: UNITS,
             validity: UNION,
+            accuracy: EXACT,
             source: NUMPY,
         }
     };
@@ -46,7 +50,9 @@ macro_rules! logic {
                 _ => None,
             },
             summary: $summary,
+            units: UNITS,
             validity: UNION,
+            accuracy: EXACT,
             source: NUMPY,
         }
     };
@@ -74,7 +80,9 @@ pub const OPS: &[&dyn Op] = &[
             _ => None,
         },
         summary: "Whether the operand is false.",
+        units: UNITS,
         validity: UNION,
+        accuracy: EXACT,
         source: NUMPY,
     },
 ];

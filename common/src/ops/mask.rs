@@ -1,6 +1,8 @@
 //! Hiding pixels: `mask`.
 
-use super::{Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, PixelKernel, TypeError, broadcast, required};
+use super::{
+    Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, PixelKernel, TypeError, broadcast, required, spread,
+};
 use crate::block::{DType, Kind};
 use crate::literal::Literal;
 
@@ -20,16 +22,24 @@ impl Op for Mask {
         OpDoc {
             summary: "The data, hidden where the mask is true.",
             params: const { &[required("data"), required("mask")] },
+            shapes: "A raster, and a bool raster or array that fits it: one band or as many, of one image or as many. The result is as the data.",
+            units: "Those of the data.",
             validity: "Valid where the data is valid and the mask is valid and false.",
+            accuracy: "Exact.",
             source: "numpy.ma; an invalid entry of the mask hides the pixel.",
         }
     }
 
-    fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
+    fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let (data, props) = args[0].raster("data")?;
-        let (mask, _) = args[1].raster("mask")?;
-        self.infer(&[], &[data, mask])?;
-        Ok(Bound::Call { params: vec![], inputs: vec![0, 1], props: props.clone() })
+        let (mask, _) = args[1].operand("mask")?;
+        if mask.kind == Kind::Number {
+            return Err(args[1].not("mask", "a raster or an array"));
+        }
+        let mut facts = [data, mask];
+        let inputs = spread(cx, args, &mut facts)?;
+        self.infer(&[], &facts)?;
+        Ok(Bound::Call { params: vec![], inputs, props: props.clone() })
     }
 
     fn infer(&self, _: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
@@ -58,7 +68,7 @@ impl Op for Mask {
         true
     }
 
-    fn kernel(&self, inputs: &[Facts]) -> Kernel {
+    fn kernel(&self, _: &[Literal], inputs: &[Facts]) -> Kernel {
         Kernel::Pixel(PixelKernel::Hide(inputs[0].dtype))
     }
 }

@@ -5,27 +5,34 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
 
-use crate::block::{Block, DType, Kind};
-use crate::error::{Classify, ErrorClass, listing};
-use crate::grid::Grid;
+use crate::block::{Block, DType, Kind, Samples};
+use crate::grid::{Grid, Window};
 use crate::literal::Literal;
-use crate::scene::{Layout, Product, Properties, Resampler, Scene, SceneQuery};
+use crate::scene::{Layout, Product, Resampler, Scene, SceneQuery};
 use crate::transform::Transform;
 
 pub mod arith;
+pub mod array;
 pub mod bands;
+mod broadcast;
 pub mod compare;
+mod error;
 pub mod mask;
 pub mod object;
 mod pointwise;
+mod props;
 pub mod source;
 pub mod stack;
 
+pub use broadcast::{BoundInput, Spread};
+pub(crate) use broadcast::{broadcast, spread};
+pub use error::TypeError;
+pub use props::{Origin, Props};
+
 /// Every op, in the order of the manual.
 pub const FAMILIES: &[&[&dyn Op]] =
-    &[source::OPS, arith::OPS, compare::OPS, mask::OPS, bands::OPS, stack::OPS];
+    &[source::OPS, arith::OPS, compare::OPS, mask::OPS, bands::OPS, stack::OPS, array::OPS];
 
 /// The op with a name.
 pub fn find(name: &str) -> Option<&'static dyn Op> {
@@ -45,6 +52,21 @@ pub trait Op: Sync + Debug {
     /// Signature and manual.
     fn doc(&self) -> OpDoc;
 
+    /// A graft that uses the op, for the manual; the test suite runs it on the world of its golden
+    /// cases: product `made:up` with the bands `a b c q`.
+    fn example(&self) -> serde_json::Value {
+        let params = self.doc().params.iter().filter(|param| !param.optional);
+        let names: Vec<&str> = params.map(|param| param.name).collect();
+        let mut graft = serde_json::json!({ "product": "made:up", "returns": "result" });
+        let bands = ["a", "b", "c", "q"];
+        for (name, band) in names.iter().zip(bands) {
+            graft[format!("{name}_band")] = (*band).into();
+            graft[*name] = serde_json::json!(["mosaic", "product", format!("{name}_band")]);
+        }
+        graft["result"] = std::iter::once(self.name()).chain(names).collect::<Vec<_>>().into();
+        graft
+    }
+
     /// Type rule over a graft's values: resolves names, propagates properties, and says which of the
     /// arguments become inputs of the plan node.
     fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError>;
@@ -63,8 +85,8 @@ pub trait Op: Sync + Debug {
         false
     }
 
-    /// The code that computes it, for inputs with these facts.
-    fn kernel(&self, inputs: &[Facts]) -> Kernel;
+    /// The code that computes it, for a plan node with these constants and inputs with these facts.
+    fn kernel(&self, params: &[Literal], inputs: &[Facts]) -> Kernel;
 }
 
 /// Manual entry of an op; the reference page is generated from it.
@@ -74,9 +96,15 @@ pub struct OpDoc {
     pub summary: &'static str,
     /// Parameters, in order.
     pub params: &'static [Param],
+    /// Kinds, bands and types of the arguments, and of the result.
+    pub shapes: &'static str,
+    /// Units of the values, and what they are in.
+    pub units: &'static str,
     /// When a pixel of the result is valid.
     pub validity: &'static str,
-    /// Paper or reference implementation, and how exactly they agree.
+    /// How exact the values are.
+    pub accuracy: &'static str,
+    /// Paper or reference implementation.
     pub source: &'static str,
 }
 
@@ -125,127 +153,6 @@ impl Facts {
     }
 }
 
-/// Metadata that travels with a value: a dict for a mosaic, a list of dicts for a stack.
-///
-/// What ops change is the same for every image, so it is kept once, over dicts that all values of a
-/// graft share: thousands of images cost no copy for each op.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Props {
-    dicts: Arc<Vec<Arc<Properties>>>,
-    is_list: bool,
-    /// Entries that stand in for those of every dict; `None` removes one.
-    changes: Arc<Changes>,
-    /// Where the values of a result come from.
-    origin: Option<Arc<Origin>>,
-}
-
-/// The bands of a product whose values a result has, unchanged; in the order of its bands.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Origin {
-    /// Product id.
-    pub product: String,
-    /// Names of the product's bands.
-    pub bands: Vec<String>,
-}
-
-type Changes = BTreeMap<String, Option<serde_json::Value>>;
-
-impl Props {
-    /// No metadata.
-    pub fn none() -> Props {
-        Props::one(Properties::new())
-    }
-
-    /// Of a mosaic or a number.
-    pub fn one(properties: Properties) -> Props {
-        Props {
-            dicts: Arc::new(vec![Arc::new(properties)]),
-            is_list: false,
-            changes: Arc::default(),
-            origin: None,
-        }
-    }
-
-    /// Of each image of a stack.
-    pub fn many(images: Vec<Arc<Properties>>) -> Props {
-        Props { dicts: Arc::new(images), is_list: true, changes: Arc::default(), origin: None }
-    }
-
-    /// Where the values of a result come from, if an op has not made others of them. Known of results
-    /// alone.
-    pub fn origin(&self) -> Option<&Origin> {
-        self.origin.as_deref()
-    }
-
-    /// The same metadata of a result whose values come from there.
-    pub(crate) fn with_origin(self, origin: Option<Origin>) -> Props {
-        Props { origin: origin.map(Arc::new), ..self }
-    }
-
-    /// Number of images; `None` for a dict.
-    pub fn images(&self) -> Option<usize> {
-        self.is_list.then_some(self.dicts.len())
-    }
-
-    /// The dict, or that of each image.
-    pub fn dicts(&self) -> impl Iterator<Item = Properties> + '_ {
-        self.dicts.iter().map(|dict| {
-            let mut dict = Properties::clone(dict);
-            for (name, value) in self.changes.iter() {
-                match value {
-                    Some(value) => drop(dict.insert(name.clone(), value.clone())),
-                    None => drop(dict.remove(name)),
-                }
-            }
-            dict
-        })
-    }
-
-    /// An entry of the dict, or of the first image's.
-    pub fn get(&self, name: &str) -> Option<&serde_json::Value> {
-        let first = self.dicts.first()?;
-        match self.changes.get(name) {
-            Some(changed) => changed.as_ref(),
-            None => first.get(name),
-        }
-    }
-
-    /// Band names, where they are known.
-    pub fn bands(&self) -> Option<Vec<String>> {
-        let names = self.get("bands")?.as_array()?;
-        let names: Option<Vec<String>> = names.iter().map(|name| name.as_str().map(str::to_owned)).collect();
-        names.filter(|names| !names.is_empty())
-    }
-
-    /// Pixels of padding.
-    pub fn pad(&self) -> i64 {
-        self.get("pad").and_then(serde_json::Value::as_i64).unwrap_or(0)
-    }
-
-    /// The product's id.
-    pub fn product(&self) -> Option<&str> {
-        self.get("product_id")?.as_str().filter(|id| !id.is_empty())
-    }
-
-    /// The same metadata with an entry of every dict set, or removed.
-    pub fn with(mut self, name: &str, value: Option<serde_json::Value>) -> Props {
-        Arc::make_mut(&mut self.changes).insert(name.to_owned(), value);
-        self
-    }
-
-    /// The same metadata with other band names.
-    pub fn with_bands(self, names: &[String]) -> Props {
-        self.with("bands", Some(names.into()))
-    }
-
-    /// Records that a second product went into a result.
-    fn with_other_product(self, other: &str) -> Props {
-        let known = self.get("other_product_ids").and_then(serde_json::Value::as_array);
-        let ids = known.cloned().unwrap_or_default().into_iter().chain([other.into()]).collect();
-        self.with("other_product_ids", Some(serde_json::Value::Array(ids)))
-    }
-}
-
 /// What the catalog answered to one query.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -283,7 +190,7 @@ pub enum Arg<'a> {
     Literal(&'a Literal),
     /// Scenes.
     Scenes(&'a SceneSet),
-    /// Pixels.
+    /// Pixels, or an array.
     Raster(Facts, &'a Props),
 }
 
@@ -312,8 +219,8 @@ impl<'a> Arg<'a> {
     /// Facts and metadata of pixels.
     fn raster(&self, name: &'static str) -> Result<(Facts, &'a Props), TypeError> {
         match self {
-            Arg::Raster(facts, props) => Ok((*facts, props)),
-            Arg::Literal(_) | Arg::Scenes(_) => Err(self.not(name, "a raster")),
+            Arg::Raster(facts, props) if facts.kind.is_raster() => Ok((*facts, props)),
+            Arg::Raster(..) | Arg::Literal(_) | Arg::Scenes(_) => Err(self.not(name, "a raster")),
         }
     }
 
@@ -364,10 +271,12 @@ pub enum Bound {
         /// Constants the kernel needs.
         params: Vec<Literal>,
         /// Which arguments are its inputs.
-        inputs: Vec<usize>,
+        inputs: Vec<BoundInput>,
         /// Metadata of the result.
         props: Props,
     },
+    /// A constant array.
+    Array(Block),
     /// The pixels of an argument under other metadata.
     Same {
         /// Which argument.
@@ -375,6 +284,13 @@ pub enum Bound {
         /// Metadata of the result.
         props: Props,
     },
+}
+
+impl Bound {
+    /// A plan node whose inputs are these arguments as they are.
+    fn call(params: Vec<Literal>, inputs: impl IntoIterator<Item = usize>, props: Props) -> Bound {
+        Bound::Call { params, inputs: inputs.into_iter().map(BoundInput::Arg).collect(), props }
+    }
 }
 
 /// Input pixels that one output pixel depends on.
@@ -400,8 +316,69 @@ pub enum Kernel {
     PerBand(fn(&BlockCall<'_>) -> Block),
     /// Works on whole blocks.
     Block(fn(&BlockCall<'_>) -> Block),
+    /// Takes the images of its input one after another, each band for itself: never holds a stack.
+    Fold(FoldKernel),
+    /// Takes all pixels of each plane of its input: partials of tiles, which the coordinator merges.
+    Pixels(PixelsKernel),
     /// Does not reach the workers: `bind` replaces it.
     Bind,
+}
+
+/// A reduction over images that takes one image after another.
+#[derive(Clone, Copy, Debug)]
+pub struct FoldKernel {
+    /// A reduction of `len` values of one image, before the first image; `params` are the plan node's.
+    pub start: fn(params: &[Literal], input: DType, len: usize) -> Box<dyn Fold>,
+    /// Bytes that it holds for each of them.
+    pub state_bytes: u64,
+}
+
+/// A reduction under way. Entries arrive in order; the result never depends on how the grid was cut.
+pub trait Fold {
+    /// Takes the next entry: as many values as it was started for, with their validity.
+    fn add(&mut self, values: Values<'_>, valid: &[u8]);
+
+    /// The result and its validity.
+    fn finish(self: Box<Self>) -> (Samples, Vec<u8>);
+}
+
+/// A reduction over pixels. Workers collect a partial of every tile, the coordinator merges them, in any
+/// order; some need several rounds over the same tiles.
+#[derive(Clone, Copy, Debug)]
+pub struct PixelsKernel {
+    /// The reduction before its first round; `params` are the plan node's.
+    pub start: fn(params: &[Literal], input: Facts) -> Box<dyn OverPixels>,
+    /// The partial of a block in a round that [`OverPixels::round`] describes. The same pixels give the
+    /// same bytes.
+    pub collect: fn(params: &[Literal], round: &Literal, block: &Block) -> Vec<u8>,
+    /// The most rounds that it takes.
+    pub rounds: u32,
+    /// Bytes that a partial takes while it is collected, for each plane of the input.
+    pub plane_bytes: u64,
+}
+
+/// A reduction over pixels under way, where partials are merged.
+pub trait OverPixels: Send {
+    /// What workers must know to collect this round.
+    fn round(&self) -> Literal;
+
+    /// Takes the partial of one tile.
+    ///
+    /// # Errors
+    /// What is wrong with bytes that are no partial of this round.
+    fn merge(&mut self, partial: &[u8]) -> Result<(), String>;
+
+    /// Ends a round: the result, an array with leading axes; `None` if another round is needed.
+    fn end_round(&mut self) -> Option<Block>;
+}
+
+/// A run of values.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    /// Numbers.
+    F32(&'a [f32]),
+    /// Truth values, 0 or 1.
+    Bool(&'a [u8]),
 }
 
 /// Two runs of numbers to one, with its validity.
@@ -448,221 +425,16 @@ impl PixelKernel {
 /// What a block kernel sees.
 #[derive(Debug)]
 pub struct BlockCall<'a> {
+    /// The pixels of the result.
+    pub window: Window,
+    /// The pixels that the inputs have: more than `window` where the op has a halo.
+    pub input_window: Window,
     /// Constants, as `bind` resolved them.
     pub params: &'a [Literal],
     /// Input blocks.
     pub inputs: &'a [&'a Block],
     /// Facts of the result, as `infer` gave them.
     pub facts: Facts,
-}
-
-/// Why arguments do not fit an op.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum TypeError {
-    /// An argument of the wrong sort.
-    #[error("argument `{name}` must be {expected}, got {got}")]
-    Argument {
-        /// Which argument.
-        name: &'static str,
-        /// What it should be.
-        expected: &'static str,
-        /// What it is.
-        got: &'static str,
-    },
-    /// A constant of the right sort with a wrong value.
-    #[error("argument `{name}` is `{value}`, expected {expected}")]
-    Value {
-        /// Which argument.
-        name: &'static str,
-        /// What it should be.
-        expected: String,
-        /// What it is.
-        value: String,
-    },
-    /// Part of the language that is not built yet.
-    #[error("{what} is not supported yet")]
-    Unsupported {
-        /// What was asked for.
-        what: String,
-    },
-    /// A condition on scenes that is none.
-    #[error("argument `predicate_filter`: {error}")]
-    Predicate {
-        /// What is wrong with it.
-        error: crate::predicate::PredicateError,
-    },
-    /// A pickled Python function.
-    #[error("a pickled callable is never run; use {instead}")]
-    Callable {
-        /// What to use.
-        instead: &'static str,
-    },
-    /// A band that the product or raster does not have.
-    #[error("there is no band `{band}` in {place}; it has {}", listing(.available))]
-    UnknownBand {
-        /// The name.
-        band: String,
-        /// Product or raster.
-        place: String,
-        /// The names there are.
-        available: Vec<String>,
-    },
-    /// Band names are needed and were lost on the way.
-    #[error("the bands of this raster have no names; give them some with `rename_bands`")]
-    NoBandNames,
-    /// Rasters with different numbers of bands.
-    #[error(
-        "rasters with {left} and {right} bands do not fit; select with `pick_bands`, or use one band on one side"
-    )]
-    BandCount {
-        /// Bands of the first.
-        left: u32,
-        /// Bands of the second.
-        right: u32,
-    },
-    /// Stacks with different numbers of images.
-    #[error("stacks of {left} and {right} images do not fit")]
-    ImageCount {
-        /// Images of the first.
-        left: u32,
-        /// Images of the second.
-        right: u32,
-    },
-    /// Not as many names as bands.
-    #[error("{names} names for {bands} bands")]
-    NameCount {
-        /// Names given.
-        names: usize,
-        /// Bands there are.
-        bands: u32,
-    },
-    /// More bands than a value may have.
-    #[error("the result would have {bands} bands, the limit is {limit}")]
-    TooManyBands {
-        /// Bands.
-        bands: u64,
-        /// The limit.
-        limit: u32,
-    },
-    /// Names of bands that were joined too often.
-    #[error(
-        "the names of the bands would take {bytes} bytes, the limit is {limit}; shorten them with `rename_bands`"
-    )]
-    LongBandNames {
-        /// Bytes of all names together.
-        bytes: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// Arithmetic that numpy refuses for truth values.
-    #[error("`{op}` of bool values is not defined; use {instead}")]
-    BoolArithmetic {
-        /// The op.
-        op: &'static str,
-        /// What to use.
-        instead: &'static str,
-    },
-    /// Logic on numbers.
-    #[error("`{op}` needs bool values, got numbers; compare first, as in `x > 0`")]
-    FloatLogic {
-        /// The op.
-        op: &'static str,
-    },
-    /// A mask that is not a truth value.
-    #[error("a mask must be bool (True hides), got numbers; compare first, as in `cloud > 0`")]
-    FloatMask,
-    /// A stack as the mask of a mosaic.
-    #[error("an ImageStack cannot mask a Mosaic; reduce the mask over images first")]
-    StackMask,
-    /// Two different paddings meet.
-    #[error("the operands are padded by {left} and {right} pixels; use one `pad` for both")]
-    TwoPads {
-        /// Padding of the first.
-        left: i64,
-        /// Padding of the second.
-        right: i64,
-    },
-    /// The value is not of the kind that the graft says.
-    #[error("the graft says {said}, the value is {is}")]
-    KindMismatch {
-        /// What the graft says.
-        said: String,
-        /// What it is.
-        is: &'static str,
-    },
-    /// An axis that the value does not have.
-    #[error("a {kind} has no axis `{axis}` to reduce")]
-    NoAxis {
-        /// Kind of the value.
-        kind: &'static str,
-        /// The axis.
-        axis: String,
-    },
-    /// Arithmetic on plain numbers without a result.
-    #[error("{what} of {left} and {right} has no value")]
-    NoValue {
-        /// The op.
-        what: &'static str,
-        /// First number.
-        left: f64,
-        /// Second number.
-        right: f64,
-    },
-    /// A scene without one of its product's bands.
-    #[error("scene `{scene}` has no band `{band}`; it has {}", listing(.available))]
-    SceneWithoutBand {
-        /// The scene.
-        scene: String,
-        /// The band.
-        band: String,
-        /// Bands it has.
-        available: Vec<String>,
-    },
-}
-
-impl Classify for TypeError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            TypeError::Argument { .. } | TypeError::Value { .. } => ErrorClass::InvalidRequest,
-            TypeError::Unsupported { .. } | TypeError::Callable { .. } => ErrorClass::Unsupported,
-            TypeError::Predicate { error } => error.class(),
-            TypeError::TooManyBands { .. } | TypeError::LongBandNames { .. } => ErrorClass::LimitExceeded,
-            TypeError::UnknownBand { .. }
-            | TypeError::NoBandNames
-            | TypeError::BandCount { .. }
-            | TypeError::ImageCount { .. }
-            | TypeError::NameCount { .. }
-            | TypeError::BoolArithmetic { .. }
-            | TypeError::FloatLogic { .. }
-            | TypeError::FloatMask
-            | TypeError::StackMask
-            | TypeError::TwoPads { .. }
-            | TypeError::KindMismatch { .. }
-            | TypeError::NoAxis { .. }
-            | TypeError::NoValue { .. }
-            | TypeError::SceneWithoutBand { .. } => ErrorClass::Impossible,
-        }
-    }
-}
-
-/// Kind of a pixel-wise combination of two values (protocol.md section 4).
-pub(crate) fn broadcast(left: Kind, right: Kind) -> Result<Kind, TypeError> {
-    let (Some(left_bands), Some(right_bands)) = (left.bands(), right.bands()) else {
-        return Ok(if left == Kind::Number { right } else { left });
-    };
-    let bands = match (left_bands, right_bands) {
-        (a, b) if a == b => a,
-        (1, b) => b,
-        (a, 1) => a,
-        (left, right) => return Err(TypeError::BandCount { left, right }),
-    };
-    match (left.images(), right.images()) {
-        (None, None) => Ok(Kind::Mosaic { bands }),
-        (Some(images), None) | (None, Some(images)) => Ok(Kind::Stack { images, bands }),
-        (Some(a), Some(b)) if a == b || b == 1 => Ok(Kind::Stack { images: a, bands }),
-        (Some(1), Some(images)) => Ok(Kind::Stack { images, bands }),
-        (Some(left), Some(right)) => Err(TypeError::ImageCount { left, right }),
-    }
 }
 
 #[cfg(test)]
@@ -675,26 +447,11 @@ mod tests {
         for (i, op) in ops.iter().enumerate() {
             assert!(ops[..i].iter().all(|other| other.name() != op.name()), "{}", op.name());
             let doc = op.doc();
-            assert!(
-                doc.summary.ends_with('.') && doc.validity.ends_with('.') && doc.source.ends_with('.'),
-                "{}",
-                op.name()
-            );
+            for text in [doc.summary, doc.shapes, doc.units, doc.validity, doc.accuracy, doc.source] {
+                assert!(text.ends_with('.'), "{}: {text}", op.name());
+            }
             let first_optional = doc.params.iter().position(|p| p.optional).unwrap_or(doc.params.len());
             assert!(doc.params[first_optional..].iter().all(|p| p.optional), "{}", op.name());
         }
-    }
-
-    #[test]
-    fn broadcasting_follows_the_protocol() {
-        let (m1, m3) = (Kind::Mosaic { bands: 1 }, Kind::Mosaic { bands: 3 });
-        let stack = |images, bands| Kind::Stack { images, bands };
-        assert_eq!(broadcast(Kind::Number, m3), Ok(m3));
-        assert_eq!(broadcast(m1, m3), Ok(m3));
-        assert_eq!(broadcast(m3, stack(5, 1)), Ok(stack(5, 3)));
-        assert_eq!(broadcast(stack(1, 1), stack(5, 3)), Ok(stack(5, 3)));
-        assert_eq!(broadcast(stack(0, 2), m1), Ok(stack(0, 2)));
-        assert_eq!(broadcast(m3, stack(5, 2)), Err(TypeError::BandCount { left: 3, right: 2 }));
-        assert_eq!(broadcast(stack(0, 1), stack(5, 1)), Err(TypeError::ImageCount { left: 0, right: 5 }));
     }
 }

@@ -27,7 +27,10 @@ impl Op for Object {
         OpDoc {
             summary: "Several results by name, computed in one pass over the data; only as the value of a graft.",
             params: &[],
+            shapes: "Values by name; each keeps its kind.",
+            units: "Those of each result.",
             validity: "Each result keeps its own.",
+            accuracy: "Exact.",
             source: "This engine.",
         }
     }
@@ -44,7 +47,7 @@ impl Op for Object {
         Err(TypeError::Unsupported { what: "`object` in a plan".into() })
     }
 
-    fn kernel(&self, _: &[Facts]) -> Kernel {
+    fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Bind
     }
 }

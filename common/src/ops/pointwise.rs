@@ -3,7 +3,7 @@
 
 use super::bands::check_names;
 use super::{
-    Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, PixelKernel, Props, TypeError, broadcast, required,
+    Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, PixelKernel, Props, TypeError, broadcast, required, spread,
 };
 use crate::block::{DType, Kind};
 use crate::literal::Literal;
@@ -33,7 +33,9 @@ pub(super) struct Pointwise {
     /// The same on plain numbers, as Python computes it; `None` where it has no value.
     pub scalar: fn(&Literal, &Literal) -> Option<Literal>,
     pub summary: &'static str,
+    pub units: &'static str,
     pub validity: &'static str,
+    pub accuracy: &'static str,
     pub source: &'static str,
 }
 
@@ -71,25 +73,43 @@ impl Op for Pointwise {
         } else {
             const { &[required("a"), required("b")] }
         };
-        OpDoc { summary: self.summary, params, validity: self.validity, source: self.source }
+        let shapes = match (self.kernel.result(), self.on_bool) {
+            (_, OnBool::Only) => "Bool operands of any kind that fit each other; the result is bool.",
+            (DType::Bool, _) => "Operands of any kind that fit each other; the result is bool.",
+            (DType::F32, OnBool::Kernel(_)) => {
+                "Operands of any kind that fit each other; the result is float32, or bool if all are."
+            }
+            (DType::F32, _) => "Operands of any kind that fit each other; the result is float32.",
+        };
+        OpDoc {
+            summary: self.summary,
+            params,
+            shapes,
+            units: self.units,
+            validity: self.validity,
+            accuracy: self.accuracy,
+            source: self.source,
+        }
     }
 
-    fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
+    fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let (a, a_props) = args[0].operand("a")?;
         if self.operands() == 1 {
             if let Arg::Literal(literal) = args[0] {
                 return self.on_numbers(literal, &Literal::Null);
             }
             self.infer(&[], &[a])?;
-            return Ok(Bound::Call { params: vec![], inputs: vec![0], props: a_props });
+            return Ok(Bound::call(vec![], [0], a_props));
         }
         let (b, b_props) = args[1].operand("b")?;
         if let (Arg::Literal(left), Arg::Literal(right)) = (args[0], args[1]) {
             return self.on_numbers(left, right);
         }
-        let facts = self.infer(&[], &[a, b])?;
-        let props = combine(self.joint, facts.kind, &a_props, &b_props)?;
-        Ok(Bound::Call { params: vec![], inputs: vec![0, 1], props })
+        let mut facts = [a, b];
+        let inputs = spread(cx, args, &mut facts)?;
+        let kind = self.infer(&[], &facts)?.kind;
+        let props = combine(self.joint, kind, &a_props, &b_props)?;
+        Ok(Bound::Call { params: vec![], inputs, props })
     }
 
     fn infer(&self, _: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
@@ -108,7 +128,7 @@ impl Op for Pointwise {
         Ok(Facts { kind, dtype })
     }
 
-    fn kernel(&self, inputs: &[Facts]) -> Kernel {
+    fn kernel(&self, _: &[Literal], inputs: &[Facts]) -> Kernel {
         // `infer` has refused what `select` refuses; the number kernel stands in for the impossible.
         Kernel::Pixel(self.select(inputs).unwrap_or(self.kernel))
     }

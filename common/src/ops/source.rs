@@ -80,7 +80,10 @@ impl Op for SelectScenes {
                     optional("pad"),
                 ]
             },
+            shapes: "Names of a product, bands and dates; the result is a list of scenes, for `stack_scenes`.",
+            units: "None.",
             validity: "Has no pixels.",
+            accuracy: "Exact.",
             source: "The published client's op of this name.",
         }
     }
@@ -106,7 +109,7 @@ impl Op for SelectScenes {
         Err(TypeError::Unsupported { what: "`select_scenes` in a plan".into() })
     }
 
-    fn kernel(&self, _: &[Facts]) -> Kernel {
+    fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Bind
     }
 }
@@ -124,7 +127,10 @@ impl Op for StackScenes {
         OpDoc {
             summary: "One image for each scene, with the named bands in physical units.",
             params: const { &[required("scenes"), required("bands"), optional("pad"), optional("resampler")] },
+            shapes: "Scenes and names of bands; the result is a stack, float32.",
+            units: "Physical units of each band: stored values by the scale and offset of the product.",
             validity: "Valid inside the scene where the file has a value: not nodata, not NaN.",
+            accuracy: "Scaled in double precision and rounded once; resampling as docs/decisions/0006 says.",
             source: "The published client's op of this name.",
         }
     }
@@ -152,7 +158,7 @@ impl Op for StackScenes {
         Err(TypeError::Unsupported { what: "`stack_scenes` in a plan".into() })
     }
 
-    fn kernel(&self, _: &[Facts]) -> Kernel {
+    fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Bind
     }
 }
@@ -186,7 +192,10 @@ impl Op for Mosaic {
                     optional("resampler"),
                 ]
             },
+            shapes: "Names of a product, bands and dates; the result is a mosaic, float32.",
+            units: "Physical units of each band: stored values by the scale and offset of the product.",
             validity: "Valid where any scene is, band by band; scenes of one instant lie in the order of their ids.",
+            accuracy: "Scaled in double precision and rounded once; resampling as docs/decisions/0006 says.",
             source: "The published client's op of this name.",
         }
     }
@@ -202,7 +211,7 @@ impl Op for Mosaic {
         Err(TypeError::Unsupported { what: "`mosaic` in a plan".into() })
     }
 
-    fn kernel(&self, _: &[Facts]) -> Kernel {
+    fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Bind
     }
 }
@@ -232,7 +241,10 @@ impl Op for FromImageIds {
         OpDoc {
             summary: "The named images on one image, those later in the list on top.",
             params: const { &[required("ids"), required("bands"), optional("pad"), optional("resampler")] },
+            shapes: "A JSON list of image ids and names of bands; the result is a mosaic, float32.",
+            units: "Physical units of each band: stored values by the scale and offset of the product.",
             validity: "Valid where any image is, band by band.",
+            accuracy: "Scaled in double precision and rounded once; resampling as docs/decisions/0006 says.",
             source: "The published client's op of this name.",
         }
     }
@@ -256,7 +268,7 @@ impl Op for FromImageIds {
         Err(TypeError::Unsupported { what: "`from_image_ids` in a plan".into() })
     }
 
-    fn kernel(&self, _: &[Facts]) -> Kernel {
+    fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Bind
     }
 }

@@ -66,7 +66,10 @@ impl Op for OverImages {
         OpDoc {
             summary: self.summary,
             params: const { &[required("a"), required("axis"), optional("kind")] },
+            shapes: "A stack of n images with b bands; the result is a mosaic with b bands.",
+            units: "Those of the entries.",
             validity: "Valid where at least one entry is.",
+            accuracy: "Selections are exact; sums are taken in double precision and rounded once.",
             source: self.source,
         }
     }
@@ -92,7 +95,7 @@ impl Op for OverImages {
             }
         }
         self.infer(&[], &[facts])?;
-        Ok(Bound::Call { params: vec![], inputs: vec![0], props: reduced(props) })
+        Ok(Bound::call(vec![], [0], reduced(props)))
     }
 
     fn infer(&self, _: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
@@ -107,7 +110,7 @@ impl Op for OverImages {
         matches!(self.name, "min" | "max")
     }
 
-    fn kernel(&self, inputs: &[Facts]) -> Kernel {
+    fn kernel(&self, _: &[Literal], inputs: &[Facts]) -> Kernel {
         match (self.bools, inputs[0].dtype) {
             (Some(bools), DType::Bool) => Kernel::PerBand(bools),
             _ => Kernel::PerBand(self.floats),

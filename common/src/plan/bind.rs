@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::{BindError, Builder, Input, Named, NodeId, NodeKind, Plan, Read, ReadScene, Root};
 use crate::aoi::Outline;
+use crate::block::{Block, Kind};
 use crate::error::GraftPath;
 use crate::expr::{Expr, ExprId, ExprNode};
 use crate::grid::Window;
 use crate::literal::Literal;
 use crate::ops::bands::PickBands;
 use crate::ops::object::Object;
-use crate::ops::{self, Arg, BindCx, Bound, Op as _, Origin, Props, SceneSet, TypeError};
+use crate::ops::{self, Arg, BindCx, Bound, BoundInput, Op as _, Origin, Props, SceneSet, TypeError};
 use crate::scene::{AssetGrid, Layout, Resampler, Scene};
 
 /// A plan before its passes, or a constant.
@@ -28,6 +29,7 @@ const RESULTS_MAX: usize = 64;
 enum Value {
     Literal(Literal),
     Scenes(SceneSet),
+    /// Pixels, or an array.
     Raster(NodeId, Props),
 }
 
@@ -97,7 +99,11 @@ fn origin(builder: &Builder, node: NodeId) -> Option<Origin> {
                 }
                 at = *input;
             }
-            NodeKind::Call { .. } | NodeKind::Outline(_) | NodeKind::Program(_) => return None,
+            NodeKind::Call { .. }
+            | NodeKind::Outline(_)
+            | NodeKind::Constant(_)
+            | NodeKind::Spread { .. }
+            | NodeKind::Program(_) => return None,
         }
     }
 }
@@ -144,7 +150,13 @@ fn results(
                 let props = props.clone().with_origin(origin(&builder, *root));
                 let node = hide_outside(&mut builder, outline.as_ref(), *root)?;
                 roots.push(Root { name: name.clone(), node });
-                Named::Raster(props)
+                match builder.node(node).facts {
+                    // Its values are filled in as soon as they are known.
+                    ops::Facts { kind: kind @ Kind::Array(_), dtype } => {
+                        Named::Array(Block::invalid(kind, dtype, (1, 1)), props)
+                    }
+                    _ => Named::Raster(props),
+                }
             }
         };
         results.push((name.clone(), result));
@@ -153,13 +165,15 @@ fn results(
     Ok(Result::Several(plan, results))
 }
 
-/// A result, hidden outside the AOI's outline.
+/// A result, hidden outside the AOI's outline; arrays have no pixels to hide.
 fn hide_outside(
     builder: &mut Builder,
     outline: Option<&Arc<Outline>>,
     root: NodeId,
 ) -> std::result::Result<NodeId, BindError> {
-    let Some(outline) = outline else { return Ok(root) };
+    let Some(outline) = outline.filter(|_| builder.node(root).facts.kind.is_raster()) else {
+        return Ok(root);
+    };
     let typed = |error| BindError::Type { at: GraftPath::root(), op: "mask", error };
     let outside = builder.add(NodeKind::Outline(outline.clone()), None).map_err(typed)?;
     let inputs = vec![Input::Node(root), Input::Node(outside)];
@@ -186,20 +200,20 @@ fn call(
     Ok(match op.bind(cx, &seen).map_err(typed)? {
         Bound::Literal(literal) => Value::Literal(literal),
         Bound::Scenes(scenes) => Value::Scenes(scenes),
+        Bound::Array(array) => {
+            let array = NodeKind::Constant(Arc::new(array));
+            Value::Raster(builder.add(array, None).map_err(typed)?, Props::none())
+        }
         Bound::Read { scenes, bands, resampler, layout, props } => {
             let read = Read { overviews, ..read(cx, &scenes, bands, (resampler, layout)) };
             Value::Raster(builder.add(NodeKind::Read(Arc::new(read)), None).map_err(typed)?, props)
         }
         Bound::Call { params, inputs, props } => {
+            let pad = seen.iter().map(Arg::pad).max().unwrap_or(0);
+            let domain = cx.grid.window().pad(pad, pad);
             let inputs = inputs
                 .into_iter()
-                .map(|arg| match args[arg] {
-                    Value::Raster(id, _) => Ok(Input::Node(*id)),
-                    Value::Literal(literal) => Ok(Input::Number(literal.clone())),
-                    Value::Scenes(_) => {
-                        Err(TypeError::Argument { name: "a", expected: "a raster", got: "scenes" })
-                    }
-                })
+                .map(|input| self::input(builder, args, input, &domain))
                 .collect::<std::result::Result<_, _>>()
                 .map_err(typed)?;
             Value::Raster(builder.add(NodeKind::Call { op, params, inputs }, None).map_err(typed)?, props)
@@ -210,6 +224,30 @@ fn call(
             Value::Scenes(scenes) => Value::Scenes(scenes.clone()),
         },
     })
+}
+
+/// An input of a node; an array that meets pixels is laid out on their domain first.
+fn input(
+    builder: &mut Builder,
+    args: &[&Value],
+    input: BoundInput,
+    domain: &Window,
+) -> std::result::Result<Input, TypeError> {
+    let (BoundInput::Arg(arg) | BoundInput::Spread(arg, _)) = input;
+    let node = match args[arg] {
+        Value::Raster(id, _) => *id,
+        Value::Literal(literal) => return Ok(Input::Number(literal.clone())),
+        Value::Scenes(_) => {
+            return Err(TypeError::Argument { name: "a", expected: "a raster", got: "scenes" });
+        }
+    };
+    Ok(Input::Node(match input {
+        BoundInput::Arg(_) => node,
+        BoundInput::Spread(_, spread) => {
+            let place = spread.has_pixels().then_some(*domain);
+            builder.add(NodeKind::Spread { input: node, spread, place }, None)?
+        }
+    }))
 }
 
 fn read(

@@ -118,6 +118,8 @@ fn describe(kind: &NodeKind) -> String {
             )
         }
         NodeKind::Outline(outline) => format!("outside of the AOI's {} polygons", outline.polygons().len()),
+        NodeKind::Constant(array) => format!("constant {}", array.samples().dtype().name()),
+        NodeKind::Spread { input, spread, .. } => format!("%{} along {:?}", input.0, spread.dims),
         NodeKind::Call { op, params, inputs } => {
             let inputs = inputs.iter().map(|input| match input {
                 Input::Node(id) => format!("%{}", id.0),

@@ -27,17 +27,7 @@ pub(super) fn run(plan: Plan) -> Plan {
             NodeKind::Call { .. } if is_last => {
                 NodeKind::Program(Arc::new(program(&plan, &members[at], &moved)))
             }
-            NodeKind::Call { op, params, inputs } => {
-                let inputs = inputs
-                    .iter()
-                    .map(|input| match input {
-                        Input::Node(id) => Input::Node(moved[id.index()]),
-                        number @ Input::Number(_) => number.clone(),
-                    })
-                    .collect();
-                NodeKind::Call { op: *op, params: params.clone(), inputs }
-            }
-            kind @ (NodeKind::Read(_) | NodeKind::Outline(_) | NodeKind::Program(_)) => kind.clone(),
+            kind => kind.clone().on(|id| moved[id.index()]),
         };
         moved.push(builder.add(kind, Some(node.hash)).expect("a fused plan has the same types"));
     }
@@ -71,7 +61,7 @@ fn groups(plan: &Plan) -> Vec<Option<usize>> {
 }
 
 fn is_pixelwise(plan: &Plan, node: &Node) -> bool {
-    let NodeKind::Call { op, inputs, .. } = &node.kind else { return false };
+    let NodeKind::Call { op, params, inputs } = &node.kind else { return false };
     let facts: Option<Vec<Facts>> = inputs
         .iter()
         .map(|input| match input {
@@ -79,7 +69,7 @@ fn is_pixelwise(plan: &Plan, node: &Node) -> bool {
             Input::Number(literal) => Facts::number(literal),
         })
         .collect();
-    facts.is_some_and(|facts| matches!(op.kernel(&facts), Kernel::Pixel(_)))
+    facts.is_some_and(|facts| matches!(op.kernel(params, &facts), Kernel::Pixel(_)))
 }
 
 fn program(plan: &Plan, members: &[usize], moved: &[NodeId]) -> Program {

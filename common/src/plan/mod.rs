@@ -7,19 +7,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::aoi::Outline;
-use crate::block::{DType, Kind};
+use crate::block::{Block, DType, Kind};
 use crate::error::{Classify, ErrorClass, GraftPath};
 use crate::expr::Expr;
 use crate::grid::{Grid, Lattice, TileSize, Window};
 use crate::hash::{ContentHash, Hasher};
 use crate::limits::Limits;
 use crate::literal::Literal;
-use crate::ops::{BindCx, Facts, Footprint, Kernel, Op, Props, TypeError};
+use crate::ops::{BindCx, Facts, Footprint, Kernel, Op, Props, Spread, TypeError};
 use crate::scene::{BandSource, Layout, Resampler};
 
 mod bind;
 mod cache;
 pub mod explain;
+mod fold;
 mod fuse;
 mod pushdown;
 pub mod tile;
@@ -28,7 +29,9 @@ pub use tile::{Step, TilePlan};
 
 /// Rewrites that make a plan cheaper and nothing else: the same pixels, bit for bit. Order matters.
 pub const PASSES: &[Pass] = &[
-    // First: it moves the picking of bands, which stands between ops that could be fused.
+    // First: what is known needs no other pass.
+    Pass { name: "fold", run: fold::run },
+    // Before `fuse`: it moves the picking of bands, which stands between ops that could be fused.
     Pass { name: "pushdown", run: pushdown::run },
     // Before `cache`: nodes inside a fused program are never there to be remembered.
     Pass { name: "fuse", run: fuse::run },
@@ -62,6 +65,17 @@ pub enum NodeKind {
     Read(Arc<Read>),
     /// One band, true outside the AOI's outline.
     Outline(Arc<Outline>),
+    /// An array that is known.
+    Constant(Arc<Block>),
+    /// An array laid out along the axes of what it meets.
+    Spread {
+        /// The array.
+        input: NodeId,
+        /// How it lies.
+        spread: Spread,
+        /// Where its rows and columns lie; `None` where they do not differ.
+        place: Option<Window>,
+    },
     /// An op on earlier nodes and constants.
     Call {
         /// The op.
@@ -73,6 +87,25 @@ pub enum NodeKind {
     },
     /// Several value-by-value ops as one loop.
     Program(Arc<Program>),
+}
+
+impl NodeKind {
+    /// The same on other inputs: `moved` gives the new node for each, in order.
+    pub(crate) fn on(mut self, mut moved: impl FnMut(NodeId) -> NodeId) -> NodeKind {
+        match &mut self {
+            NodeKind::Read(_) | NodeKind::Outline(_) | NodeKind::Constant(_) => {}
+            NodeKind::Spread { input, .. } => *input = moved(*input),
+            NodeKind::Call { inputs, .. } => inputs.iter_mut().for_each(|input| {
+                if let Input::Node(id) = input {
+                    *id = moved(*id);
+                }
+            }),
+            NodeKind::Program(program) => {
+                Arc::make_mut(program).inputs.iter_mut().for_each(|id| *id = moved(*id));
+            }
+        }
+        self
+    }
 }
 
 /// An input of a call.
@@ -202,7 +235,8 @@ impl Node {
     /// Earlier nodes that this one needs.
     pub fn inputs(&self) -> Vec<NodeId> {
         match &self.kind {
-            NodeKind::Read(_) | NodeKind::Outline(_) => Vec::new(),
+            NodeKind::Read(_) | NodeKind::Outline(_) | NodeKind::Constant(_) => Vec::new(),
+            NodeKind::Spread { input, .. } => vec![*input],
             NodeKind::Call { inputs, .. } => inputs
                 .iter()
                 .filter_map(|input| match input {
@@ -218,8 +252,17 @@ impl Node {
     pub fn footprint(&self) -> Footprint {
         match &self.kind {
             NodeKind::Call { op, .. } => op.footprint(),
-            NodeKind::Read(_) | NodeKind::Outline(_) | NodeKind::Program(_) => Footprint::Pixel,
+            NodeKind::Read(_)
+            | NodeKind::Outline(_)
+            | NodeKind::Constant(_)
+            | NodeKind::Spread { .. }
+            | NodeKind::Program(_) => Footprint::Pixel,
         }
+    }
+
+    /// Pixels of its block on a window: arrays have one.
+    pub(crate) fn pixels(&self, window: &Window) -> usize {
+        if matches!(self.facts.kind, Kind::Array(_)) { 1 } else { window.pixels() }
     }
 }
 
@@ -251,6 +294,13 @@ pub struct Plan {
 pub enum Outcome {
     /// A constant: no pixel needs to be looked at.
     Number(Literal),
+    /// A small array: no pixel needs to be looked at any more.
+    Array {
+        /// Its values.
+        array: Block,
+        /// Metadata of the result.
+        props: Props,
+    },
     /// Pixels with metadata.
     Raster {
         /// How to compute them.
@@ -272,6 +322,8 @@ pub enum Outcome {
 pub enum Named {
     /// A constant.
     Number(Literal),
+    /// A small array with metadata.
+    Array(Block, Props),
     /// Pixels with metadata.
     Raster(Props),
 }
@@ -311,12 +363,42 @@ pub fn build(
     }
     Ok(match bind::bind(expr, cx, outline, options.overviews)? {
         bind::Result::Number(literal) => Outcome::Number(literal),
-        bind::Result::Raster(plan, props) => Outcome::Raster { plan: finish(plan, limits, options)?, props },
-        bind::Result::Several(plan, results) => {
+        bind::Result::Raster(plan, props) => match known(plan) {
+            (None, arrays) => {
+                let array = arrays.into_iter().next().expect("a plan has a result");
+                Outcome::Array { array: Block::clone(&array), props }
+            }
+            (Some(plan), _) => Outcome::Raster { plan: finish(plan, limits, options)?, props },
+        },
+        bind::Result::Several(None, results) => Outcome::Several { plan: None, results },
+        bind::Result::Several(Some(plan), mut results) => {
+            let (plan, arrays) = known(plan);
+            let mut arrays = arrays.into_iter();
+            for (_, result) in &mut results {
+                if let Named::Array(array, _) = result {
+                    *array = Block::clone(&arrays.next().expect("an array a result"));
+                }
+            }
             let plan = plan.map(|plan| finish(plan, limits, options)).transpose()?;
             Outcome::Several { plan, results }
         }
     })
+}
+
+/// A plan without those of its results that are arrays, and these: they are known before any pixel is.
+fn known(plan: Plan) -> (Option<Plan>, Vec<Arc<Block>>) {
+    if plan.roots.iter().all(|root| plan.node(root.node).facts.kind.is_raster()) {
+        return (Some(plan), Vec::new());
+    }
+    let Plan { grid, nodes, roots, .. } = fold::run(plan);
+    let array = |root: &Root| match &nodes[root.node.index()].kind {
+        NodeKind::Constant(array) => Some(array.clone()),
+        _ => None,
+    };
+    let arrays = roots.iter().filter_map(array).collect();
+    let roots: Vec<Root> = roots.into_iter().filter(|root| array(root).is_none()).collect();
+    let plan = (!roots.is_empty()).then(|| Builder { nodes, known: HashMap::new() }.finish(grid, roots));
+    (plan, arrays)
 }
 
 /// Runs the passes over a plan and chooses its tile size.
@@ -410,7 +492,7 @@ impl Plan {
     pub fn reads(&self) -> impl Iterator<Item = &Arc<Read>> {
         self.nodes.iter().filter_map(|node| match &node.kind {
             NodeKind::Read(read) => Some(read),
-            NodeKind::Outline(_) | NodeKind::Call { .. } | NodeKind::Program(_) => None,
+            _ => None,
         })
     }
 
@@ -418,7 +500,7 @@ impl Plan {
     pub fn outline(&self) -> Option<&Arc<Outline>> {
         self.nodes.iter().find_map(|node| match &node.kind {
             NodeKind::Outline(outline) => Some(outline),
-            NodeKind::Read(_) | NodeKind::Call { .. } | NodeKind::Program(_) => None,
+            _ => None,
         })
     }
 
@@ -449,6 +531,19 @@ fn infer(kind: &NodeKind, nodes: &[Node]) -> Option<Result<Facts, TypeError>> {
             Ok(Facts { kind: read.kind(), dtype: DType::F32 })
         }
         NodeKind::Outline(_) => Ok(Facts { kind: Kind::Mosaic { bands: 1 }, dtype: DType::Bool }),
+        NodeKind::Constant(array) => {
+            let is_array = matches!(array.kind(), Kind::Array(_));
+            return is_array.then(|| Ok(Facts { kind: array.kind(), dtype: array.samples().dtype() }));
+        }
+        NodeKind::Spread { input, spread, place } => {
+            let array = of_node(input)?;
+            let values: u64 = spread.dims.iter().map(|dim| u64::from(*dim)).product();
+            let fits = matches!(array.kind, Kind::Array(shape) if shape.len() as u64 == values);
+            if !fits || !spread.fits(place.map(|place| (place.rows, place.cols))) {
+                return None;
+            }
+            Ok(Facts { kind: spread.kind, dtype: array.dtype })
+        }
         NodeKind::Call { op, params, inputs } => {
             let inputs: Vec<Facts> = inputs
                 .iter()
@@ -476,7 +571,7 @@ fn infer(kind: &NodeKind, nodes: &[Node]) -> Option<Result<Facts, TypeError>> {
                     Ok(facts) => results.push(facts),
                     Err(error) => return Some(Err(error)),
                 }
-                if !matches!(instr.op.kernel(&operands), Kernel::Pixel(_)) {
+                if !matches!(instr.op.kernel(&[], &operands), Kernel::Pixel(_)) {
                     return None;
                 }
             }
@@ -528,17 +623,7 @@ impl Builder {
         let mut renumbered = vec![NodeId(0); self.nodes.len()];
         let mut nodes = Vec::new();
         for (at, mut node) in self.nodes.into_iter().enumerate().filter(|(at, _)| needed[*at]) {
-            match &mut node.kind {
-                NodeKind::Read(_) | NodeKind::Outline(_) => {}
-                NodeKind::Call { inputs, .. } => inputs.iter_mut().for_each(|input| {
-                    if let Input::Node(id) = input {
-                        *id = renumbered[id.index()];
-                    }
-                }),
-                NodeKind::Program(program) => {
-                    Arc::make_mut(program).inputs.iter_mut().for_each(|id| *id = renumbered[id.index()]);
-                }
-            }
+            node.kind = node.kind.on(|id| renumbered[id.index()]);
             renumbered[at] = NodeId(nodes.len() as u32);
             nodes.push(node);
         }
@@ -576,6 +661,15 @@ fn identity(kind: &NodeKind, nodes: &[Node]) -> ContentHash {
         NodeKind::Outline(outline) => {
             hasher.str("outline");
             outline.hash_into(&mut hasher);
+        }
+        NodeKind::Constant(array) => _ = hasher.str("array").bytes(&array.encode()),
+        NodeKind::Spread { input, spread, place } => {
+            hasher.str("spread").hash(nodes[input.index()].hash).str(&spread.kind.to_string());
+            spread.dims.iter().for_each(|dim| _ = hasher.int((*dim).into()));
+            hasher.int(place.is_some().into());
+            if let Some(place) = place {
+                place.hash_into(&mut hasher);
+            }
         }
         NodeKind::Call { op, params, inputs } => {
             hasher.str("call").str(op.name()).int(op.version().into()).int(params.len() as i64);
@@ -670,7 +764,7 @@ pub enum BindError {
         limit: u64,
     },
     /// A pass that does not exist was to be left out.
-    #[error("there is no pass `{name}`; there are pushdown, fuse and cache")]
+    #[error("there is no pass `{name}`; there are fold, pushdown, fuse and cache")]
     UnknownPass {
         /// The name.
         name: String,

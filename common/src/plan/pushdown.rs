@@ -125,10 +125,15 @@ impl Pushdown<'_> {
         {
             return Answer::Same(Want::some(*from, &compose(inner, bands)));
         }
-        if let (true, NodeKind::Call { op, inputs, .. }) = (is_sole, &node.kind) {
+        if let (true, NodeKind::Call { op, params, inputs }) = (is_sole, &node.kind) {
             let facts: Vec<_> = inputs.iter().filter_map(|input| facts(self.plan, input)).collect();
             let is_spread = facts.iter().all(|facts| facts.kind.bands().is_none_or(|bands| bands == 1));
-            if !is_spread && matches!(op.kernel(&facts), Kernel::Pixel(_) | Kernel::PerBand(_)) {
+            if !is_spread
+                && matches!(
+                    op.kernel(params, &facts),
+                    Kernel::Pixel(_) | Kernel::PerBand(_) | Kernel::Fold(_)
+                )
+            {
                 let wants = node.inputs().into_iter().map(|input| {
                     // One band serves for all.
                     let is_one = self.plan.node(input).facts.kind.bands() == Some(1);
@@ -142,22 +147,9 @@ impl Pushdown<'_> {
 }
 
 /// The kind of a node whose inputs are in the new plan.
-fn on_inputs(mut kind: NodeKind, wants: &[Want], moved: &HashMap<Want, NodeId>) -> NodeKind {
+fn on_inputs(kind: NodeKind, wants: &[Want], moved: &HashMap<Want, NodeId>) -> NodeKind {
     let mut wants = wants.iter().map(|want| moved[want]);
-    match &mut kind {
-        NodeKind::Read(_) | NodeKind::Outline(_) => {}
-        NodeKind::Call { inputs, .. } => {
-            let nodes = inputs.iter_mut().filter_map(|input| match input {
-                Input::Node(id) => Some(id),
-                Input::Number(_) => None,
-            });
-            nodes.zip(&mut wants).for_each(|(id, new)| *id = new);
-        }
-        NodeKind::Program(program) => {
-            Arc::make_mut(program).inputs.iter_mut().zip(&mut wants).for_each(|(id, new)| *id = new);
-        }
-    }
-    kind
+    kind.on(|id| wants.next().unwrap_or(id))
 }
 
 /// What each `pick_bands` picks from: through other picks as far as nobody else uses them, or all the

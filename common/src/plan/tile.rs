@@ -165,8 +165,8 @@ impl<'p> TilePlan<'p> {
     /// them, the scratch space of the running step, and at the end the encoded result.
     pub fn peak_bytes(&self) -> u64 {
         let bytes = |id: NodeId| {
-            let pixels = self.windows[id.index()].pixels() as u64;
-            self.plan.node(id).facts.pixel_bytes() * pixels
+            let node = self.plan.node(id);
+            node.facts.pixel_bytes() * node.pixels(&self.windows[id.index()]) as u64
         };
         // What is used and never computed was ready.
         let mut ready: Vec<NodeId> = self.steps.iter().flat_map(|step| step.drops.iter().copied()).collect();
@@ -196,15 +196,23 @@ impl<'p> TilePlan<'p> {
                 stored.saturating_mul(STORED_BYTES).min(READ_BLOCK_BYTES_MAX) + pixels * (PLACE_BYTES + layer)
             }
             NodeKind::Outline(_) => step.window.pixels() as u64,
+            NodeKind::Constant(_) => 0,
+            // Where each value comes from.
+            NodeKind::Spread { .. } => {
+                16 * node.facts.kind.planes() as u64 * node.pixels(&step.window) as u64
+            }
             NodeKind::Program(program) => {
                 let strips = program.instrs.iter().map(|instr| 1 + instr.operands.len() as u64);
                 strips.sum::<u64>() * STRIP_BYTES
             }
-            NodeKind::Call { op, inputs, .. } => {
+            NodeKind::Call { op, params, inputs } => {
                 let facts: Vec<_> =
                     inputs.iter().filter_map(|input| super::pushdown::facts(self.plan, input)).collect();
-                match op.kernel(&facts) {
-                    Kernel::Pixel(_) | Kernel::Bind => 0,
+                match op.kernel(params, &facts) {
+                    Kernel::Pixel(_) | Kernel::Pixels(_) | Kernel::Bind => 0,
+                    Kernel::Fold(fold) => {
+                        fold.state_bytes * node.facts.kind.planes() as u64 * step.window.pixels() as u64
+                    }
                     // Sums and counts in double precision; truth values become numbers first.
                     Kernel::PerBand(_) | Kernel::Block(_) => {
                         let from: u64 = facts.iter().map(|facts| 4 * facts.kind.planes() as u64).sum();

@@ -202,7 +202,7 @@ pub struct Node {
     #[prost(bool, tag = "2")]
     pub cached: bool,
     /// What is done.
-    #[prost(oneof = "node::Kind", tags = "3, 4, 5, 6")]
+    #[prost(oneof = "node::Kind", tags = "3, 4, 5, 6, 7, 8")]
     pub kind: ::core::option::Option<node::Kind>,
 }
 /// Nested message and enum types in `Node`.
@@ -222,6 +222,12 @@ pub mod node {
         /// Several value-by-value ops as one loop.
         #[prost(message, tag = "6")]
         Program(super::Program),
+        /// An array that is known, as an encoded block.
+        #[prost(bytes, tag = "7")]
+        Constant(::prost::alloc::vec::Vec<u8>),
+        /// An array laid out along the axes of what it meets.
+        #[prost(message, tag = "8")]
+        Spread(super::Spread),
     }
 }
 /// A file.
@@ -384,6 +390,28 @@ pub struct Outline {
     /// Lines, and points as lines of one vertex: what they touch is inside.
     #[prost(message, repeated, tag = "3")]
     pub lines: ::prost::alloc::vec::Vec<Ring>,
+}
+/// An array laid out along the axes of what it meets.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Spread {
+    /// Index of its node.
+    #[prost(uint32, tag = "1")]
+    pub input: u32,
+    /// Lengths of the array along image, band, row and column; of an array, along its last four axes.
+    #[prost(uint32, repeated, tag = "2")]
+    pub dims: ::prost::alloc::vec::Vec<u32>,
+    /// Mosaic or stack; absent: an array.
+    #[prost(message, optional, tag = "3")]
+    pub shape: ::core::option::Option<Shape>,
+    /// Axes of the array that it becomes.
+    #[prost(uint32, repeated, tag = "4")]
+    pub axes: ::prost::alloc::vec::Vec<u32>,
+    /// Whether these axes are the leading ones of a raster.
+    #[prost(bool, tag = "5")]
+    pub leading: bool,
+    /// The pixels its rows and columns lie on; absent: they do not differ.
+    #[prost(message, optional, tag = "6")]
+    pub place: ::core::option::Option<Window>,
 }
 /// An op on nodes and constants.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -666,6 +694,9 @@ pub struct Result {
     /// What the bands mean, in their order; empty where nothing is known.
     #[prost(message, repeated, tag = "6")]
     pub bands: ::prost::alloc::vec::Vec<BandMeaning>,
+    /// The result, where it is a small array: an encoded block.
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub array: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
 }
 /// What a band means.
 #[derive(Clone, PartialEq, ::prost::Message)]

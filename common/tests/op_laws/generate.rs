@@ -466,7 +466,7 @@ impl Generator<'_> {
     fn with_bands(kind: Kind, bands: u32) -> Kind {
         match kind {
             Kind::Stack { images, .. } => Kind::Stack { images, bands },
-            Kind::Mosaic { .. } | Kind::Number => Kind::Mosaic { bands },
+            Kind::Mosaic { .. } | Kind::Array(_) | Kind::Number => Kind::Mosaic { bands },
         }
     }
 
