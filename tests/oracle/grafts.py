@@ -31,10 +31,10 @@ class Builder:
             return node
         op, *rest = node
         named = rest.pop() if rest and type(rest[-1]) is dict else {}
-        if self.cache_ids:
+        if self.cache_ids and not isinstance(op, Body):
             named = {**named, "cache_id": CLIENT_HASH}
         keys = [self.key(argument) for argument in rest]
-        result = [str(op), *keys]
+        result = [self.key(op) if isinstance(op, Body) else str(op), *keys]
         if named:
             result.append({name: self.key(argument) for name, argument in named.items()})
         return result

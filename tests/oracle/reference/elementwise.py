@@ -196,11 +196,11 @@ def binary_bands(operation, x, y):
     return y if len(x) == 1 else x
 
 
-def binary_props(ev, at, operation, a, b, images):
+def binary_props(ev, at, operation, a, b, images, condition=None):
     """Properties of a combination of the graft's first and second operand; `images` of the result."""
     first = a.first_props() if isinstance(a, (Raster, Array)) else {}
     second = b.first_props() if isinstance(b, (Raster, Array)) else {}
-    common = {"pad": common_pad(at, [a, b])}
+    common = {"pad": common_pad(at, [a, b, condition])}
     bands = binary_bands(operation, names_of(first), names_of(second))
     if bands is not None:
         common["bands"] = bands
@@ -221,7 +221,7 @@ def binary_props(ev, at, operation, a, b, images):
             merged["other_product_ids"] = [*start.get("other_product_ids", []), other]
         return merged
 
-    lists = [v.props for v in (a, b) if isinstance(v, (Raster, Array)) and isinstance(v.props, list)]
+    lists = [v.props for v in (a, b, condition) if isinstance(v, (Raster, Array)) and isinstance(v.props, list)]
     if lists:
         # Two stacks: the first operand's list, unless it is one image spread over the second's.
         fitting = [of for of in lists if len(of) == images]
@@ -340,12 +340,8 @@ def where(ev, at, condition, a, b):
         x, y = as_float(x), as_float(y)
     mask = np.where(c.data, np.ma.getmaskarray(x), np.ma.getmaskarray(y)) | np.ma.getmaskarray(c)
     data = np.ma.array(np.where(c.data, x.data, y.data), mask=mask)
-    # [D] those of `a` combined with `b`, laid over the images of the result.
-    props = binary_props(ev, at, "where", a, b, None) if not images_of([a, b], data) else None
-    if props is None:
-        props = binary_props(ev, at, "where", a, b, images_of([a, b], data))
-    elif isinstance(condition, (Raster, Array)) and isinstance(condition.props, list):
-        props = [{**image, **props} for image in condition.props]
+    # [D] those of `a` combined with `b`; the condition lends its images alone.
+    props = binary_props(ev, at, "where", a, b, images_of(values, data), condition)
     return result(values, data, props, margin)
 
 
