@@ -24,6 +24,8 @@ pub(super) enum Spelling {
     Math,
     /// `reduction(a, reducer, axis, kind)`
     Reduction,
+    /// `functional(a, name)`
+    Functional,
     /// `band_op(a, name, bands, other)`
     BandOp,
 }
@@ -46,6 +48,7 @@ impl Spelling {
         use ops::{optional, required};
         match self {
             Spelling::Math => const { &[required("name"), required("a"), optional("b")] },
+            Spelling::Functional => const { &[required("a"), required("name")] },
             Spelling::Reduction => {
                 const { &[required("a"), required("reducer"), required("axis"), optional("kind")] }
             }
@@ -60,14 +63,14 @@ impl Spelling {
         let is_null = |at: usize| matches!(literal(at), Some(Literal::Null));
         let selector = match self {
             Spelling::Math => 0,
-            Spelling::Reduction | Spelling::BandOp => 1,
+            Spelling::Functional | Spelling::Reduction | Spelling::BandOp => 1,
         };
         let Some(name) = literal(selector).and_then(Literal::as_str) else {
             return Meaning::Wrong(format!("needs the name of an op as argument {selector}"));
         };
         match self {
             Spelling::Math => {
-                if matches!(name, "gradient_x" | "gradient_y" | "arctan2") {
+                if matches!(name, "gradient_x" | "gradient_y") {
                     return Meaning::Later(name.to_owned());
                 }
                 let Some(op) = math(name) else { return Meaning::Wrong(format!("has no function `{name}`")) };
@@ -80,6 +83,10 @@ impl Spelling {
                     _ => Meaning::Wrong(format!("`{name}` takes two operands, the second is null")),
                 }
             }
+            Spelling::Functional => match ops::math::OPS.iter().find(|op| op.name() == name) {
+                Some(op) if op.doc().params.len() == 1 => Meaning::Op(*op, vec![0]),
+                _ => Meaning::Wrong(format!("has no function `{name}`")),
+            },
             Spelling::Reduction => {
                 let known = stack::OPS.iter().find(|op| op.name() == name);
                 if let Some(op) = known {
@@ -109,6 +116,7 @@ pub(super) fn builtin(name: &str) -> Option<Builtin> {
     match name {
         "object" => Some(Builtin::Object),
         "math" => Some(Builtin::Older(Spelling::Math)),
+        "functional" => Some(Builtin::Older(Spelling::Functional)),
         "reduction" => Some(Builtin::Older(Spelling::Reduction)),
         "band_op" => Some(Builtin::Older(Spelling::BandOp)),
         _ if LATER.contains(&name) => Some(Builtin::Later),
@@ -119,7 +127,8 @@ pub(super) fn builtin(name: &str) -> Option<Builtin> {
 /// The builtin name that a misspelt one is closest to.
 pub(super) fn closest(name: &str) -> Option<&'static str> {
     let names = ops::FAMILIES.iter().flat_map(|family| family.iter()).map(|op| op.name());
-    let all = names.chain(["object", "math", "reduction", "band_op"]).chain(LATER.iter().copied());
+    let all =
+        names.chain(["object", "math", "functional", "reduction", "band_op"]).chain(LATER.iter().copied());
     all.map(|known| (distance(known, name), known))
         .filter(|(distance, known)| *distance * 3 <= known.len())
         .min()
@@ -128,13 +137,9 @@ pub(super) fn closest(name: &str) -> Option<&'static str> {
 
 /// Ops of the published client that this engine does not compute yet.
 const LATER: &[&str] = &[
-    "clip",
     "code",
-    "dot",
-    "filled",
     "filter_by_id",
     "filter_data",
-    "functional",
     "groupby_data",
     "index",
     "length",
@@ -152,6 +157,9 @@ fn math(name: &str) -> Option<&'static dyn Op> {
         "pow" | "abs" | "and" | "or" => return None,
         other => other,
     };
+    if name == "arctan2" {
+        return ops::find(name);
+    }
     let families = [ops::arith::OPS, ops::compare::OPS];
     families.into_iter().flatten().copied().find(|op| op.name() == name)
 }
