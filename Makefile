@@ -58,7 +58,7 @@ fuzz-oracle: build ## 20,000 random grafts against numpy; SEED=... repeats a run
 
 oracle: ## rewrite what the numpy oracle says: golden arrays and the fixed random grafts
 	@deploy/numpy.sh tests/golden/arrays/make.py
-	@deploy/numpy.sh tests/oracle/generate.py tests/oracle/fixed --seed fixed --cases 400 --per-world 8 --largest 12 --longest 12
+	@deploy/numpy.sh tests/oracle/generate.py tests/oracle/fixed --seed fixed --cases 400 --per-world 5 --largest 24 --longest 12
 
 bench: ## none yet: benchmarks come with the work on speed
 	@echo "there are no benchmarks yet"

@@ -132,7 +132,7 @@ def check_callables(world, arrays):
 
     compare(np.ma.sort(data, axis=0)[-2], run("mosaic_reduce_callable", "Mosaic", "bands"), 0)
     wide = np.ma.filled(data.astype("f8"), np.nan)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)
         percentile = np.ma.masked_invalid(np.nanpercentile(wide, 90, axis=0))
     compare(percentile, run("stack_reduce_callable", "ImageStack", "images"), 1e-6)

@@ -343,6 +343,9 @@ class Random:
         b = self.raster(fits)
         if pad_of(a.value.props) != pad_of(b.value.props):
             raise Retry
+        # Which decimal position stands for a lost name of the second, the protocol leaves open.
+        if not names_of(b.value.first_props()):
+            raise Retry
         return self.made("concat_bands", a, b)
 
     def step_reduce(self):
