@@ -2,7 +2,7 @@
 //! published client uses. This table is the only place that knows the spellings.
 
 use crate::literal::Literal;
-use crate::ops::{self, Op, stack};
+use crate::ops::{self, Op, reduce};
 
 /// A builtin name.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub(super) enum Builtin {
 pub(super) enum Spelling {
     /// `math(name, a, b)`
     Math,
-    /// `reduction(a, reducer, axis, kind)`
+    /// `reduction(a, reducer, axis, kind, q)`
     Reduction,
     /// `functional(a, name)`
     Functional,
@@ -34,8 +34,6 @@ pub(super) enum Spelling {
 pub(super) enum Meaning {
     /// The op and which of the arguments it takes, in order.
     Op(&'static dyn Op, Vec<usize>),
-    /// Part of the language, not of this engine yet; the name for the message.
-    Later(String),
     /// A pickled callable; what to use.
     Callable(&'static str),
     /// Wrong; why.
@@ -50,7 +48,7 @@ impl Spelling {
             Spelling::Math => const { &[required("name"), required("a"), optional("b")] },
             Spelling::Functional => const { &[required("a"), required("name")] },
             Spelling::Reduction => {
-                const { &[required("a"), required("reducer"), required("axis"), optional("kind")] }
+                const { &[required("a"), required("reducer"), required("axis"), optional("kind"), optional("q")] }
             }
             Spelling::BandOp => {
                 const { &[required("a"), required("name"), optional("bands"), optional("other")] }
@@ -70,9 +68,6 @@ impl Spelling {
         };
         match self {
             Spelling::Math => {
-                if matches!(name, "gradient_x" | "gradient_y") {
-                    return Meaning::Later(name.to_owned());
-                }
                 let Some(op) = math(name) else { return Meaning::Wrong(format!("has no function `{name}`")) };
                 match (op.doc().params.len(), is_null(2)) {
                     (1, true) => Meaning::Op(op, vec![1]),
@@ -88,18 +83,20 @@ impl Spelling {
                 _ => Meaning::Wrong(format!("has no function `{name}`")),
             },
             Spelling::Reduction => {
-                let known = stack::OPS.iter().find(|op| op.name() == name);
+                let known = reduce::OPS.iter().find(|op| op.name() == name);
                 if let Some(op) = known {
-                    return Meaning::Op(*op, vec![0, 2, 3]);
-                }
-                if stack::REDUCERS_LATER.contains(&name) {
-                    return Meaning::Later(format!("reduction `{name}`"));
+                    return match (op.doc().params.len(), is_null(4)) {
+                        (4, _) => Meaning::Op(*op, vec![0, 2, 4, 3]),
+                        (_, true) => Meaning::Op(*op, vec![0, 2, 3]),
+                        (_, false) => Meaning::Wrong(format!("`{name}` takes no `q`")),
+                    };
                 }
                 // The client sends a Python function as the base64 of its pickle (protocol 2 or later).
                 if name.len() > 40 && name.starts_with("gA") {
                     return Meaning::Callable("use a named reducer such as `median`");
                 }
-                Meaning::Wrong(format!("has no reducer `{name}`"))
+                let names: Vec<_> = reduce::OPS.iter().map(|op| op.name()).collect();
+                Meaning::Wrong(format!("has no reducer `{name}`; there are {}", names.join(" ")))
             }
             Spelling::BandOp => match name {
                 "pick_bands" => Meaning::Op(&ops::bands::PickBands, vec![0, 2]),
@@ -136,16 +133,7 @@ pub(super) fn closest(name: &str) -> Option<&'static str> {
 }
 
 /// Ops of the published client that this engine does not compute yet.
-const LATER: &[&str] = &[
-    "code",
-    "filter_by_id",
-    "filter_data",
-    "groupby_data",
-    "index",
-    "length",
-    "resolution_x",
-    "resolution_y",
-];
+const LATER: &[&str] = &["code", "groupby_data", "resolution_x", "resolution_y"];
 
 /// The op behind a name of `math`: Python's name of the method, sometimes with an underscore.
 fn math(name: &str) -> Option<&'static dyn Op> {
@@ -157,7 +145,7 @@ fn math(name: &str) -> Option<&'static dyn Op> {
         "pow" | "abs" | "and" | "or" => return None,
         other => other,
     };
-    if name == "arctan2" {
+    if matches!(name, "arctan2" | "gradient_x" | "gradient_y") {
         return ops::find(name);
     }
     let families = [ops::arith::OPS, ops::compare::OPS];

@@ -19,14 +19,16 @@ mod broadcast;
 pub mod compare;
 pub mod dot;
 mod error;
+pub mod focal;
+pub mod images;
 pub mod mask;
 pub mod math;
 pub mod object;
 mod pointwise;
 mod props;
+pub mod reduce;
 pub mod select;
 pub mod source;
-pub mod stack;
 #[cfg(test)]
 mod testing;
 
@@ -43,9 +45,11 @@ pub const FAMILIES: &[&[&dyn Op]] = &[
     compare::OPS,
     select::OPS,
     mask::OPS,
+    focal::OPS,
     bands::OPS,
     dot::OPS,
-    stack::OPS,
+    images::OPS,
+    reduce::OPS,
     array::OPS,
 ];
 
@@ -89,8 +93,9 @@ pub trait Op: Sync + Debug {
     /// Type rule of the plan node: facts of the result, or why the inputs do not fit.
     fn infer(&self, params: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError>;
 
-    /// Input pixels that one output pixel depends on. Decides halos and what may be fused.
-    fn footprint(&self) -> Footprint {
+    /// Input pixels that one output pixel of a plan node with these constants depends on; `infer` has
+    /// checked them. Decides halos and what may be fused.
+    fn footprint(&self, _params: &[Literal]) -> Footprint {
         Footprint::Pixel
     }
 
@@ -98,6 +103,12 @@ pub trait Op: Sync + Debug {
     /// not pick bands: units and classes of that input are those of the result.
     fn keeps_values(&self) -> bool {
         false
+    }
+
+    /// Whether each image of the result depends on the same image of its inputs alone (on all of a mosaic):
+    /// images that nobody needs can be left out.
+    fn is_imagewise(&self, params: &[Literal], inputs: &[Facts]) -> bool {
+        matches!(self.kernel(params, inputs), Kernel::Pixel(_))
     }
 
     /// The code that computes it, for a plan node with these constants and inputs with these facts.
@@ -266,6 +277,13 @@ impl<'a> Arg<'a> {
 pub enum Bound {
     /// A constant: nothing is left to compute.
     Literal(Literal),
+    /// A constant with metadata, for where it is a result.
+    Value {
+        /// The constant.
+        literal: Literal,
+        /// Its metadata.
+        props: Props,
+    },
     /// Scenes.
     Scenes(SceneSet),
     /// Pixels of scenes, to be read.
@@ -278,6 +296,8 @@ pub enum Bound {
         bands: Vec<String>,
         /// How stored pixels become the grid's.
         resampler: Resampler,
+        /// Pixels around the grid that are read as well, where an op looks at them.
+        pad: u32,
         /// Metadata of the images.
         props: Props,
     },
@@ -292,6 +312,15 @@ pub enum Bound {
     },
     /// A constant array.
     Array(Block),
+    /// Some images of a stack.
+    Images {
+        /// Which argument is the stack.
+        arg: usize,
+        /// Their positions, ascending.
+        positions: Vec<u32>,
+        /// Metadata of the result.
+        props: Props,
+    },
     /// The pixels of an argument under other metadata.
     Same {
         /// Which argument.
