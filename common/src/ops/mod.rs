@@ -17,13 +17,18 @@ pub mod array;
 pub mod bands;
 mod broadcast;
 pub mod compare;
+pub mod dot;
 mod error;
 pub mod mask;
+pub mod math;
 pub mod object;
 mod pointwise;
 mod props;
+pub mod reduce;
+pub mod select;
 pub mod source;
-pub mod stack;
+#[cfg(test)]
+mod testing;
 
 pub use broadcast::{BoundInput, Spread};
 pub(crate) use broadcast::{broadcast, spread};
@@ -38,13 +43,20 @@ pub const FAMILIES: &[Family] = &[
         "Value by value, in single precision; names that begin with `r` swap the operands.",
         arith::OPS,
     ),
+    Family::new(
+        "Functions",
+        "Value by value; angles are in radians, and what is outside a function's domain is invalid.",
+        math::OPS,
+    ),
     Family::new("Comparison and logic", "Value by value; the result is true or false.", compare::OPS),
-    Family::new("Masks", "What is valid, and what stands where nothing is.", mask::OPS),
+    Family::new("Choosing values", "Value by value: one of several, or a part of one.", select::OPS),
+    Family::new("Masks", "What is valid.", mask::OPS),
     Family::new("Bands", "Choosing, naming and joining bands.", bands::OPS),
+    Family::new("Sums of products", "Over the bands of a mosaic or the images of a stack.", dot::OPS),
     Family::new(
         "Reductions",
-        "Many values to one: of the images of a stack, of bands, of all pixels.",
-        stack::OPS,
+        "Many values to one: those of all images, all bands or all pixels.",
+        reduce::OPS,
     ),
     Family::new("Arrays", "Constants that are no single number.", array::OPS),
 ];
@@ -457,6 +469,15 @@ pub enum Values<'a> {
     Bool(&'a [u8]),
 }
 
+/// Values to be written.
+#[derive(Debug)]
+pub enum ValuesMut<'a> {
+    /// Numbers.
+    F32(&'a mut [f32]),
+    /// Truth values, 0 or 1.
+    Bool(&'a mut [u8]),
+}
+
 /// Two runs of numbers to one, with its validity.
 pub type FloatKernel = fn(&[f32], &[f32], &mut [f32], &mut [u8]);
 
@@ -474,17 +495,42 @@ pub enum PixelKernel {
     Bool1(fn(&[u8], &mut [u8])),
     /// Two truth values to truth value.
     Bool2(fn(&[u8], &[u8], &mut [u8])),
-    /// The first operand as it is, hidden where the second is true.
-    Hide(DType),
+    /// Anything else: up to three operands, each with its own validity, and constants.
+    Select(SelectKernel),
+}
+
+/// A kernel that sees the validity of its operands one by one, and the constants of its op.
+#[derive(Clone, Copy, Debug)]
+pub struct SelectKernel {
+    /// Types that its operands are converted to before it sees them; at most [`OPERANDS_MAX`].
+    pub operands: &'static [DType],
+    /// Type of the result.
+    pub result: DType,
+    /// Writes the values; the validity it is given may become any other.
+    pub run: fn(&Strip<'_>, ValuesMut<'_>, &mut [u8]),
+}
+
+/// The most operands of a value-by-value op.
+pub const OPERANDS_MAX: usize = 3;
+
+/// What a [`SelectKernel`] sees of a strip of values.
+#[derive(Clone, Copy, Debug)]
+pub struct Strip<'a> {
+    /// The operands' values; beyond its operands nothing.
+    pub values: [Values<'a>; OPERANDS_MAX],
+    /// Their validity.
+    pub valid: [&'a [u8]; OPERANDS_MAX],
+    /// The numbers among the constants of the op, in order, those of lists among them.
+    pub constants: &'a [f64],
 }
 
 impl PixelKernel {
-    /// Type that operand `index` is converted to before the kernel sees it.
-    pub fn operand(&self, index: usize) -> DType {
+    /// How many operands it takes.
+    pub fn operands(&self) -> usize {
         match self {
-            PixelKernel::Float1(_) | PixelKernel::Float2(_) | PixelKernel::Compare(_) => DType::F32,
-            PixelKernel::Bool1(_) | PixelKernel::Bool2(_) => DType::Bool,
-            PixelKernel::Hide(data) => [*data, DType::Bool][index],
+            PixelKernel::Float1(_) | PixelKernel::Bool1(_) => 1,
+            PixelKernel::Float2(_) | PixelKernel::Compare(_) | PixelKernel::Bool2(_) => 2,
+            PixelKernel::Select(kernel) => kernel.operands.len(),
         }
     }
 
@@ -493,7 +539,7 @@ impl PixelKernel {
         match self {
             PixelKernel::Float1(_) | PixelKernel::Float2(_) => DType::F32,
             PixelKernel::Compare(_) | PixelKernel::Bool1(_) | PixelKernel::Bool2(_) => DType::Bool,
-            PixelKernel::Hide(data) => *data,
+            PixelKernel::Select(kernel) => kernel.result,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Images of stacks: by position, by id, by condition, in groups.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::sources::Condition;
 use super::ty::Ty;
 use super::{Body, Generator, has};
 use crate::world;
@@ -71,9 +72,9 @@ impl Generator {
         body.pool.push((key, ty.with_images(kept)));
     }
 
-    /// A function of an image, and whether it holds for the image with an id.
-    fn predicate(&mut self) -> (Value, fn(&str) -> bool) {
-        let known: &[(Value, fn(&str) -> bool)] = &[
+    /// A condition as a function of an image.
+    fn predicate(&mut self) -> Condition {
+        let known: &[Condition] = &[
             (
                 // lambda image: image.cloud_fraction < 0.35
                 json!({

@@ -7,6 +7,9 @@ use super::ty::Ty;
 use super::{Body, Generator};
 use crate::world;
 
+/// A condition on images, as a graft has it, and whether it holds for the image with an id.
+pub type Condition = (Value, fn(&str) -> bool);
+
 impl Generator {
     /// Names of bands in one of the spellings.
     pub(super) fn bands(&mut self, body: &mut Body, names: &[String]) -> String {
@@ -104,9 +107,9 @@ impl Generator {
         body.pool.push((stack, ty));
     }
 
-    /// A condition on images as JSON, and whether it holds for the image with an id.
-    pub(super) fn condition(&mut self) -> (Value, fn(&str) -> bool) {
-        let known: &[(Value, fn(&str) -> bool)] = &[
+    /// A condition as JSON.
+    pub(super) fn condition(&mut self) -> Condition {
+        let known: &[Condition] = &[
             (json!({"op": "lt", "name": "cloud_fraction", "val": 0.35}), |id| {
                 world::cloud(id).is_some_and(|c| c < 0.35)
             }),
