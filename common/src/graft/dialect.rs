@@ -143,16 +143,7 @@ pub(super) fn closest(name: &str) -> Option<&'static str> {
 }
 
 /// Ops of the published client that this engine does not compute yet.
-const LATER: &[&str] = &[
-    "code",
-    "filter_by_id",
-    "filter_data",
-    "groupby_data",
-    "index",
-    "length",
-    "resolution_x",
-    "resolution_y",
-];
+const LATER: &[&str] = &["code", "groupby_data", "resolution_x", "resolution_y"];
 
 /// The op behind a name of `math`: Python's name of the method, sometimes with an underscore.
 fn math(name: &str) -> Option<&'static dyn Op> {

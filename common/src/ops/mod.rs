@@ -19,6 +19,7 @@ mod broadcast;
 pub mod compare;
 pub mod dot;
 mod error;
+pub mod images;
 pub mod mask;
 pub mod math;
 pub mod object;
@@ -53,6 +54,7 @@ pub const FAMILIES: &[Family] = &[
     Family::new("Masks", "What is valid.", mask::OPS),
     Family::new("Bands", "Choosing, naming and joining bands.", bands::OPS),
     Family::new("Sums of products", "Over the bands of a mosaic or the images of a stack.", dot::OPS),
+    Family::new("Images", "Images of a stack, by position, id and condition.", images::OPS),
     Family::new(
         "Reductions",
         "Many values to one: those of all images, all bands or all pixels.",
@@ -124,6 +126,12 @@ pub trait Op: Sync + Debug {
     /// not pick bands: units and classes of that input are those of the result.
     fn keeps_values(&self) -> bool {
         false
+    }
+
+    /// Whether each image of the result depends on the same image of its inputs alone (on all of a mosaic):
+    /// images that nobody needs can be left out.
+    fn is_imagewise(&self, params: &[Literal], inputs: &[Facts]) -> bool {
+        matches!(self.kernel(params, inputs), Kernel::Pixel(_))
     }
 
     /// The code that computes it, for a plan node with these constants and inputs with these facts.
@@ -365,6 +373,15 @@ pub enum Bound {
     },
     /// A constant array.
     Array(Block),
+    /// Some images of a stack.
+    Images {
+        /// Which argument is the stack.
+        arg: usize,
+        /// Their positions, ascending.
+        positions: Vec<u32>,
+        /// Metadata of the result.
+        props: Props,
+    },
     /// The pixels of an argument under other metadata.
     Same {
         /// Which argument.

@@ -11,6 +11,7 @@ use crate::expr::{Expr, ExprId, ExprNode};
 use crate::grid::Window;
 use crate::literal::Literal;
 use crate::ops::bands::PickBands;
+use crate::ops::images::PickImages;
 use crate::ops::object::Object;
 use crate::ops::{self, Arg, BindCx, Bound, BoundInput, Op as _, Origin, Props, SceneSet, TypeError};
 use crate::scene::{AssetGrid, Layout, Resampler, Scene};
@@ -222,6 +223,11 @@ fn call(
                 .collect::<std::result::Result<_, _>>()
                 .map_err(typed)?;
             Value::Raster(builder.add(NodeKind::Call { op, params, inputs }, None).map_err(typed)?, props)
+        }
+        Bound::Images { arg, positions, props } => {
+            let inputs = vec![input(builder, args, arg.into(), &cx.grid.window()).map_err(typed)?];
+            let pick = NodeKind::Call { op: &PickImages, params: PickImages::params(&positions), inputs };
+            Value::Raster(builder.add(pick, None).map_err(typed)?, props)
         }
         Bound::Same { arg, props } => match args[arg] {
             Value::Raster(id, _) => Value::Raster(*id, props),
