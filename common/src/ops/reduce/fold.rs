@@ -176,7 +176,7 @@ impl<T: Value, F: Fn(T, T) -> bool> Fold for Kept<T, F> {
 const CONVERTED: usize = 1024;
 
 /// Calls `f` with runs of numbers, as long as the values or shorter, and where each begins.
-fn numbers(values: Values<'_>, mut f: impl FnMut(usize, &[f32])) {
+pub(super) fn numbers(values: Values<'_>, mut f: impl FnMut(usize, &[f32])) {
     match values {
         Values::F32(values) => f(0, values),
         Values::Bool(values) => {
