@@ -141,7 +141,7 @@ fn by_selection<T: Copy>(
 }
 
 /// The result of at least one value; a NaN among them makes it NaN.
-fn select(order: Order, values: &mut [f32]) -> f32 {
+pub(super) fn select(order: Order, values: &mut [f32]) -> f32 {
     if values.iter().any(|value| value.is_nan()) {
         return f32::NAN;
     }

@@ -3,6 +3,8 @@ use crate::block::Samples;
 use crate::grid::Window;
 use crate::ops::{Values, find};
 
+mod over_pixels;
+
 const NAN: f32 = f32::NAN;
 
 fn literals(axis: &str, q: Option<f64>) -> Vec<Literal> {
@@ -63,16 +65,18 @@ fn only(name: &str, block: &Block) -> Option<f32> {
     only_with(name, None, block)
 }
 
-fn only_with(name: &str, q: Option<f64>, block: &Block) -> Option<f32> {
-    let value = |block: Block| {
-        let value = match block.samples() {
-            Samples::F32(values) => values[0],
-            Samples::Bool(values) => f32::from(values[0]),
-        };
-        (block.valid()[0] != 0).then_some(value)
+/// Values as numbers; `None` where they are invalid.
+fn entries_of(block: &Block) -> Vec<Option<f32>> {
+    let number = |at: usize| match block.samples() {
+        Samples::F32(values) => values[at],
+        Samples::Bool(values) => f32::from(values[at]),
     };
-    let images = value(reduce(name, &literals("images", q), block));
-    let bands = value(reduce(name, &literals("bands", q), &as_bands(block)));
+    (0..block.valid().len()).map(|at| (block.valid()[at] != 0).then(|| number(at))).collect()
+}
+
+fn only_with(name: &str, q: Option<f64>, block: &Block) -> Option<f32> {
+    let images = entries_of(&reduce(name, &literals("images", q), block))[0];
+    let bands = entries_of(&reduce(name, &literals("bands", q), &as_bands(block)))[0];
     assert_eq!(images.map(f32::to_bits), bands.map(f32::to_bits), "{name}: images and bands differ");
     images
 }
