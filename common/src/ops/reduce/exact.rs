@@ -186,9 +186,8 @@ impl<const SQUARES: bool> Sums<SQUARES> {
     /// Mean of the valid entries, where all are finite.
     pub(super) fn mean(&self) -> Option<f32> {
         let count = self.all_finite().filter(|count| *count > 0)?;
-        // Two words of binary places: the quotient has far more bits than the result.
-        let (quotient, rest) = divide(&shifted(&self.sum.magnitude(), 2), count);
-        Some(self.signed(round(&quotient, rest > 0, UNIT - 128)))
+        let quotient = divide(&shifted(&self.sum.magnitude(), 2), count);
+        Some(self.signed(round(&quotient, false, UNIT - 128)))
     }
 
     fn signed(&self, magnitude: f32) -> f32 {
@@ -199,31 +198,28 @@ impl<const SQUARES: bool> Sums<SQUARES> {
 impl Sums<true> {
     /// Variance of the population, where all entries are finite and it is.
     pub(super) fn var(&self) -> Option<f32> {
-        let (variance, has_rest) = self.variance()?;
-        Some(round(&variance, has_rest, VARIANCE_UNIT)).filter(|var| var.is_finite())
+        Some(round(&self.variance()?, false, VARIANCE_UNIT)).filter(|var| var.is_finite())
     }
 
     /// Its root.
     pub(super) fn std(&self) -> Option<f32> {
-        let (variance, has_rest) = self.variance()?;
+        let variance = self.variance()?;
         // The root of the uppermost 126 or 127 bits has 63 or 64: more than twice what is rounded to.
         let dropped = length(&variance).saturating_sub(126) & !1;
         let (top, low) = split(&variance, dropped);
         let root = top.isqrt();
-        let has_rest = has_rest || low || root * root != top;
+        let has_rest = low || root * root != top;
         let root = [root as u64, (root >> 64) as u64];
         Some(round(&root, has_rest, (VARIANCE_UNIT + dropped as i32) / 2)).filter(|std| std.is_finite())
     }
 
-    /// The variance in [`VARIANCE_UNIT`]s rounded down, and whether that is less than the variance.
-    fn variance(&self) -> Option<(Vec<u64>, bool)> {
+    /// The variance in [`VARIANCE_UNIT`]s, rounded down.
+    fn variance(&self) -> Option<Vec<u64>> {
         let count = self.all_finite().filter(|count| *count > 0)?;
         // n Σx² - (Σx)² over n²; never negative, but for what no pixels give.
         let sum = self.sum.magnitude();
         let scaled = subtract(multiply(&self.squares.0, &[count]), &multiply(&sum, &sum));
-        let (once, rest) = divide(&shifted(&scaled, 4), count);
-        let (twice, more) = divide(&once, count);
-        Some((twice, rest > 0 || more > 0))
+        Some(divide(&divide(&shifted(&scaled, 4), count), count))
     }
 }
 
@@ -267,8 +263,12 @@ fn subtract(mut a: Vec<u64>, b: &[u64]) -> Vec<u64> {
     if borrow { Vec::new() } else { a }
 }
 
-/// Quotient and rest.
-fn divide(number: &[u64], divisor: u64) -> (Vec<u64>, u64) {
+/// The quotient, rounded down.
+///
+/// Before a division by n or n² numbers get so many binary places that its rest cannot matter: what is not
+/// exactly half-way between two results is at least one part in n or n² of a unit away, and that is more
+/// than the lowest place.
+fn divide(number: &[u64], divisor: u64) -> Vec<u64> {
     let mut quotient = number.to_vec();
     let mut rest = 0u64;
     for word in quotient.iter_mut().rev() {
@@ -276,7 +276,7 @@ fn divide(number: &[u64], divisor: u64) -> (Vec<u64>, u64) {
         *word = (number / u128::from(divisor)) as u64;
         rest = (number % u128::from(divisor)) as u64;
     }
-    (quotient, rest)
+    quotient
 }
 
 /// The number without its lowest bits, which must leave at most 128, and whether any of them was set.
@@ -307,4 +307,39 @@ fn round(number: &[u64], has_rest: bool, exponent: i32) -> f32 {
     // At most 2^24 times a power of two that double precision has: exact, up to the overflow of float32.
     let power = f64::from_bits(((lowest + 1023) as u64) << 52);
     (kept as f64 * power) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One value whose square is not one: the root lies a 2^-450th beside the middle of two results.
+    #[test]
+    fn roots_just_beside_a_middle_are_rounded_from_the_side_they_are_on() {
+        let middle = (1i128 << 24) + 1;
+        let root = |beside: i128| {
+            let mut sums = Sums::<true> { finite: 1, ..Sums::NONE };
+            sums.squares.add_shifted(middle * middle, 400);
+            sums.squares.add_shifted(beside, 0);
+            sums.std().map(f64::from)
+        };
+        let unit = f64::from(200 + UNIT).exp2();
+        assert_eq!(root(-1), Some((1 << 24) as f64 * unit));
+        // Half-way: to even.
+        assert_eq!(root(0), Some((1 << 24) as f64 * unit));
+        assert_eq!(root(1), Some(((1 << 24) + 2) as f64 * unit));
+    }
+
+    #[test]
+    fn long_numbers_carry_through_every_word() {
+        let mut long = Long::<3>::ZERO;
+        long.add_shifted(-1, 0);
+        assert_eq!((long, long.magnitude()), (Long([u64::MAX; 3]), vec![1, 0, 0]));
+        long.add_shifted(1, 0);
+        assert_eq!(long, Long::ZERO);
+        long.add_shifted(-3, 127);
+        assert_eq!(long.magnitude(), [0, 1 << 63, 1]);
+        long.add(&Long([0, 1 << 63, 1]));
+        assert_eq!(long, Long::ZERO);
+    }
 }
