@@ -84,7 +84,7 @@ impl OverPixels for Radix {
             counted.push(read.ok_or_else(|| String::from("a histogram that no pixels give"))?);
         }
         bytes.end()?;
-        let overflows = |plane: &Plane, (nans, bins): &(u64, [Vec<(u8, u64)>; 2])| {
+        let overflows = |plane: &Plane, Counted { nans, bins }: &Counted| {
             let mut sums = plane.bins.iter().zip(bins).flat_map(|(sums, bins)| {
                 bins.iter().map(|(bin, count)| (sums.get(usize::from(*bin)).copied().unwrap_or(0), *count))
             });
@@ -94,11 +94,11 @@ impl OverPixels for Radix {
         if self.planes.iter().zip(&counted).any(|(plane, counted)| overflows(plane, counted)) {
             return Err("more pixels than a grid has".into());
         }
-        for (plane, (nans, histograms)) in self.planes.iter_mut().zip(counted) {
+        for (plane, Counted { nans, bins }) in self.planes.iter_mut().zip(counted) {
             if self.round == 0 {
                 plane.nans += nans;
             }
-            for (sums, bins) in plane.bins.iter_mut().zip(histograms).filter(|(_, bins)| !bins.is_empty()) {
+            for (sums, bins) in plane.bins.iter_mut().zip(bins).filter(|(_, bins)| !bins.is_empty()) {
                 sums.resize(BINS, 0);
                 bins.into_iter().for_each(|(bin, count)| sums[usize::from(bin)] += count);
             }
@@ -203,8 +203,14 @@ fn collect(_: &[Literal], round: &Literal, block: &Block) -> Vec<u8> {
     out
 }
 
-/// NaNs and the filled bins of a plane.
-fn read(bytes: &mut Bytes<'_>, prefixes: Prefixes) -> Option<(u64, [Vec<(u8, u64)>; 2])> {
+/// What one tile counted in a plane.
+struct Counted {
+    nans: u64,
+    /// The filled bins of both histograms, in order.
+    bins: [Vec<(u8, u64)>; 2],
+}
+
+fn read(bytes: &mut Bytes<'_>, prefixes: Prefixes) -> Option<Counted> {
     let nans = read_number(bytes)?;
     let mut histograms = [Vec::new(), Vec::new()];
     for (bins, _) in histograms.iter_mut().zip(prefixes).filter(|(_, prefix)| prefix.is_some()) {
@@ -217,7 +223,7 @@ fn read(bytes: &mut Bytes<'_>, prefixes: Prefixes) -> Option<(u64, [Vec<(u8, u64
             bins.push((bin, count));
         }
     }
-    Some((nans, histograms))
+    Some(Counted { nans, bins: histograms })
 }
 
 /// Seven bits a byte, the lowest first; the eighth says that more follow (LEB128).
