@@ -204,7 +204,7 @@ pub const OPS: &[&dyn Op] = &[
     &Reducer {
         name: "percentile",
         summary: "The value that so many percent of the valid entries lie below, linear between entries.",
-        accuracy: "Interpolated in double precision and rounded once; on an entry exactly that.",
+        accuracy: "Interpolated in double precision and rounded once; beside an infinite entry NaN.",
         source: "numpy.percentile of the valid entries, method `linear` (Hyndman and Fan 1996, definition 7); a valid NaN makes it NaN.",
         way: Way::Whole(order::over),
         params: const { &[required("a"), required("axis"), required("q"), optional("kind")] },
@@ -290,11 +290,7 @@ impl Reducer {
             (Kind::Stack { images, .. }, Axis::Bands) => Kind::Stack { images, bands: 1 },
             (Kind::Mosaic { .. }, Axis::Bands) => Kind::Mosaic { bands: 1 },
             (_, Axis::Pixels) if self.pixels.is_none() => {
-                let expected = format!(
-                    "`images` or `bands`: `{}` looks at the order of its entries, and pixels have none",
-                    self.name
-                );
-                return Err(TypeError::Value { name: "axis", expected, value: axis.name().into() });
+                return Err(TypeError::NoOrder { op: self.name });
             }
             (Kind::Stack { .. } | Kind::Mosaic { .. }, Axis::Pixels) => planes(kind)?,
             (Kind::Mosaic { .. } | Kind::Number | Kind::Array(_), _) => return Err(no_axis()),

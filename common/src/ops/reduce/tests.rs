@@ -274,7 +274,7 @@ fn wrong_axes_and_percentages_are_static_errors() {
     }
     for name in ["argmax", "argmin", "first", "last"] {
         let error = infer(name, "pixels", None, stack).unwrap_err().to_string();
-        assert!(error.contains("pixels have none"), "{error}");
+        assert!(error.contains("pixels have no order"), "{error}");
     }
 }
 
