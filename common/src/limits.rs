@@ -10,6 +10,9 @@ pub const ARRAY_VALUES_MAX: u64 = 1 << 18;
 /// Bytes of the names of one value's bands: combinations of bands join names.
 pub const BAND_NAMES_BYTES_MAX: usize = 64 << 10;
 
+/// Steps of a function of properties, for all images that it is asked about.
+pub const PROPERTY_STEPS_MAX: u64 = 4_000_000;
+
 /// Stored pixels of one band that a read holds at once, in bytes with their mask. What needs more is read
 /// in parts.
 pub const READ_BLOCK_BYTES_MAX: u64 = 64 << 20;

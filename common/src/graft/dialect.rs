@@ -1,6 +1,7 @@
 //! The names that a graft may apply: ops by their own names, and the older spellings that the
 //! published client uses. This table is the only place that knows the spellings.
 
+use crate::callable::{self, CallableError, Place};
 use crate::literal::Literal;
 use crate::ops::{self, Op, stack};
 
@@ -13,6 +14,8 @@ pub(super) enum Builtin {
     Older(Spelling),
     /// Several results by name.
     Object,
+    /// A pickled callable and its arguments.
+    Code,
     /// Part of the language, not of this engine yet.
     Later,
 }
@@ -34,8 +37,8 @@ pub(super) enum Meaning {
     Op(&'static dyn Op, Vec<usize>),
     /// Part of the language, not of this engine yet; the name for the message.
     Later(String),
-    /// A pickled callable; what to use.
-    Callable(&'static str),
+    /// A pickled callable; why it is refused.
+    Callable(CallableError),
     /// Wrong; why.
     Wrong(String),
 }
@@ -88,11 +91,10 @@ impl Spelling {
                 if stack::REDUCERS_LATER.contains(&name) {
                     return Meaning::Later(format!("reduction `{name}`"));
                 }
-                // The client sends a Python function as the base64 of its pickle (protocol 2 or later).
-                if name.len() > 40 && name.starts_with("gA") {
-                    return Meaning::Callable("use a named reducer such as `median`");
+                match callable::decide(Place::Reducer, name) {
+                    Err(error @ CallableError::Pickled { .. }) => Meaning::Callable(error),
+                    _ => Meaning::Wrong(format!("has no reducer `{name}`")),
                 }
-                Meaning::Wrong(format!("has no reducer `{name}`"))
             }
             Spelling::BandOp => match name {
                 "pick_bands" => Meaning::Op(&ops::bands::PickBands, vec![0, 2]),
@@ -108,6 +110,7 @@ impl Spelling {
 pub(super) fn builtin(name: &str) -> Option<Builtin> {
     match name {
         "object" => Some(Builtin::Object),
+        "code" => Some(Builtin::Code),
         "math" => Some(Builtin::Older(Spelling::Math)),
         "reduction" => Some(Builtin::Older(Spelling::Reduction)),
         "band_op" => Some(Builtin::Older(Spelling::BandOp)),

@@ -22,6 +22,7 @@ pub mod images;
 pub mod mask;
 pub mod object;
 mod pointwise;
+pub mod property;
 mod props;
 pub mod source;
 pub mod stack;
@@ -32,8 +33,17 @@ pub use error::TypeError;
 pub use props::{Origin, Props};
 
 /// Every op, in the order of the manual.
-pub const FAMILIES: &[&[&dyn Op]] =
-    &[source::OPS, arith::OPS, compare::OPS, mask::OPS, bands::OPS, images::OPS, stack::OPS, array::OPS];
+pub const FAMILIES: &[&[&dyn Op]] = &[
+    source::OPS,
+    arith::OPS,
+    compare::OPS,
+    mask::OPS,
+    bands::OPS,
+    images::OPS,
+    stack::OPS,
+    array::OPS,
+    property::OPS,
+];
 
 /// The op with a name.
 pub fn find(name: &str) -> Option<&'static dyn Op> {
@@ -92,6 +102,14 @@ pub trait Op: Sync + Debug {
         matches!(self.kernel(params, inputs), Kernel::Pixel(_))
     }
 
+    /// The op on properties of an image, inside a function; most ops are of pixels alone.
+    ///
+    /// # Errors
+    /// Why it has no value.
+    fn on_properties(&self, _: &property::Args<'_>) -> Result<property::Value, property::Fault> {
+        Err(property::Fault::new("is an op of pixels; a function of an image sees its properties alone"))
+    }
+
     /// The code that computes it, for a plan node with these constants and inputs with these facts.
     fn kernel(&self, params: &[Literal], inputs: &[Facts]) -> Kernel;
 }
@@ -122,16 +140,23 @@ pub struct Param {
     pub name: &'static str,
     /// Whether it may be left out; it is null then.
     pub optional: bool,
+    /// Whether a function of one parameter, an image, may be given.
+    pub takes_function: bool,
 }
 
 /// A parameter that must be given.
 pub const fn required(name: &'static str) -> Param {
-    Param { name, optional: false }
+    Param { name, optional: false, takes_function: false }
 }
 
 /// A parameter that may be left out.
 pub const fn optional(name: &'static str) -> Param {
-    Param { name, optional: true }
+    Param { name, optional: true, takes_function: false }
+}
+
+/// A parameter that must be given, and may be a function of an image.
+pub const fn function(name: &'static str) -> Param {
+    Param { name, optional: false, takes_function: true }
 }
 
 /// What is known about a value before any pixel is read.
@@ -199,6 +224,8 @@ pub enum Arg<'a> {
     Scenes(&'a SceneSet),
     /// Pixels, or an array.
     Raster(Facts, &'a Props),
+    /// A function of an image's properties.
+    Function(&'a property::Function),
 }
 
 impl<'a> Arg<'a> {
@@ -208,6 +235,7 @@ impl<'a> Arg<'a> {
             Arg::Literal(literal) => literal.kind_name(),
             Arg::Scenes(_) => "scenes",
             Arg::Raster(facts, _) => facts.kind.name(),
+            Arg::Function(_) => "a function",
         }
     }
 
@@ -219,7 +247,7 @@ impl<'a> Arg<'a> {
                 Some(facts) => Ok((facts, Props::none())),
                 None => Err(self.not(name, "a raster or a number")),
             },
-            Arg::Scenes(_) => Err(self.not(name, "a raster or a number")),
+            Arg::Scenes(_) | Arg::Function(_) => Err(self.not(name, "a raster or a number")),
         }
     }
 
@@ -227,7 +255,9 @@ impl<'a> Arg<'a> {
     fn raster(&self, name: &'static str) -> Result<(Facts, &'a Props), TypeError> {
         match self {
             Arg::Raster(facts, props) if facts.kind.is_raster() => Ok((*facts, props)),
-            Arg::Raster(..) | Arg::Literal(_) | Arg::Scenes(_) => Err(self.not(name, "a raster")),
+            Arg::Raster(..) | Arg::Literal(_) | Arg::Scenes(_) | Arg::Function(_) => {
+                Err(self.not(name, "a raster"))
+            }
         }
     }
 
@@ -235,7 +265,7 @@ impl<'a> Arg<'a> {
     fn literal(&self, name: &'static str) -> Result<&'a Literal, TypeError> {
         match self {
             Arg::Literal(literal) => Ok(literal),
-            Arg::Raster(..) | Arg::Scenes(_) => Err(self.not(name, "a constant")),
+            Arg::Raster(..) | Arg::Scenes(_) | Arg::Function(_) => Err(self.not(name, "a constant")),
         }
     }
 

@@ -119,7 +119,7 @@ impl Op for OverImages {
 }
 
 /// Metadata of a reduction over images: exactly three entries of the first image.
-fn reduced(props: &Props) -> Props {
+pub(super) fn reduced(props: &Props) -> Props {
     if props.images() == Some(0) {
         return Props::none();
     }
