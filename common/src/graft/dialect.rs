@@ -3,7 +3,7 @@
 
 use crate::callable::{self, CallableError, Place};
 use crate::literal::Literal;
-use crate::ops::{self, Op, stack};
+use crate::ops::{self, Op, reduce};
 
 /// A builtin name.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +25,10 @@ pub(super) enum Builtin {
 pub(super) enum Spelling {
     /// `math(name, a, b)`
     Math,
-    /// `reduction(a, reducer, axis, kind)`
+    /// `reduction(a, reducer, axis, kind, q)`
     Reduction,
+    /// `functional(a, name)`
+    Functional,
     /// `band_op(a, name, bands, other)`
     BandOp,
 }
@@ -35,8 +37,6 @@ pub(super) enum Spelling {
 pub(super) enum Meaning {
     /// The op and which of the arguments it takes, in order.
     Op(&'static dyn Op, Vec<usize>),
-    /// Part of the language, not of this engine yet; the name for the message.
-    Later(String),
     /// A pickled callable; why it is refused.
     Callable(CallableError),
     /// Wrong; why.
@@ -49,8 +49,9 @@ impl Spelling {
         use ops::{optional, required};
         match self {
             Spelling::Math => const { &[required("name"), required("a"), optional("b")] },
+            Spelling::Functional => const { &[required("a"), required("name")] },
             Spelling::Reduction => {
-                const { &[required("a"), required("reducer"), required("axis"), optional("kind")] }
+                const { &[required("a"), required("reducer"), required("axis"), optional("kind"), optional("q")] }
             }
             Spelling::BandOp => {
                 const { &[required("a"), required("name"), optional("bands"), optional("other")] }
@@ -63,16 +64,13 @@ impl Spelling {
         let is_null = |at: usize| matches!(literal(at), Some(Literal::Null));
         let selector = match self {
             Spelling::Math => 0,
-            Spelling::Reduction | Spelling::BandOp => 1,
+            Spelling::Functional | Spelling::Reduction | Spelling::BandOp => 1,
         };
         let Some(name) = literal(selector).and_then(Literal::as_str) else {
             return Meaning::Wrong(format!("needs the name of an op as argument {selector}"));
         };
         match self {
             Spelling::Math => {
-                if matches!(name, "gradient_x" | "gradient_y" | "arctan2") {
-                    return Meaning::Later(name.to_owned());
-                }
                 let Some(op) = math(name) else { return Meaning::Wrong(format!("has no function `{name}`")) };
                 match (op.doc().params.len(), is_null(2)) {
                     (1, true) => Meaning::Op(op, vec![1]),
@@ -83,17 +81,25 @@ impl Spelling {
                     _ => Meaning::Wrong(format!("`{name}` takes two operands, the second is null")),
                 }
             }
+            Spelling::Functional => match ops::math::OPS.iter().find(|op| op.name() == name) {
+                Some(op) if op.doc().params.len() == 1 => Meaning::Op(*op, vec![0]),
+                _ => Meaning::Wrong(format!("has no function `{name}`")),
+            },
             Spelling::Reduction => {
-                let known = stack::OPS.iter().find(|op| op.name() == name);
+                let known = reduce::OPS.iter().find(|op| op.name() == name);
                 if let Some(op) = known {
-                    return Meaning::Op(*op, vec![0, 2, 3]);
-                }
-                if stack::REDUCERS_LATER.contains(&name) {
-                    return Meaning::Later(format!("reduction `{name}`"));
+                    return match (op.doc().params.len(), is_null(4)) {
+                        (4, _) => Meaning::Op(*op, vec![0, 2, 4, 3]),
+                        (_, true) => Meaning::Op(*op, vec![0, 2, 3]),
+                        (_, false) => Meaning::Wrong(format!("`{name}` takes no `q`")),
+                    };
                 }
                 match callable::decide(Place::Reducer, name) {
                     Err(error @ CallableError::Pickled { .. }) => Meaning::Callable(error),
-                    _ => Meaning::Wrong(format!("has no reducer `{name}`")),
+                    _ => {
+                        let names: Vec<_> = reduce::OPS.iter().map(|op| op.name()).collect();
+                        Meaning::Wrong(format!("has no reducer `{name}`; there are {}", names.join(" ")))
+                    }
                 }
             }
             Spelling::BandOp => match name {
@@ -112,6 +118,7 @@ pub(super) fn builtin(name: &str) -> Option<Builtin> {
         "object" => Some(Builtin::Object),
         "code" => Some(Builtin::Code),
         "math" => Some(Builtin::Older(Spelling::Math)),
+        "functional" => Some(Builtin::Older(Spelling::Functional)),
         "reduction" => Some(Builtin::Older(Spelling::Reduction)),
         "band_op" => Some(Builtin::Older(Spelling::BandOp)),
         _ if LATER.contains(&name) => Some(Builtin::Later),
@@ -122,7 +129,8 @@ pub(super) fn builtin(name: &str) -> Option<Builtin> {
 /// The builtin name that a misspelt one is closest to.
 pub(super) fn closest(name: &str) -> Option<&'static str> {
     let names = ops::FAMILIES.iter().flat_map(|family| family.iter()).map(|op| op.name());
-    let all = names.chain(["object", "math", "reduction", "band_op"]).chain(LATER.iter().copied());
+    let all =
+        names.chain(["object", "math", "functional", "reduction", "band_op"]).chain(LATER.iter().copied());
     all.map(|known| (distance(known, name), known))
         .filter(|(distance, known)| *distance * 3 <= known.len())
         .min()
@@ -130,8 +138,7 @@ pub(super) fn closest(name: &str) -> Option<&'static str> {
 }
 
 /// Ops of the published client that this engine does not compute yet.
-const LATER: &[&str] =
-    &["clip", "code", "dot", "filled", "functional", "groupby_data", "resolution_x", "resolution_y"];
+const LATER: &[&str] = &["code", "groupby_data", "resolution_x", "resolution_y"];
 
 /// The op behind a name of `math`: Python's name of the method, sometimes with an underscore.
 fn math(name: &str) -> Option<&'static dyn Op> {
@@ -143,6 +150,9 @@ fn math(name: &str) -> Option<&'static dyn Op> {
         "pow" | "abs" | "and" | "or" => return None,
         other => other,
     };
+    if matches!(name, "arctan2" | "gradient_x" | "gradient_y") {
+        return ops::find(name);
+    }
     let families = [ops::arith::OPS, ops::compare::OPS];
     families.into_iter().flatten().copied().find(|op| op.name() == name)
 }

@@ -5,11 +5,11 @@
 //! also a computed or masked one. `bind` decides which images are meant; a plan only picks positions.
 
 use super::property::{Order, Value};
-use super::stack::reduced;
+use super::reduce::Axis;
 use super::{
     Arg, BindCx, BlockCall, Bound, Facts, Kernel, Op, OpDoc, Props, TypeError, function, optional, required,
 };
-use crate::block::{ArrayShape, Block, DType, Kind, Samples};
+use crate::block::{Block, DType, Kind, Samples};
 use crate::callable::{self, CallableError, Permitted, Place};
 use crate::literal::Literal;
 use crate::predicate::{Predicate, PredicateError};
@@ -475,48 +475,29 @@ impl Op for Reduced {
 
     fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let (a, props) = args[0].raster("a")?;
-        let axis = args[2].text("axis")?;
+        let axis = Axis::of_arg(&args[2])?;
         if !args[3].is_null() {
             let said = args[3].text("kind")?;
             if said != a.kind.name() {
                 return Err(TypeError::KindMismatch { said: format!("`{said}`"), is: a.kind.name() });
             }
         }
-        let (images, bands) = (a.kind.images(), a.kind.bands().unwrap_or(0));
-        let array = |axes: &[u32]| ArrayShape::new(axes, true).map(Kind::Array);
-        let expected = match (axis, images) {
-            ("images", Some(_)) => Some(Kind::Mosaic { bands }),
-            ("bands", Some(images)) => Some(Kind::Stack { images, bands: 1 }),
-            ("bands", None) => Some(Kind::Mosaic { bands: 1 }),
-            ("pixels", Some(images)) => array(&[images, bands]),
-            ("pixels", None) => array(&[bands]),
-            ("images", None) => {
-                return Err(TypeError::NoAxis { kind: a.kind.name(), axis: axis.into() });
-            }
-            _ => {
-                let expected = "`images`, `bands` or `pixels`".into();
-                return Err(TypeError::Value { name: "axis", expected, value: axis.into() });
-            }
-        };
+        let expected = axis.reduced(a.kind)?;
+        let props = axis.metadata(props);
         if !Reduced::needs_value(args) {
-            return Ok(Bound::call(vec![], [0], reduced(props)));
+            return Ok(Bound::call(vec![], [0], props));
         }
         let is = match args[1] {
             Arg::Raster(facts, _) => facts.kind.to_string(),
             other => other.kind_name().into(),
         };
-        match (args[1], expected) {
-            (Arg::Raster(facts, _), Some(expected)) if facts.kind == expected => {}
-            (_, expected) => {
-                let expected = expected.map_or("an array".into(), |kind| kind.to_string());
-                return Err(TypeError::NotReduced { axis: axis.into(), expected, is });
-            }
+        if !matches!(args[1], Arg::Raster(facts, _) if facts.kind == expected) {
+            return Err(TypeError::NotReduced {
+                axis: axis.name().into(),
+                expected: expected.to_string(),
+                is,
+            });
         }
-        let props = match axis {
-            "images" => reduced(props),
-            "bands" => props.clone().with("bands", None),
-            _ => props.clone(),
-        };
         Ok(Bound::Same { arg: 1, props })
     }
 

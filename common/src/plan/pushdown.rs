@@ -186,7 +186,7 @@ impl Pushdown<'_> {
         let wants = node.inputs().into_iter().map(|input| {
             let kind = self.plan.node(input).facts.kind;
             let images = sinks.images.clone().filter(|_| kind.images().is_some_and(|images| images != 1));
-            let bands = sinks.bands.clone().filter(|_| kind.bands() != Some(1));
+            let bands = sinks.bands.clone().filter(|_| kind.bands().is_some_and(|bands| bands != 1));
             Want { node: input, some: Selection { images, bands } }
         });
         Answer::Make(node.kind.clone(), wants.collect(), hash)

@@ -336,6 +336,9 @@ pub struct Read {
     /// Whether overviews of the files may be read where the grid is coarser.
     #[prost(bool, tag = "6")]
     pub overviews: bool,
+    /// Pixels around the grid that it has as well.
+    #[prost(uint32, tag = "7")]
+    pub pad: u32,
 }
 /// A scene of a read.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -451,6 +454,9 @@ pub struct Instr {
     /// Its operands.
     #[prost(message, repeated, tag = "3")]
     pub operands: ::prost::alloc::vec::Vec<Operand>,
+    /// Constants of its kernel.
+    #[prost(message, repeated, tag = "4")]
+    pub params: ::prost::alloc::vec::Vec<Value>,
 }
 /// What an op works on.
 #[derive(Clone, PartialEq, ::prost::Message)]
