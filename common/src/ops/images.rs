@@ -195,7 +195,10 @@ impl Op for Length {
     }
 
     fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
-        stack(&args[0]).map(|(images, _)| Bound::Literal(Literal::Int(images.into())))
+        let (images, _) = stack(&args[0])?;
+        // The published client makes an int of what says so.
+        let props = Props::none().with("return_type", Some("int".into()));
+        Ok(Bound::Value { literal: Literal::Int(images.into()), props })
     }
 
     fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {

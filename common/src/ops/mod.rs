@@ -301,6 +301,13 @@ impl<'a> Arg<'a> {
 pub enum Bound {
     /// A constant: nothing is left to compute.
     Literal(Literal),
+    /// A constant with metadata, for where it is a result.
+    Value {
+        /// The constant.
+        literal: Literal,
+        /// Its metadata.
+        props: Props,
+    },
     /// Scenes.
     Scenes(SceneSet),
     /// Pixels of scenes, to be read.

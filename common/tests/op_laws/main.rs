@@ -12,6 +12,7 @@ use graticule_common::grid::{TileSize, Window};
 use graticule_common::hash::ContentHash;
 use graticule_common::limits::Limits;
 use graticule_common::ops::{BindCx, FAMILIES, property};
+use graticule_common::plan::stage::{self, RoundEnd};
 use graticule_common::plan::{self, NodeId, Options, Outcome, PASSES, Plan, Read, TilePlan};
 use graticule_common::transform::ByText;
 use proptest::collection::vec;
@@ -62,10 +63,33 @@ fn plan_of(case: &Case, options: &Options) -> Option<Plan> {
 }
 
 fn plan_on(case: &Case, grid: usize, options: &Options) -> Option<Plan> {
-    match outcome_of(&expr_of(&case.graft).ok()?, case, grid, options)? {
+    match settled(outcome_of(&expr_of(&case.graft).ok()?, case, grid, options)?) {
         Outcome::Raster { plan, .. } => Some(plan),
-        Outcome::Number(_) | Outcome::Array { .. } | Outcome::Several { .. } => None,
+        Outcome::Value { .. } | Outcome::Array { .. } | Outcome::Several { .. } | Outcome::Staged(_) => None,
     }
+}
+
+/// An outcome after its stages: values that depend on all pixels are known. Tiles come in another order
+/// than they were asked for.
+fn settled(mut outcome: Outcome) -> Outcome {
+    while let Outcome::Staged(staged) = outcome {
+        let mut rounds = staged.rounds();
+        let values = loop {
+            let plan = rounds.plan().clone();
+            for id in plan.tiles().into_iter().rev() {
+                let tile = plan.tile(id).expect("a tile of the plan");
+                let blocks = eval_all(&tile, Vec::new()).0;
+                let partials = stage::collect(&plan, &blocks).expect("a stage");
+                rounds.merge(&partials).expect("partials of this round");
+            }
+            match rounds.end().expect("a round that ends") {
+                RoundEnd::Again(next) => rounds = next,
+                RoundEnd::Done(values) => break values,
+            }
+        };
+        outcome = staged.resume(values).expect("what was planned");
+    }
+    outcome
 }
 
 fn options(tile_size: u32, passes_off: Vec<String>) -> Options {
