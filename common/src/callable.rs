@@ -259,13 +259,13 @@ impl<'a> Reader<'a> {
                 self.make(Heap::Tuple(items));
             }
             b't' => {
-                let items = self.to_mark()?;
+                let items = self.above_mark()?;
                 self.make(Heap::Tuple(items));
             }
             b']' => self.make(Heap::List(Vec::new())),
             b'}' => self.make(Heap::Dict(Vec::new())),
             b'a' | b'e' => {
-                let new = if opcode == b'a' { vec![self.stack.pop()?] } else { self.to_mark()? };
+                let new = if opcode == b'a' { vec![self.stack.pop()?] } else { self.above_mark()? };
                 match self.top()? {
                     Heap::List(items) => items.extend(new),
                     _ => return None,
@@ -277,7 +277,7 @@ impl<'a> Reader<'a> {
                         let at = self.stack.len().checked_sub(2)?;
                         self.stack.split_off(at)
                     }
-                    _ => self.to_mark()?,
+                    _ => self.above_mark()?,
                 };
                 let Heap::Dict(members) = self.top()? else { return None };
                 let (pairs, odd) = new.as_chunks::<2>();
@@ -357,7 +357,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What stands above the last mark, which is gone with it.
-    fn to_mark(&mut self) -> Option<Vec<Item>> {
+    fn above_mark(&mut self) -> Option<Vec<Item>> {
         let mark = self.stack.iter().rposition(|item| matches!(item, Item::Mark))?;
         let items = self.stack.split_off(mark + 1);
         self.stack.pop();
