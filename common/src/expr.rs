@@ -160,14 +160,14 @@ impl Expr {
         inside
     }
 
-    /// The nodes of a function in order, and before them those of the expression around it that they use.
-    pub fn body(&self, function: ExprId) -> (Vec<ExprId>, Vec<ExprId>) {
-        let inside = self.inside_functions();
-        let mut seen = vec![false; function.index() + 1];
+    /// The nodes of a function in order, and those of the expression around it that they use; `inside` is
+    /// [`inside_functions`](Self::inside_functions).
+    pub fn body(&self, function: ExprId, inside: &[bool]) -> (Vec<ExprId>, Vec<ExprId>) {
+        let mut seen = HashSet::new();
         let mut stack = self.nodes[function.index()].inputs().to_vec();
         let (mut own, mut outer) = (Vec::new(), Vec::new());
         while let Some(id) = stack.pop() {
-            if std::mem::replace(&mut seen[id.index()], true) {
+            if !seen.insert(id) {
                 continue;
             }
             if inside[id.index()] {
@@ -189,7 +189,7 @@ impl Expr {
         for (id, node) in self.iter().filter(|(id, _)| !inside[id.index()]) {
             let value = match node {
                 ExprNode::Function { parameters, body } => {
-                    let (own, _) = self.body(id);
+                    let (own, _) = self.body(id, &inside);
                     let keys = own.iter().filter(|id| !matches!(self.nodes[id.index()], ExprNode::Param(_)));
                     let mut function: serde_json::Map<_, _> =
                         keys.map(|id| (self.key(*id), self.definition(*id))).collect();

@@ -155,7 +155,7 @@ pub enum PredicateError {
     },
     /// A text that is not JSON: a pickled function, most likely.
     #[error(
-        "the predicate is not JSON ({reason}), and a pickled function is never run; write it as comparisons of properties, such as `{{\"op\": \"lt\", \"name\": \"cloud_fraction\", \"val\": 0.2}}`"
+        "the predicate is not JSON ({reason}), and a pickled callable is never run; write it as comparisons of properties, such as `{{\"op\": \"lt\", \"name\": \"cloud_fraction\", \"val\": 0.2}}`"
     )]
     NotJson {
         /// What the parser said.

@@ -243,7 +243,6 @@ impl Op for FilterData {
         let mut kept = Vec::new();
         match args[1] {
             Arg::Function(function) => {
-                function.check_steps(images)?;
                 for (at, image) in (0..).zip(props.dicts()) {
                     if function.of(image)?.is_true() {
                         kept.push(at);
@@ -378,7 +377,7 @@ impl Op for GroupbyData {
     }
 
     fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
-        let (images, props) = described(&args[0])?;
+        let (_, props) = described(&args[0])?;
         let key = match args[1] {
             Arg::Function(key) => key,
             Arg::Literal(Literal::Str(text)) => {
@@ -390,7 +389,6 @@ impl Op for GroupbyData {
             }
             _ => return Err(args[1].not("key_function", "a function of the image")),
         };
-        key.check_steps(images)?;
         let mut groups: Vec<(Value, Vec<Literal>)> = Vec::new();
         for (image, id) in props.dicts().zip(props.ids()) {
             let (key, id) = (key.of(image)?, Literal::Str(id.ok_or(TypeError::NoImageProperties)?));

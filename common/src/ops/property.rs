@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::{Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, Param, TypeError};
 use crate::error::GraftPath;
-use crate::limits::PROPERTY_STEPS_MAX;
 use crate::literal::Literal;
 use crate::scene::Properties;
 
@@ -114,13 +113,9 @@ impl Function {
         self.steps.len() - 1
     }
 
-    /// Whether it may be asked about so many images.
-    pub(super) fn check_steps(&self, images: u32) -> Result<(), TypeError> {
-        let steps = self.steps.len() as u64 * u64::from(images);
-        match steps > PROPERTY_STEPS_MAX {
-            true => Err(TypeError::PropertySteps { steps, limit: PROPERTY_STEPS_MAX }),
-            false => Ok(()),
-        }
+    /// How many steps it takes for an image.
+    pub(crate) fn len(&self) -> usize {
+        self.steps.len()
     }
 
     /// Its value for an image. Every step is taken once: there is nothing that could go on for ever.

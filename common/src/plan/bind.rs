@@ -9,9 +9,10 @@ use crate::block::{Block, Kind};
 use crate::error::GraftPath;
 use crate::expr::{Expr, ExprId, ExprNode};
 use crate::grid::{Grid, Window};
+use crate::limits::PROPERTY_STEPS_MAX;
 use crate::literal::Literal;
 use crate::ops::bands::PickBands;
-use crate::ops::images::{PickImages, Reduced};
+use crate::ops::images::{FilterData, PickImages, Reduced};
 use crate::ops::object::Object;
 use crate::ops::property::Function;
 use crate::ops::{self, Arg, BindCx, Bound, BoundInput, Kernel, Op as _, Origin, Props, SceneSet, TypeError};
@@ -51,6 +52,7 @@ pub(super) fn bind(
     let outline = outline.map(Arc::new);
     let mut values: Vec<Value> = Vec::with_capacity(expr.nodes().len());
     let inside = expr.inside_functions();
+    let mut steps = Steps::default();
     // A reducer that is a function is not looked at where the stack is empty.
     let may_fail = expr
         .nodes()
@@ -64,9 +66,17 @@ pub(super) fn bind(
             ExprNode::Literal(literal) => Value::Literal(literal.clone(), Props::none()),
             _ if inside[id.index()] => Value::Inside,
             ExprNode::Param(_) => Value::Inside,
-            ExprNode::Function { .. } => Value::Function(function(expr, id, &values)?),
+            ExprNode::Function { .. } => match function(expr, id, (&inside, &values), &mut steps) {
+                Ok(function) => Value::Function(function),
+                Err(error) if may_fail => Value::Failed(error),
+                Err(error) => return Err(error),
+            },
             ExprNode::Call { op, args } => {
                 let args: Vec<&Value> = args.iter().map(|arg| &values[arg.index()]).collect();
+                steps.count(questions(&builder, *op, &args)).map_err(|error| {
+                    let at = expr.path(id);
+                    BindError::Type { at, op: op.name(), error }
+                })?;
                 match call(&mut builder, cx, *op, &args, (expr.path(id), overviews, outline.as_ref())) {
                     Ok(value) => value,
                     Err(error) if may_fail => Value::Failed(error),
@@ -282,10 +292,49 @@ fn call(
     })
 }
 
+/// Steps on properties of images so far.
+#[derive(Default)]
+struct Steps(u64);
+
+impl Steps {
+    fn count(&mut self, steps: u64) -> std::result::Result<(), TypeError> {
+        self.0 = self.0.saturating_add(steps);
+        match self.0 > PROPERTY_STEPS_MAX {
+            true => Err(TypeError::PropertySteps { steps: self.0, limit: PROPERTY_STEPS_MAX }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Steps that a call takes to ask the images of a stack about their properties.
+fn questions(builder: &Builder, op: &'static dyn ops::Op, args: &[&Value]) -> u64 {
+    /// Bytes of a condition's text that cost as much as a step.
+    const STEP_BYTES: usize = 256;
+    let [Value::Raster(stack, _), question, ..] = args else { return 0 };
+    let images = u64::from(builder.node(*stack).facts.kind.images().unwrap_or(0));
+    let steps = match question {
+        Value::Function(function) => function.len(),
+        Value::Literal(Literal::Str(text), _) if op.name() == FilterData.name() => {
+            1 + text.len() / STEP_BYTES
+        }
+        _ => 0,
+    };
+    images * steps as u64
+}
+
 /// A function as the interpreter of properties takes it. What it uses of the graft around it must be
 /// constant.
-fn function(expr: &Expr, id: ExprId, values: &[Value]) -> std::result::Result<Function, BindError> {
-    let (own, outer) = expr.body(id);
+fn function(
+    expr: &Expr,
+    id: ExprId,
+    (inside, values): (&[bool], &[Value]),
+    count: &mut Steps,
+) -> std::result::Result<Function, BindError> {
+    let (own, outer) = expr.body(id, inside);
+    count.count((own.len() + outer.len()) as u64).map_err(|error| {
+        let at = expr.path(id);
+        BindError::Type { at, op: "function", error }
+    })?;
     let mut function = Function::default();
     let mut steps = HashMap::new();
     for id in outer {

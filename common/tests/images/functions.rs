@@ -355,6 +355,21 @@ fn functions_of_many_steps_are_refused() {
     more["result"] = json!(["filter_data", "s", "f39"]);
     let error = resolve(graft(more).to_string().as_bytes(), &Limits::default()).expect_err("a fault");
     assert!(matches!(error, GraftError::Limit { .. }), "{error}");
+    // Many functions over one long body, which each of them would take anew.
+    let mut more = json!({"x0": ["attr", "i", "id_"], "parameters": ["i"], "id_": "id", "returns": "r"});
+    for level in 1..1000 {
+        more[format!("x{level}")] = json!(["add", format!("x{}", level - 1), "id_"]);
+    }
+    let mut many = json!({"y0": ["neg", "s"]});
+    for at in 0..3000 {
+        many[format!("k{at}")] = json!(at);
+        many[format!("y{}", at + 1)] = json!(["filter_data", format!("y{at}"), format!("f{at}")]);
+        many[format!("f{at}")] = json!({"parameters": ["i"], "x": ["long", "i"], "r": ["ne", "x", format!("k{at}")], "returns": "r"});
+    }
+    more["r"] = json!(["len", "x999"]);
+    (many["long"], many["result"]) = (more, json!(["length", "y3000"]));
+    let error = build(many, &Default::default()).expect_err("a fault");
+    assert_eq!(error.0, "limit_exceeded", "{}", error.1);
     // Values that grow by doubling are refused as soon as they are large.
     let mut keys = json!({"x0": ["tuple", "id", "id"]});
     for level in 1..40 {
