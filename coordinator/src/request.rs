@@ -12,7 +12,7 @@ use graticule_common::graft::{self, GraftError};
 use graticule_common::grid::Grid;
 use graticule_common::limits::Limits;
 use graticule_common::ops::{Answer, BindCx, Origin, Props, TypeError};
-use graticule_common::plan::{self, BindError, Named, Outcome, Plan, Root, explain};
+use graticule_common::plan::{self, BindError, Named, NodeKind, Outcome, Plan, Root, explain};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::scene::{BandInfo, ClassInfo, Product, Scene, SceneQuery, Timestamp};
@@ -406,11 +406,14 @@ fn meanings(origin: &Origin, product: &Product) -> Option<Vec<pb::BandMeaning>> 
 
 /// The scenes a plan reads, each once, in the order of time.
 fn scenes_read(plan: &Plan, acquired: &BTreeMap<(&str, &str), Timestamp>) -> Vec<pb::SceneUse> {
-    let grid = plan.grid().window();
-    let mut used: Vec<_> = plan
-        .reads()
-        .flat_map(|read| {
-            let touching = read.scenes.iter().filter(move |scene| scene.touches(&grid));
+    let nodes = plan.nodes().iter().zip(plan.windows());
+    let reads = nodes.filter_map(|(node, window)| match &node.kind {
+        NodeKind::Read(read) => Some((read, window)),
+        _ => None,
+    });
+    let mut used: Vec<_> = reads
+        .flat_map(|(read, window)| {
+            let touching = read.scenes.iter().filter(move |scene| scene.touches(&window));
             touching.map(|scene| (scene.product.as_str(), scene.id.as_str()))
         })
         .map(|key| (acquired.get(&key).copied(), key))

@@ -138,8 +138,6 @@ const LATER: &[&str] = &[
     "groupby_data",
     "index",
     "length",
-    "resolution_x",
-    "resolution_y",
 ];
 
 /// The op behind a name of `math`: Python's name of the method, sometimes with an underscore.

@@ -19,6 +19,7 @@ mod broadcast;
 pub mod compare;
 mod error;
 pub mod focal;
+pub mod ground;
 pub mod mask;
 pub mod object;
 mod pointwise;
@@ -32,8 +33,17 @@ pub use error::TypeError;
 pub use props::{Origin, Props};
 
 /// Every op, in the order of the manual.
-pub const FAMILIES: &[&[&dyn Op]] =
-    &[source::OPS, arith::OPS, compare::OPS, mask::OPS, bands::OPS, stack::OPS, array::OPS, focal::OPS];
+pub const FAMILIES: &[&[&dyn Op]] = &[
+    source::OPS,
+    arith::OPS,
+    compare::OPS,
+    mask::OPS,
+    bands::OPS,
+    stack::OPS,
+    array::OPS,
+    focal::OPS,
+    ground::OPS,
+];
 
 /// The op with a name.
 pub fn find(name: &str) -> Option<&'static dyn Op> {
@@ -431,7 +441,8 @@ impl PixelKernel {
 pub struct BlockCall<'a> {
     /// The pixels of the result.
     pub window: Window,
-    /// The pixels that the inputs have: more than `window` where the op has a halo.
+    /// The pixels that the inputs have: more than `window` where the op has a halo, as far as the node's
+    /// domain goes. A side on which the halo is missing is an edge of the domain.
     pub input_window: Window,
     /// Constants, as `bind` resolved them.
     pub params: &'a [Literal],

@@ -10,7 +10,7 @@ use std::sync::Once;
 
 use gdal::spatial_ref::{AxisMappingStrategy, CoordTransform, SpatialRef};
 
-use super::{Transform, TransformError};
+use super::{Transform, TransformError, Unit};
 use crate::grid::Crs;
 
 /// Longest text that is read as a CRS. The longest WKT of the EPSG registry is about 10 kB.
@@ -96,6 +96,17 @@ impl Transform for Proj {
         CACHE.with_borrow_mut(|cache| {
             let _quiet = osr::Quiet::begin();
             Ok(cache.srs(crs)?.is_geographic())
+        })
+    }
+
+    fn unit(&self, crs: &Crs) -> Result<Unit, TransformError> {
+        CACHE.with_borrow_mut(|cache| {
+            let _quiet = osr::Quiet::begin();
+            let srs = cache.srs(crs)?;
+            Ok(match srs.is_geographic() {
+                true => Unit::Radians(srs.angular_units()),
+                false => Unit::Metres(srs.linear_units()),
+            })
         })
     }
 
