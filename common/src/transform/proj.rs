@@ -457,6 +457,19 @@ mod tests {
         check_point("EPSG:4326", "EPSG:31467", (9.0, 50.0), (3500076.0, 5540388.0), 150.0);
     }
 
+    /// The units of the EPSG registry: metre, US survey foot, degree, grad.
+    #[test]
+    fn units_of_coordinates() {
+        let unit = |text: &str| Proj::new().unit(&crs(text)).unwrap();
+        assert_eq!(unit("EPSG:32613"), Unit::Metres(1.0));
+        let Unit::Metres(foot) = unit("EPSG:2263") else { panic!("projected") };
+        assert!((foot - 1200.0 / 3937.0).abs() < 1e-12, "{foot}");
+        for (text, per_turn) in [("EPSG:4326", 360.0), ("EPSG:4807", 400.0)] {
+            let Unit::Radians(unit) = unit(text) else { panic!("geographic") };
+            assert!((unit * per_turn - 2.0 * std::f64::consts::PI).abs() < 1e-9, "{text}: {unit}");
+        }
+    }
+
     #[test]
     fn canonical_texts() {
         for text in ["EPSG:32613", "epsg:32613", " 32613 ", "urn:ogc:def:crs:EPSG::32613"] {
