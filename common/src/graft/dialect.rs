@@ -2,7 +2,7 @@
 //! published client uses. This table is the only place that knows the spellings.
 
 use crate::literal::Literal;
-use crate::ops::{self, Op, stack};
+use crate::ops::{self, Op, reduce};
 
 /// A builtin name.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +22,10 @@ pub(super) enum Builtin {
 pub(super) enum Spelling {
     /// `math(name, a, b)`
     Math,
-    /// `reduction(a, reducer, axis, kind)`
+    /// `reduction(a, reducer, axis, kind, q)`
     Reduction,
+    /// `functional(a, name)`
+    Functional,
     /// `band_op(a, name, bands, other)`
     BandOp,
 }
@@ -32,8 +34,6 @@ pub(super) enum Spelling {
 pub(super) enum Meaning {
     /// The op and which of the arguments it takes, in order.
     Op(&'static dyn Op, Vec<usize>),
-    /// Part of the language, not of this engine yet; the name for the message.
-    Later(String),
     /// A pickled callable; what to use.
     Callable(&'static str),
     /// Wrong; why.
@@ -46,8 +46,9 @@ impl Spelling {
         use ops::{optional, required};
         match self {
             Spelling::Math => const { &[required("name"), required("a"), optional("b")] },
+            Spelling::Functional => const { &[required("a"), required("name")] },
             Spelling::Reduction => {
-                const { &[required("a"), required("reducer"), required("axis"), optional("kind")] }
+                const { &[required("a"), required("reducer"), required("axis"), optional("kind"), optional("q")] }
             }
             Spelling::BandOp => {
                 const { &[required("a"), required("name"), optional("bands"), optional("other")] }
@@ -55,21 +56,23 @@ impl Spelling {
         }
     }
 
+    /// Which argument names the op.
+    fn selector(self) -> usize {
+        match self {
+            Spelling::Math => 0,
+            Spelling::Functional | Spelling::Reduction | Spelling::BandOp => 1,
+        }
+    }
+
     /// What a call means; `literal` gives the constant at an argument, if it is one.
     pub(super) fn meaning<'a>(self, literal: impl Fn(usize) -> Option<&'a Literal>) -> Meaning {
         let is_null = |at: usize| matches!(literal(at), Some(Literal::Null));
-        let selector = match self {
-            Spelling::Math => 0,
-            Spelling::Reduction | Spelling::BandOp => 1,
-        };
+        let selector = self.selector();
         let Some(name) = literal(selector).and_then(Literal::as_str) else {
             return Meaning::Wrong(format!("needs the name of an op as argument {selector}"));
         };
         match self {
             Spelling::Math => {
-                if matches!(name, "arctan2") {
-                    return Meaning::Later(name.to_owned());
-                }
                 let Some(op) = math(name) else { return Meaning::Wrong(format!("has no function `{name}`")) };
                 match (op.doc().params.len(), is_null(2)) {
                     (1, true) => Meaning::Op(op, vec![1]),
@@ -80,19 +83,25 @@ impl Spelling {
                     _ => Meaning::Wrong(format!("`{name}` takes two operands, the second is null")),
                 }
             }
+            Spelling::Functional => match ops::math::OPS.iter().find(|op| op.name() == name) {
+                Some(op) if op.doc().params.len() == 1 => Meaning::Op(*op, vec![0]),
+                _ => Meaning::Wrong(format!("has no function `{name}`")),
+            },
             Spelling::Reduction => {
-                let known = stack::OPS.iter().find(|op| op.name() == name);
+                let known = reduce::OPS.iter().find(|op| op.name() == name);
                 if let Some(op) = known {
-                    return Meaning::Op(*op, vec![0, 2, 3]);
-                }
-                if stack::REDUCERS_LATER.contains(&name) {
-                    return Meaning::Later(format!("reduction `{name}`"));
+                    return match (op.doc().params.len(), is_null(4)) {
+                        (4, _) => Meaning::Op(*op, vec![0, 2, 4, 3]),
+                        (_, true) => Meaning::Op(*op, vec![0, 2, 3]),
+                        (_, false) => Meaning::Wrong(format!("`{name}` takes no `q`")),
+                    };
                 }
                 // The client sends a Python function as the base64 of its pickle (protocol 2 or later).
                 if name.len() > 40 && name.starts_with("gA") {
                     return Meaning::Callable("use a named reducer such as `median`");
                 }
-                Meaning::Wrong(format!("has no reducer `{name}`"))
+                let names: Vec<_> = reduce::OPS.iter().map(|op| op.name()).collect();
+                Meaning::Wrong(format!("has no reducer `{name}`; there are {}", names.join(" ")))
             }
             Spelling::BandOp => match name {
                 "pick_bands" => Meaning::Op(&ops::bands::PickBands, vec![0, 2]),
@@ -109,6 +118,7 @@ pub(super) fn builtin(name: &str) -> Option<Builtin> {
     match name {
         "object" => Some(Builtin::Object),
         "math" => Some(Builtin::Older(Spelling::Math)),
+        "functional" => Some(Builtin::Older(Spelling::Functional)),
         "reduction" => Some(Builtin::Older(Spelling::Reduction)),
         "band_op" => Some(Builtin::Older(Spelling::BandOp)),
         _ if LATER.contains(&name) => Some(Builtin::Later),
@@ -119,7 +129,8 @@ pub(super) fn builtin(name: &str) -> Option<Builtin> {
 /// The builtin name that a misspelt one is closest to.
 pub(super) fn closest(name: &str) -> Option<&'static str> {
     let names = ops::FAMILIES.iter().flat_map(|family| family.iter()).map(|op| op.name());
-    let all = names.chain(["object", "math", "reduction", "band_op"]).chain(LATER.iter().copied());
+    let all =
+        names.chain(["object", "math", "functional", "reduction", "band_op"]).chain(LATER.iter().copied());
     all.map(|known| (distance(known, name), known))
         .filter(|(distance, known)| *distance * 3 <= known.len())
         .min()
@@ -127,18 +138,7 @@ pub(super) fn closest(name: &str) -> Option<&'static str> {
 }
 
 /// Ops of the published client that this engine does not compute yet.
-const LATER: &[&str] = &[
-    "clip",
-    "code",
-    "dot",
-    "filled",
-    "filter_by_id",
-    "filter_data",
-    "functional",
-    "groupby_data",
-    "index",
-    "length",
-];
+const LATER: &[&str] = &["code", "groupby_data"];
 
 /// The op behind a name of `math`: Python's name of the method, sometimes with an underscore.
 fn math(name: &str) -> Option<&'static dyn Op> {
@@ -150,9 +150,106 @@ fn math(name: &str) -> Option<&'static dyn Op> {
         "pow" | "abs" | "and" | "or" => return None,
         other => other,
     };
-    let gradients = &ops::focal::OPS[..2];
-    let families = [ops::arith::OPS, ops::compare::OPS, gradients];
+    if matches!(name, "arctan2" | "gradient_x" | "gradient_y") {
+        return ops::find(name);
+    }
+    let families = [ops::arith::OPS, ops::compare::OPS];
     families.into_iter().flatten().copied().find(|op| op.name() == name)
+}
+
+/// Ops that the published client calls by their own names.
+const BY_NAME: &[&str] = &[
+    "mosaic",
+    "select_scenes",
+    "stack_scenes",
+    "from_image_ids",
+    "filter_data",
+    "filter_by_id",
+    "groupby_data",
+    "clip",
+    "filled",
+    "mask",
+    "index",
+    "length",
+    "resolution_x",
+    "resolution_y",
+    "dot",
+    "array",
+];
+
+/// The names that the published client gives to an older spelling.
+const NAMES: &[(&str, &[&str])] = &[
+    (
+        "math",
+        &[
+            "add",
+            "radd",
+            "sub",
+            "rsub",
+            "mul",
+            "rmul",
+            "truediv",
+            "rtruediv",
+            "floordiv",
+            "rfloordiv",
+            "_pow",
+            "rpow",
+            "_abs",
+            "neg",
+            "eq",
+            "ne",
+            "gt",
+            "ge",
+            "lt",
+            "le",
+            "_and",
+            "rand",
+            "_or",
+            "ror",
+            "invert",
+            "gradient_x",
+            "gradient_y",
+            "arctan2",
+        ],
+    ),
+    ("functional", &["sqrt", "cos", "sin", "tan", "arccos", "arcsin", "arctan", "log", "log10"]),
+    ("reduction", &["max", "min", "mean", "median", "sum", "std", "argmax", "argmin"]),
+    ("band_op", &["pick_bands", "rename_bands", "concat_bands"]),
+];
+
+/// How the published client writes a call of an op: values in quotes are constants, `null` is none,
+/// the rest are keys, by the names of the op's parameters. `None` for ops that it does not have.
+pub(super) fn published(op: &dyn Op) -> Option<Vec<String>> {
+    let params = op.doc().params;
+    if BY_NAME.contains(&op.name()) {
+        let keys = params.iter().map(|param| param.name.to_owned());
+        return Some(std::iter::once(format!("{:?}", op.name())).chain(keys).collect());
+    }
+    for (older, names) in NAMES {
+        let Some(Builtin::Older(spelling)) = builtin(older) else { continue };
+        for name in *names {
+            let (selector, is_null) = (Literal::Str((*name).to_owned()), params.len() == 1);
+            let at = spelling.selector();
+            let constant = |arg: usize| match arg {
+                arg if arg == at => Some(&selector),
+                _ => is_null.then_some(&Literal::Null),
+            };
+            let Meaning::Op(found, taken) = spelling.meaning(constant) else { continue };
+            if found.name() != op.name() {
+                continue;
+            }
+            let mut call = vec![format!("{older:?}")];
+            for (arg, _) in spelling.params().iter().enumerate() {
+                call.push(match taken.iter().position(|taken| *taken == arg) {
+                    _ if arg == at => format!("{name:?}"),
+                    Some(param) => params[param].name.to_owned(),
+                    None => "null".to_owned(),
+                });
+            }
+            return Some(call);
+        }
+    }
+    None
 }
 
 /// Levenshtein distance, for names of a few letters.

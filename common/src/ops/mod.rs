@@ -17,15 +17,21 @@ pub mod array;
 pub mod bands;
 mod broadcast;
 pub mod compare;
+pub mod dot;
 mod error;
 pub mod focal;
 pub mod ground;
+pub mod images;
 pub mod mask;
+pub mod math;
 pub mod object;
 mod pointwise;
 mod props;
+pub mod reduce;
+pub mod select;
 pub mod source;
-pub mod stack;
+#[cfg(test)]
+mod testing;
 
 pub use broadcast::{BoundInput, Spread};
 pub(crate) use broadcast::{broadcast, spread};
@@ -33,17 +39,59 @@ pub use error::TypeError;
 pub use props::{Origin, Props};
 
 /// Every op, in the order of the manual.
-pub const FAMILIES: &[&[&dyn Op]] = &[
-    source::OPS,
-    arith::OPS,
-    compare::OPS,
-    mask::OPS,
-    bands::OPS,
-    stack::OPS,
-    array::OPS,
-    focal::OPS,
-    ground::OPS,
+pub const FAMILIES: &[Family] = &[
+    Family::new("Sources", "Where pixels come from: scenes of the catalog, chosen and read.", source::OPS),
+    Family::new(
+        "Arithmetic",
+        "Value by value, in single precision; names that begin with `r` swap the operands.",
+        arith::OPS,
+    ),
+    Family::new(
+        "Functions",
+        "Value by value; angles are in radians, and what is outside a function's domain is invalid.",
+        math::OPS,
+    ),
+    Family::new("Comparison and logic", "Value by value; the result is true or false.", compare::OPS),
+    Family::new("Choosing values", "Value by value: one of several, or a part of one.", select::OPS),
+    Family::new("Masks", "What is valid.", mask::OPS),
+    Family::new(
+        "Neighbourhoods",
+        "A pixel and those around it; `pad` of the sources gives the pixels at the edge their neighbours.",
+        focal::OPS,
+    ),
+    Family::new("Bands", "Choosing, naming and joining bands.", bands::OPS),
+    Family::new("Sums of products", "Over the bands of a mosaic or the images of a stack.", dot::OPS),
+    Family::new("Images", "Images of a stack, by position, id and condition.", images::OPS),
+    Family::new(
+        "Reductions",
+        "Many values to one: those of all images, all bands or all pixels.",
+        reduce::OPS,
+    ),
+    Family::new("Places", "What the grid says of itself.", ground::OPS),
+    Family::new("Arrays", "Constants that are no single number.", array::OPS),
 ];
+
+/// Ops that belong together: one file.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Heading in the manual.
+    pub title: &'static str,
+    /// One sentence: what they do.
+    pub summary: &'static str,
+    /// The ops.
+    pub ops: &'static [&'static dyn Op],
+}
+
+impl Family {
+    const fn new(title: &'static str, summary: &'static str, ops: &'static [&'static dyn Op]) -> Family {
+        Family { title, summary, ops }
+    }
+
+    /// The ops.
+    pub fn iter(&self) -> std::slice::Iter<'static, &'static dyn Op> {
+        self.ops.iter()
+    }
+}
 
 /// The op with a name.
 pub fn find(name: &str) -> Option<&'static dyn Op> {
@@ -64,18 +112,10 @@ pub trait Op: Sync + Debug {
     fn doc(&self) -> OpDoc;
 
     /// A graft that uses the op, for the manual; the test suite runs it on the world of its golden
-    /// cases: product `made:up` with the bands `a b c q`.
+    /// cases: product `made:up` with the bands `a b c q`. This one goes by the names of the parameters that
+    /// must be given, which mean the same in every op; rasters where they mean nothing.
     fn example(&self) -> serde_json::Value {
-        let params = self.doc().params.iter().filter(|param| !param.optional);
-        let names: Vec<&str> = params.map(|param| param.name).collect();
-        let mut graft = serde_json::json!({ "product": "made:up", "returns": "result" });
-        let bands = ["a", "b", "c", "q"];
-        for (name, band) in names.iter().zip(bands) {
-            graft[format!("{name}_band")] = (*band).into();
-            graft[*name] = serde_json::json!(["mosaic", "product", format!("{name}_band")]);
-        }
-        graft["result"] = std::iter::once(self.name()).chain(names).collect::<Vec<_>>().into();
-        graft
+        example(self.name(), self.doc().params)
     }
 
     /// Type rule over a graft's values: resolves names, propagates properties, and says which of the
@@ -97,8 +137,61 @@ pub trait Op: Sync + Debug {
         false
     }
 
+    /// Whether each image of the result depends on the same image of its inputs alone (on all of a mosaic):
+    /// images that nobody needs can be left out.
+    fn is_imagewise(&self, params: &[Literal], inputs: &[Facts]) -> bool {
+        matches!(self.kernel(params, inputs), Kernel::Pixel(_))
+    }
+
     /// The code that computes it, for a plan node with these constants and inputs with these facts.
     fn kernel(&self, params: &[Literal], inputs: &[Facts]) -> Kernel;
+}
+
+/// See [`Op::example`].
+fn example(op: &str, params: &[Param]) -> serde_json::Value {
+    use serde_json::json;
+    let names: Vec<&str> = params.iter().filter(|param| !param.optional).map(|param| param.name).collect();
+    let mut graft = json!({ "returns": "result" });
+    // Keys of its own for each parameter; `wanted` are those the op itself takes.
+    let mut add = |key: &str, value: serde_json::Value| {
+        graft[key] = value;
+        key.to_owned()
+    };
+    let mut rasters = ["a", "b", "c", "q"].into_iter();
+    let mut wanted = Vec::new();
+    for name in &names {
+        wanted.push(match *name {
+            "product_id" => add("product", "made:up".into()),
+            "bands" => add("bands", "b a".into()),
+            "ids" => add("ids", json!(json!(["s1", "s2"]).to_string())),
+            "axis" => add("axis", "images".into()),
+            "scenes" => {
+                add("product", "made:up".into());
+                add("bands", "b a".into());
+                add("scenes", json!(["select_scenes", "product", "bands"]))
+            }
+            "mask" => {
+                add("half", 0.5.into());
+                add("bright", json!(["gt", "data", "half"]))
+            }
+            name => {
+                let bands = if names.contains(&"bands") { "bands" } else { "band" };
+                let bands = match rasters.next() {
+                    Some("a") | None => add(bands, if bands == "band" { "a" } else { "b a" }.into()),
+                    Some(band) => add(&format!("{band} band"), band.into()),
+                };
+                add("product", "made:up".into());
+                if name == "stack" || names.contains(&"axis") {
+                    add("scenes", json!(["select_scenes", "product", bands]));
+                    add("stack", json!(["stack_scenes", "scenes", bands]))
+                } else {
+                    add(name, json!(["mosaic", "product", bands]))
+                }
+            }
+        });
+    }
+    graft["result"] = std::iter::once(op).chain(wanted.iter().map(String::as_str)).collect::<Vec<_>>().into();
+    graft
 }
 
 /// Manual entry of an op; the reference page is generated from it.
@@ -263,6 +356,13 @@ impl<'a> Arg<'a> {
 pub enum Bound {
     /// A constant: nothing is left to compute.
     Literal(Literal),
+    /// A constant with metadata, for where it is a result.
+    Value {
+        /// The constant.
+        literal: Literal,
+        /// Its metadata.
+        props: Props,
+    },
     /// Scenes.
     Scenes(SceneSet),
     /// Pixels of scenes, to be read.
@@ -291,6 +391,15 @@ pub enum Bound {
     },
     /// A constant array.
     Array(Block),
+    /// Some images of a stack.
+    Images {
+        /// Which argument is the stack.
+        arg: usize,
+        /// Their positions, ascending.
+        positions: Vec<u32>,
+        /// Metadata of the result.
+        props: Props,
+    },
     /// The pixels of an argument under other metadata.
     Same {
         /// Which argument.
@@ -395,6 +504,15 @@ pub enum Values<'a> {
     Bool(&'a [u8]),
 }
 
+/// Values to be written.
+#[derive(Debug)]
+pub enum ValuesMut<'a> {
+    /// Numbers.
+    F32(&'a mut [f32]),
+    /// Truth values, 0 or 1.
+    Bool(&'a mut [u8]),
+}
+
 /// Two runs of numbers to one, with its validity.
 pub type FloatKernel = fn(&[f32], &[f32], &mut [f32], &mut [u8]);
 
@@ -412,17 +530,42 @@ pub enum PixelKernel {
     Bool1(fn(&[u8], &mut [u8])),
     /// Two truth values to truth value.
     Bool2(fn(&[u8], &[u8], &mut [u8])),
-    /// The first operand as it is, hidden where the second is true.
-    Hide(DType),
+    /// Anything else: up to three operands, each with its own validity, and constants.
+    Select(SelectKernel),
+}
+
+/// A kernel that sees the validity of its operands one by one, and the constants of its op.
+#[derive(Clone, Copy, Debug)]
+pub struct SelectKernel {
+    /// Types that its operands are converted to before it sees them; at most [`OPERANDS_MAX`].
+    pub operands: &'static [DType],
+    /// Type of the result.
+    pub result: DType,
+    /// Writes the values; the validity it is given may become any other.
+    pub run: fn(&Strip<'_>, ValuesMut<'_>, &mut [u8]),
+}
+
+/// The most operands of a value-by-value op.
+pub const OPERANDS_MAX: usize = 3;
+
+/// What a [`SelectKernel`] sees of a strip of values.
+#[derive(Clone, Copy, Debug)]
+pub struct Strip<'a> {
+    /// The operands' values; beyond its operands nothing.
+    pub values: [Values<'a>; OPERANDS_MAX],
+    /// Their validity.
+    pub valid: [&'a [u8]; OPERANDS_MAX],
+    /// The numbers among the constants of the op, in order, those of lists among them.
+    pub constants: &'a [f64],
 }
 
 impl PixelKernel {
-    /// Type that operand `index` is converted to before the kernel sees it.
-    pub fn operand(&self, index: usize) -> DType {
+    /// How many operands it takes.
+    pub fn operands(&self) -> usize {
         match self {
-            PixelKernel::Float1(_) | PixelKernel::Float2(_) | PixelKernel::Compare(_) => DType::F32,
-            PixelKernel::Bool1(_) | PixelKernel::Bool2(_) => DType::Bool,
-            PixelKernel::Hide(data) => [*data, DType::Bool][index],
+            PixelKernel::Float1(_) | PixelKernel::Bool1(_) => 1,
+            PixelKernel::Float2(_) | PixelKernel::Compare(_) | PixelKernel::Bool2(_) => 2,
+            PixelKernel::Select(kernel) => kernel.operands.len(),
         }
     }
 
@@ -431,7 +574,7 @@ impl PixelKernel {
         match self {
             PixelKernel::Float1(_) | PixelKernel::Float2(_) => DType::F32,
             PixelKernel::Compare(_) | PixelKernel::Bool1(_) | PixelKernel::Bool2(_) => DType::Bool,
-            PixelKernel::Hide(data) => *data,
+            PixelKernel::Select(kernel) => kernel.result,
         }
     }
 }
@@ -465,6 +608,8 @@ mod tests {
             for text in [doc.summary, doc.shapes, doc.units, doc.validity, doc.accuracy, doc.source] {
                 assert!(text.ends_with('.'), "{}: {text}", op.name());
             }
+            let family = FAMILIES.iter().find(|family| family.iter().any(|other| other.name() == op.name()));
+            assert!(family.is_some_and(|family| family.summary.ends_with('.')), "{}", op.name());
             let first_optional = doc.params.iter().position(|p| p.optional).unwrap_or(doc.params.len());
             assert!(doc.params[first_optional..].iter().all(|p| p.optional), "{}", op.name());
         }

@@ -94,6 +94,18 @@ impl Op for SelectScenes {
         }
     }
 
+    fn example(&self) -> serde_json::Value {
+        serde_json::json!({
+            "product": "made:up",
+            "bands": "b a",
+            "start": "2024-01-01",
+            "clear": [{"op": "lt", "name": "cloud_fraction", "val": 0.5}],
+            "scenes": ["select_scenes", "product", "bands", {"start_datetime": "start", "predicate_filter": "clear"}],
+            "stack": ["stack_scenes", "scenes", "bands"],
+            "returns": "stack",
+        })
+    }
+
     fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let query = SelectScenes::query(args)?;
         let sort_by = if args[5].is_null() { "acquired" } else { args[5].text("sort_by")? };
@@ -323,7 +335,9 @@ fn have_bands(scenes: &[Scene], bands: &[String]) -> Result<(), TypeError> {
 fn predicate(arg: &Arg<'_>) -> Result<Option<Predicate>, TypeError> {
     match arg.literal("predicate_filter")? {
         Literal::Null => Ok(None),
-        literal => Predicate::from_literal(literal).map(Some).map_err(|error| TypeError::Predicate { error }),
+        literal => Predicate::from_literal(literal)
+            .map(Some)
+            .map_err(|error| TypeError::Predicate { name: "predicate_filter", error }),
     }
 }
 

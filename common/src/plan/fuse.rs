@@ -14,7 +14,7 @@ pub(super) fn run(plan: Plan) -> Plan {
             members[*last].push(at);
         }
     }
-    let mut builder = Builder::default();
+    let mut builder = Builder::like(&plan);
     let mut moved: Vec<NodeId> = Vec::with_capacity(plan.nodes.len());
     for (at, node) in plan.nodes.iter().enumerate() {
         let is_last = groups[at] == Some(at);
@@ -51,6 +51,8 @@ fn groups(plan: &Plan) -> Vec<Option<usize>> {
         }
         let first = users[at].first().and_then(|user| groups[*user]);
         let joins = !plan.is_root(NodeId(at as u32))
+            // Remembered by an earlier stage: it is there already.
+            && !plan.nodes[at].cached
             && first.is_some_and(|group| {
                 users[at].iter().all(|user| groups[*user] == Some(group))
                     && plan.nodes[group].facts.kind == plan.nodes[at].facts.kind
@@ -78,7 +80,7 @@ fn program(plan: &Plan, members: &[usize], moved: &[NodeId]) -> Program {
     let mut program = Program { inputs: Vec::new(), instrs: Vec::new() };
     let mut instr_of: HashMap<usize, usize> = HashMap::new();
     for at in members {
-        let NodeKind::Call { op, inputs, .. } = &plan.nodes[*at].kind else { continue };
+        let NodeKind::Call { op, params, inputs } = &plan.nodes[*at].kind else { continue };
         let operands = inputs
             .iter()
             .map(|input| match input {
@@ -97,7 +99,7 @@ fn program(plan: &Plan, members: &[usize], moved: &[NodeId]) -> Program {
             })
             .collect();
         instr_of.insert(*at, program.instrs.len());
-        program.instrs.push(Instr { op: *op, operands });
+        program.instrs.push(Instr { op: *op, params: params.clone(), operands });
     }
     program
 }

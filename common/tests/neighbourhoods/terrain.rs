@@ -115,7 +115,7 @@ fn resolutions_are_numbers() {
     let number = |world: &World, name: &str, row: i64| {
         let request = graft((0, 0), &[("result", json!([name]))]);
         match world.plan(&request, window(row, 0, 2, 2), 16) {
-            Ok(Outcome::Number(Literal::Float(size))) => size,
+            Ok(Outcome::Value { literal: Literal::Float(size), .. }) => size,
             other => panic!("no number: {other:?}"),
         }
     };
