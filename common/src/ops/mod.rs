@@ -125,6 +125,13 @@ pub trait Op: Sync + Debug {
     /// Type rule of the plan node: facts of the result, or why the inputs do not fit.
     fn infer(&self, params: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError>;
 
+    /// Padding of the result from that of its inputs; `None` where an input has pixels everywhere. As the
+    /// metadata have it: the most that an input has, or that of the first where the metadata are the
+    /// first's alone.
+    fn padding(&self, inputs: &[Option<u32>]) -> Option<u32> {
+        inputs.iter().copied().flatten().max()
+    }
+
     /// Input pixels that one output pixel of a plan node with these constants depends on; `infer` has
     /// checked them. Decides halos and what may be fused.
     fn footprint(&self, _params: &[Literal]) -> Footprint {

@@ -100,6 +100,28 @@ fn a_value_without_padding_ends_at_the_grid() {
     }
 }
 
+/// What is masked keeps the padding of the data, as its metadata say.
+#[test]
+fn a_mask_gives_no_padding_to_its_data() {
+    let world = World::new(|_, row, col| Some((row * 10 + col) as f32));
+    let of = |result: &str, data: &str, other: &str| {
+        let mut graft = graft((0, 3), &[("joined", json!(["concat_bands", data, other]))]);
+        graft["low"] = json!(["lt", other, "0"]);
+        graft["masked"] = json!(["mask", data, "low"]);
+        graft["result"] = json!(["gradient_x", result]);
+        let place = window(0, 0, 1, 4);
+        let whole = world.eval(&graft, place, 64);
+        assert_eq!(world.eval(&graft, place, 1).encode(), whole.encode());
+        values(&whole)
+    };
+    assert_eq!(of("masked", "a", "b"), [Some(1.0); 4]);
+    // The mask ends at the grid, and what ends hides.
+    assert_eq!(of("masked", "b", "a"), [None, Some(1.0), Some(1.0), None]);
+    assert_eq!(of("joined", "a", "b"), [Some(1.0); 8]);
+    let second = [None, Some(1.0), Some(1.0), None];
+    assert_eq!(of("joined", "b", "a"), [[Some(1.0); 4], second].concat());
+}
+
 #[test]
 fn two_pads_are_refused() {
     let world = World::new(uneven);

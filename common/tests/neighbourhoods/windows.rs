@@ -67,7 +67,7 @@ fn min(found: &[f32]) -> f32 {
     if found.iter().any(|v| v.is_nan()) {
         f32::NAN
     } else {
-        found.iter().copied().min_by(f32::total_cmp).unwrap()
+        found.iter().copied().min_by(f32::total_cmp).expect("a value")
     }
 }
 
@@ -75,7 +75,7 @@ fn max(found: &[f32]) -> f32 {
     if found.iter().any(|v| v.is_nan()) {
         f32::NAN
     } else {
-        found.iter().copied().max_by(f32::total_cmp).unwrap()
+        found.iter().copied().max_by(f32::total_cmp).expect("a value")
     }
 }
 
