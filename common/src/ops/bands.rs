@@ -197,6 +197,10 @@ impl Op for ConcatBands {
         Ok(Facts { kind, dtype: DType::F32 })
     }
 
+    fn is_imagewise(&self, _: &[Literal], _: &[Facts]) -> bool {
+        true
+    }
+
     fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Block(|call| {
             let first = call.inputs[0].kind().bands().unwrap_or(0) as usize;

@@ -32,8 +32,10 @@ pub enum TypeError {
         what: String,
     },
     /// A condition on scenes that is none.
-    #[error("argument `predicate_filter`: {error}")]
+    #[error("argument `{name}`: {error}")]
     Predicate {
+        /// Which argument.
+        name: &'static str,
         /// What is wrong with it.
         error: crate::predicate::PredicateError,
     },
@@ -56,6 +58,9 @@ pub enum TypeError {
     /// Band names are needed and were lost on the way.
     #[error("the bands of this raster have no names; give them some with `rename_bands`")]
     NoBandNames,
+    /// A stack made of an array: its images have no metadata.
+    #[error("the images of this stack have no properties; filter the stack before it meets an array")]
+    NoImageProperties,
     /// Rasters with different numbers of bands.
     #[error(
         "rasters with {left} and {right} bands do not fit; select with `pick_bands`, or use one band on one side"
@@ -83,6 +88,16 @@ pub enum TypeError {
         left: String,
         /// The second.
         right: String,
+    },
+    /// A sum of products of different lengths.
+    #[error(
+        "the first operand has {left} entries to multiply, the second {right}; they must have as many (bands of a mosaic, images of a stack, rows or columns of an array)"
+    )]
+    DotLength {
+        /// Entries of the first.
+        left: u32,
+        /// Entries of the second.
+        right: u32,
     },
     /// Not as many names as bands.
     #[error("{names} names for {bands} bands")]
@@ -155,14 +170,14 @@ pub enum TypeError {
         axis: String,
     },
     /// Arithmetic on plain numbers without a result.
-    #[error("{what} of {left} and {right} has no value")]
+    #[error("{what} of {left}{} has no value", .right.map_or(String::new(), |right| format!(" and {right}")))]
     NoValue {
         /// The op.
         what: &'static str,
         /// First number.
         left: f64,
-        /// Second number.
-        right: f64,
+        /// Second number, where there is one.
+        right: Option<f64>,
     },
     /// A scene without one of its product's bands.
     #[error("scene `{scene}` has no band `{band}`; it has {}", listing(.available))]
@@ -181,13 +196,15 @@ impl Classify for TypeError {
         match self {
             TypeError::Argument { .. } | TypeError::Value { .. } => ErrorClass::InvalidRequest,
             TypeError::Unsupported { .. } | TypeError::Callable { .. } => ErrorClass::Unsupported,
-            TypeError::Predicate { error } => error.class(),
+            TypeError::Predicate { error, .. } => error.class(),
             TypeError::TooManyBands { .. } | TypeError::LongBandNames { .. } => ErrorClass::LimitExceeded,
             TypeError::UnknownBand { .. }
             | TypeError::NoBandNames
+            | TypeError::NoImageProperties
             | TypeError::BandCount { .. }
             | TypeError::ImageCount { .. }
             | TypeError::Shapes { .. }
+            | TypeError::DotLength { .. }
             | TypeError::NameCount { .. }
             | TypeError::BoolArithmetic { .. }
             | TypeError::FloatLogic { .. }

@@ -316,7 +316,9 @@ fn have_bands(scenes: &[Scene], bands: &[String]) -> Result<(), TypeError> {
 fn predicate(arg: &Arg<'_>) -> Result<Option<Predicate>, TypeError> {
     match arg.literal("predicate_filter")? {
         Literal::Null => Ok(None),
-        literal => Predicate::from_literal(literal).map(Some).map_err(|error| TypeError::Predicate { error }),
+        literal => Predicate::from_literal(literal)
+            .map(Some)
+            .map_err(|error| TypeError::Predicate { name: "predicate_filter", error }),
     }
 }
 

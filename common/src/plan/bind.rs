@@ -11,6 +11,7 @@ use crate::expr::{Expr, ExprId, ExprNode};
 use crate::grid::Window;
 use crate::literal::Literal;
 use crate::ops::bands::PickBands;
+use crate::ops::images::PickImages;
 use crate::ops::object::Object;
 use crate::ops::{self, Arg, BindCx, Bound, BoundInput, Kernel, Op as _, Origin, Props, SceneSet, TypeError};
 use crate::scene::{AssetGrid, Layout, Resampler, Scene};
@@ -100,6 +101,11 @@ fn origin(builder: &Builder, node: NodeId) -> Option<Origin> {
                         None => positions,
                         Some(outer) => outer.iter().map(|p| positions[*p as usize]).collect(),
                     });
+                }
+                // What joins bands has none of their values as its own.
+                let bands = |id: NodeId| builder.node(id).facts.kind.bands();
+                if op.name() != PickBands.name() && bands(at) != bands(*input) {
+                    return None;
                 }
                 at = *input;
             }
@@ -227,6 +233,11 @@ fn call(
                 *id = hide_outside(builder, outline, *id)?;
             }
             Value::Raster(builder.add(NodeKind::Call { op, params, inputs }, None).map_err(typed)?, props)
+        }
+        Bound::Images { arg, positions, props } => {
+            let inputs = vec![input(builder, args, arg.into(), &cx.grid.window()).map_err(typed)?];
+            let pick = NodeKind::Call { op: &PickImages, params: PickImages::params(&positions), inputs };
+            Value::Raster(builder.add(pick, None).map_err(typed)?, props)
         }
         Bound::Same { arg, props } => match args[arg] {
             Value::Raster(id, _) => Value::Raster(*id, props),
