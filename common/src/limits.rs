@@ -7,6 +7,13 @@ pub const BANDS_MAX: u32 = 1024;
 /// Values of an array that is no raster: a constant of a graft, or a reduction over pixels.
 pub const ARRAY_VALUES_MAX: u64 = 1 << 18;
 
+/// Pixels of padding that a source may ask for.
+pub const PAD_MAX: u32 = 1024;
+
+/// Rows or columns of the window that an op over neighbourhoods may look at: each pixel of a result
+/// takes time for every pixel of it.
+pub const FOCAL_SIDE_MAX: u32 = 101;
+
 /// Bytes of the names of one value's bands: combinations of bands join names.
 pub const BAND_NAMES_BYTES_MAX: usize = 64 << 10;
 

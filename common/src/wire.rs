@@ -8,6 +8,7 @@ use crate::block::{ArrayShape, Block, DType, Kind};
 use crate::error::{Classify, ErrorClass};
 use crate::grid::{Crs, Grid, Lattice, TileId, TileSize, Window};
 use crate::hash::ContentHash;
+use crate::limits::PAD_MAX;
 use crate::literal::Literal;
 use crate::ops::{self, Op, Spread};
 use crate::plan::{
@@ -388,6 +389,7 @@ fn node_to(kind: &NodeKind, assets: &mut Assets) -> pb::node::Kind {
             resampler: read.resampler.name().to_owned(),
             mosaic: read.layout == Layout::Mosaic,
             overviews: read.overviews,
+            pad: read.pad,
             scenes: read
                 .scenes
                 .iter()
@@ -533,6 +535,7 @@ fn node_from(kind: &pb::node::Kind, assets: &[Arc<Asset>]) -> Checked<NodeKind> 
                 .ok_or_else(|| invalid("resampler", &read.resampler))?,
             overviews: read.overviews,
             layout: if read.mosaic { Layout::Mosaic } else { Layout::Stack },
+            pad: Some(read.pad).filter(|pad| *pad <= PAD_MAX).ok_or_else(|| invalid("pad", read.pad))?,
             scenes: read.scenes.iter().map(|scene| scene_from(scene, assets)).collect::<Checked<_>>()?,
         })),
         pb::node::Kind::Outline(outline) => {

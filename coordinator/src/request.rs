@@ -265,9 +265,9 @@ impl Requests {
         if queries.is_empty() {
             return Ok(answers);
         }
-        let area = lon_lat_box(grid, self.transform.as_ref());
         for (query, at) in queries {
             let failed = |error| RequestError::Catalog { at: at.clone(), error };
+            let area = lon_lat_box(&grid.pad(query.pad), self.transform.as_ref());
             let scenes = self.catalog.search(&query, &area, self.limits.scenes).await.map_err(failed)?;
             let product = self.catalog.product(&query.product).await.map_err(failed)?;
             answers.insert(query, Answer { product, scenes });

@@ -19,6 +19,7 @@ mod broadcast;
 pub mod compare;
 pub mod dot;
 mod error;
+pub mod focal;
 pub mod images;
 pub mod mask;
 pub mod math;
@@ -44,6 +45,7 @@ pub const FAMILIES: &[&[&dyn Op]] = &[
     compare::OPS,
     select::OPS,
     mask::OPS,
+    focal::OPS,
     bands::OPS,
     dot::OPS,
     images::OPS,
@@ -91,8 +93,9 @@ pub trait Op: Sync + Debug {
     /// Type rule of the plan node: facts of the result, or why the inputs do not fit.
     fn infer(&self, params: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError>;
 
-    /// Input pixels that one output pixel depends on. Decides halos and what may be fused.
-    fn footprint(&self) -> Footprint {
+    /// Input pixels that one output pixel of a plan node with these constants depends on; `infer` has
+    /// checked them. Decides halos and what may be fused.
+    fn footprint(&self, _params: &[Literal]) -> Footprint {
         Footprint::Pixel
     }
 
@@ -293,6 +296,8 @@ pub enum Bound {
         bands: Vec<String>,
         /// How stored pixels become the grid's.
         resampler: Resampler,
+        /// Pixels around the grid that are read as well, where an op looks at them.
+        pad: u32,
         /// Metadata of the images.
         props: Props,
     },

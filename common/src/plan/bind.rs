@@ -8,7 +8,7 @@ use crate::aoi::Outline;
 use crate::block::{Block, Kind};
 use crate::error::GraftPath;
 use crate::expr::{Expr, ExprId, ExprNode};
-use crate::grid::Window;
+use crate::grid::{Grid, Window};
 use crate::literal::Literal;
 use crate::ops::bands::PickBands;
 use crate::ops::images::PickImages;
@@ -214,8 +214,8 @@ fn call(
             let array = NodeKind::Constant(Arc::new(array));
             Value::Raster(builder.add(array, None).map_err(typed)?, Props::none())
         }
-        Bound::Read { scenes, bands, resampler, layout, props } => {
-            let read = Read { overviews, ..read(cx, &scenes, bands, (resampler, layout)) };
+        Bound::Read { scenes, bands, resampler, layout, pad, props } => {
+            let read = Read { overviews, ..read(cx, &scenes, bands, (resampler, layout, pad)) };
             Value::Raster(builder.add(NodeKind::Read(Arc::new(read)), None).map_err(typed)?, props)
         }
         Bound::Call { params, inputs, props } => {
@@ -275,21 +275,22 @@ fn read(
     cx: &BindCx<'_>,
     scenes: &[Scene],
     bands: Vec<String>,
-    (resampler, layout): (Resampler, Layout),
+    (resampler, layout, pad): (Resampler, Layout, u32),
 ) -> Read {
+    let domain = cx.grid.pad(pad);
     let products: BTreeSet<&str> = scenes.iter().map(|scene| scene.product.as_str()).collect();
     let product = products.into_iter().collect::<Vec<_>>().join("+");
     let image = |scene: &Scene| {
         let sources = bands.iter().filter_map(|band| scene.bands.get(band)).cloned().collect();
         let (product, id) = (scene.product.clone(), scene.id.clone());
-        ReadScene { product, id, bands: sources, reach: reach(cx, scene, &bands) }
+        ReadScene { product, id, bands: sources, reach: reach((&domain, cx), scene, &bands) }
     };
     let images = scenes.iter().map(image).collect();
-    Read { product, bands, resampler, overviews: false, layout, scenes: images }
+    Read { product, bands, resampler, overviews: false, layout, pad, scenes: images }
 }
 
 /// The window that holds all pixels of a scene's bands, where their files' grids are known.
-fn reach(cx: &BindCx<'_>, scene: &Scene, bands: &[String]) -> Option<Window> {
+fn reach((domain, cx): (&Grid, &BindCx<'_>), scene: &Scene, bands: &[String]) -> Option<Window> {
     let mut rasters: Vec<&AssetGrid> = Vec::new();
     for band in bands.iter().filter_map(|band| scene.bands.get(band)) {
         let raster = band.asset.raster.as_ref()?;
@@ -300,7 +301,7 @@ fn reach(cx: &BindCx<'_>, scene: &Scene, bands: &[String]) -> Option<Window> {
     }
     let mut union: Option<Window> = None;
     for raster in rasters {
-        let window = raster.reach(cx.grid, cx.transform)?;
+        let window = raster.reach(domain, cx.transform)?;
         union = Some(union.map_or(window, |union| union.union(&window)));
     }
     union

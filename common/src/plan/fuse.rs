@@ -56,6 +56,8 @@ fn groups(plan: &Plan) -> Vec<Option<usize>> {
             && first.is_some_and(|group| {
                 users[at].iter().all(|user| groups[*user] == Some(group))
                     && plan.nodes[group].facts.kind == plan.nodes[at].facts.kind
+                    // Beyond its own domain it has no pixel, whatever its ops make of that.
+                    && plan.nodes[group].pad == plan.nodes[at].pad
             });
         groups[at] = if joins { first } else { Some(at) };
     }

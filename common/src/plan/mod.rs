@@ -165,6 +165,8 @@ pub struct Read {
     pub overviews: bool,
     /// What becomes of the scenes.
     pub layout: Layout,
+    /// Pixels around the grid that it has as well, at most [`PAD_MAX`](crate::limits::PAD_MAX).
+    pub pad: u32,
     /// The scenes, in the order of the images; in a mosaic from the bottom to the top.
     pub scenes: Vec<ReadScene>,
 }
@@ -230,6 +232,9 @@ pub struct Node {
     pub kind: NodeKind,
     /// What results.
     pub facts: Facts,
+    /// Pixels around the grid that the node has as well: the grid so enlarged is its domain, beyond which
+    /// it has no pixel. `None` where it has one value, or one along each axis, everywhere.
+    pub pad: Option<u32>,
     /// Identity of the value, for any way of computing it: passes keep it.
     pub hash: ContentHash,
     /// Whether tiles of this node are worth remembering.
@@ -256,7 +261,7 @@ impl Node {
     /// Pixels of the inputs that one pixel of this node needs.
     pub fn footprint(&self) -> Footprint {
         match &self.kind {
-            NodeKind::Call { op, .. } => op.footprint(),
+            NodeKind::Call { op, params, .. } => op.footprint(params),
             NodeKind::Read(_)
             | NodeKind::Outline(_)
             | NodeKind::Constant(_)
@@ -480,7 +485,8 @@ impl Plan {
         let mut nodes: Vec<Node> = Vec::with_capacity(parts.len());
         for (kind, hash, cached) in parts {
             let facts = infer(&kind, &nodes).unwrap_or(Err(unfit.clone()))?;
-            nodes.push(Node { kind, facts, hash, cached });
+            let pad = pad(&kind, facts, &nodes);
+            nodes.push(Node { kind, facts, pad, hash, cached });
         }
         if roots.is_empty() || roots.iter().any(|root| root.node.index() >= nodes.len()) {
             return Err(unfit);
@@ -516,6 +522,11 @@ impl Plan {
     /// A node.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.index()]
+    }
+
+    /// The pixels that a node has; `None` where it has no end.
+    pub fn domain(&self, id: NodeId) -> Option<Window> {
+        self.node(id).pad.map(|pad| self.grid.window().pad(pad, pad))
     }
 
     /// The results, in the order of their blocks in a tile.
@@ -651,6 +662,26 @@ fn infer(kind: &NodeKind, nodes: &[Node]) -> Option<Result<Facts, TypeError>> {
     })
 }
 
+/// Padding of a node: the most that an input has.
+fn pad(kind: &NodeKind, facts: Facts, nodes: &[Node]) -> Option<u32> {
+    let of_node = |id: &NodeId| nodes.get(id.index()).and_then(|node| node.pad);
+    match kind {
+        NodeKind::Read(read) => Some(read.pad),
+        NodeKind::Outline(_) => Some(0),
+        // What is laid out along rows and columns says itself where it ends.
+        NodeKind::Constant(_) | NodeKind::Spread { .. } => None,
+        NodeKind::Call { .. } | NodeKind::Program(_) if !facts.kind.is_raster() => None,
+        NodeKind::Call { inputs, .. } => {
+            let pads = inputs.iter().filter_map(|input| match input {
+                Input::Node(id) => of_node(id),
+                Input::Number(_) => None,
+            });
+            pads.max()
+        }
+        NodeKind::Program(program) => program.inputs.iter().filter_map(of_node).max(),
+    }
+}
+
 /// Grows a plan node by node; equal values exist once.
 #[derive(Debug, Default)]
 struct Builder {
@@ -677,8 +708,9 @@ impl Builder {
         let unfit = TypeError::Argument { name: "plan", expected: "nodes after their inputs", got: "others" };
         let facts = infer(&kind, &self.nodes).unwrap_or(Err(unfit))?;
         let id = NodeId(self.nodes.len() as u32);
+        let pad = pad(&kind, facts, &self.nodes);
         let cached = self.remembered.contains(&hash);
-        self.nodes.push(Node { kind, facts, hash, cached });
+        self.nodes.push(Node { kind, facts, pad, hash, cached });
         self.known.insert(hash, id);
         Ok(id)
     }
@@ -715,7 +747,7 @@ fn identity(kind: &NodeKind, nodes: &[Node]) -> ContentHash {
     match kind {
         NodeKind::Read(read) => {
             hasher.str("read").str(read.resampler.name()).str(read.layout.name());
-            hasher.int(read.overviews.into());
+            hasher.int(read.overviews.into()).int(read.pad.into());
             hasher.int(read.scenes.len() as i64).int(read.bands.len() as i64);
             for band in read.scenes.iter().flat_map(|scene| &scene.bands) {
                 hasher.str(&band.asset.source.to_string()).str(&band.asset.version).int(band.band.into());

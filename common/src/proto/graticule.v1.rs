@@ -356,6 +356,9 @@ pub struct Read {
     /// Whether overviews of the files may be read where the grid is coarser.
     #[prost(bool, tag = "6")]
     pub overviews: bool,
+    /// Pixels around the grid that it has as well.
+    #[prost(uint32, tag = "7")]
+    pub pad: u32,
 }
 /// A scene of a read.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -206,6 +206,8 @@ const UNUSED: &[&str] = &[
     "filter_data",
     "first",
     "floor",
+    "gradient_x",
+    "gradient_y",
     "index",
     "isin",
     "last",
