@@ -189,7 +189,8 @@ impl Folder {
             let at = whole("at")..whole("at") + shape.0 * shape.1 * shape.2;
             let cut = "the scene's pixels";
             (
-                Array3::from_shape_vec(shape, data.as_slice().expect("flat")[at.clone()].to_vec()).expect(cut),
+                Array3::from_shape_vec(shape, data.as_slice().expect("flat")[at.clone()].to_vec())
+                    .expect(cut),
                 Array3::from_shape_vec(shape, mask.as_slice().expect("flat")[at].to_vec()).expect(cut),
             )
         };
@@ -227,14 +228,18 @@ impl Folder {
             let of_way = |(way, options): (usize, &Options)| {
                 let name = case["name"].as_str().unwrap_or_default();
                 let problems = problems(world, case, answer.as_ref(), options);
-                problems.into_iter().map(move |text| format!("{name} (way {way}): {text}")).collect::<Vec<_>>()
+                problems
+                    .into_iter()
+                    .map(move |text| format!("{name} (way {way}): {text}"))
+                    .collect::<Vec<_>>()
             };
             ways.iter().enumerate().flat_map(of_way).collect::<Vec<_>>()
         };
         let wrong = std::thread::scope(|scope| {
             let parts = self.cases.chunks(part);
-            let work: Vec<_> =
-                parts.map(|part| scope.spawn(move || part.iter().flat_map(one).collect::<Vec<_>>())).collect();
+            let work: Vec<_> = parts
+                .map(|part| scope.spawn(move || part.iter().flat_map(one).collect::<Vec<_>>()))
+                .collect();
             work.into_iter().flat_map(|part| part.join().expect("panics are caught")).collect()
         });
         (self.cases.len() * ways.len(), wrong)

@@ -100,7 +100,8 @@ impl World {
                 };
                 // On the grid's own lattice, beyond its edges too: reads may be padded.
                 let origin = world.grid.window();
-                let window = Window { row: origin.row + row as i64, col: origin.col + col as i64, rows, cols };
+                let window =
+                    Window { row: origin.row + row as i64, col: origin.col + col as i64, rows, cols };
                 let source = SourceRef::Synthetic(name.clone());
                 let asset = Arc::new(Asset { raster: Some(raster), ..Asset::new("data", source, "1") });
                 world.pixels.insert(name, (data, mask, window));
