@@ -189,7 +189,9 @@ impl Op for Length {
     }
 
     fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
-        stack(&args[0]).map(|(images, _)| Bound::Literal(Literal::Int(images.into())))
+        let (images, _) = stack(&args[0])?;
+        let props = Props::one([("return_type".to_owned(), "int".into())].into());
+        Ok(Bound::Value { literal: Literal::Int(images.into()), props })
     }
 
     fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {
