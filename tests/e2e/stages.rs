@@ -216,6 +216,12 @@ async fn values_without_pixels() {
         .map(|result| wire::literal_from(result.number.as_ref().expect("a value")).to_string())
         .collect();
     assert_eq!(values, [r#"[1,2.5,"x"]"#, "3"]);
+    assert!(blocks.is_empty());
+    let (results, blocks) = essence(cluster.client.receive(&request("length")).await);
+    let [length] = &results[..] else { panic!("{results:?}") };
+    assert_eq!(wire::literal_from(length.number.as_ref().expect("a number")).to_string(), "9");
+    let properties: Vec<_> = length.properties.iter().map(wire::properties_from).collect();
+    assert_eq!(serde_json::to_value(properties).unwrap(), serde_json::json!([{"return_type": "int"}]));
     assert!(blocks.is_empty() && cluster.reads() == reads);
 }
 
