@@ -98,7 +98,7 @@ def root_f64(exact):
 
 
 def over_entries(name, data, valid, q=None):
-    """Entries along axis 0 to one: values and mask. Sums are taken in order, in float64."""
+    """Entries along axis 0 to one: values and mask."""
     count = valid.sum(axis=0)
     empty = count == 0
     shape = data.shape[1:]
@@ -148,10 +148,22 @@ def position(data, valid, largest):
     return place
 
 
+def exact_sums(entries):
+    """Sums along axis 0, rounded to float64 once."""
+    total, is_exact = np.zeros(entries.shape[1:], np.float64), np.ones(entries.shape[1:], bool)
+    for values in entries:
+        # Knuth's two-sum: what the addition rounds away.
+        added = total + values
+        part = added - total
+        lost = (total - (added - part)) + (values - part)
+        total, is_exact = added, is_exact & (lost == 0)
+    for place in np.argwhere(~is_exact & np.isfinite(entries).all(axis=0)):
+        total[tuple(place)] = math.fsum(entries[(slice(None), *place)])
+    return total
+
+
 def moments(name, data, valid, count, empty):
-    total = np.zeros(data.shape[1:], np.float64)
-    for values, ok in zip(data, valid):
-        total = np.where(ok, total + values.astype(np.float64), total)
+    total = exact_sums(np.where(valid, data, np.float32(0)).astype(np.float64))
     if name == "sum":
         return total.astype(np.float32), empty
     number = count.astype(np.float64)
