@@ -233,7 +233,7 @@ def check_axis(at, a, axis, kind):
     raster(at, "a", a)
     expect(at, "axis", axis, str)
     if axis not in AXES:
-        raise Fault("invalid_request", at, f"no axis `{axis}`")
+        raise Fault("invalid_request", at, f"no axis `{axis}`; there are images, bands and pixels")
     if kind is not None and kind not in ("Mosaic", "ImageStack"):
         raise Fault("invalid_request", at, f"no kind `{kind}`")
     if kind is not None and kind != a.kind:
@@ -245,7 +245,7 @@ def check_axis(at, a, axis, kind):
 def reduce(ev, at, a, name, axis, kind, q=None):
     check_axis(at, a, axis, kind)
     if axis == "pixels" and name in NOT_OVER_PIXELS:
-        raise Fault("impossible", at, f"`{name}` over `pixels` is not defined")
+        raise Fault("invalid_request", at, f"`{name}` over `pixels` is not defined")
     if name == "ptp" and a.data.dtype == bool:
         raise Fault("impossible", at, "`ptp` of bool")
     if name == "percentile" and (not is_number(q) or not 0 <= q <= 100):

@@ -180,7 +180,8 @@ def painted(ev, at, product, chosen, bands, props):
 
 def the_stack(at, value):
     if not isinstance(value, Raster) or not value.is_stack:
-        raise Fault("impossible" if isinstance(value, Raster) else "invalid_request", at, "needs an ImageStack")
+        kind = value.kind if isinstance(value, Raster) else type(value).__name__
+        raise Fault("invalid_request", at, f"{kind}, no ImageStack")
 
 
 def kept(stack, keep):
@@ -222,7 +223,7 @@ def index(ev, at, stack, i):
     expect(at, "i", i, int)
     n = len(stack.props)
     if not -n <= i < n:
-        raise Fault("impossible", at, f"image {i} of {n}")
+        raise Fault("invalid_request", at, f"image {i} of {n}")
     data = np.ma.array(stack.data.data[i], mask=np.ma.getmaskarray(stack.data)[i])
     return Raster(data, dict(stack.props[i]), stack.margin)
 
