@@ -40,10 +40,12 @@ check: deps ## formatting, lints, generated code, builds without GDAL and withou
 	cargo clippy $(CARGO_FLAGS) -p graticule-worker --no-default-features --all-targets -- -D warnings
 	@deploy/ruff.sh check && deploy/ruff.sh format --check
 	$(MAKE) gen
-	git diff --exit-code -- common/src/proto
+	git diff --exit-code -- common/src/proto docs/ops.md
 
-gen: ## write common/src/proto from the .proto files
+gen: ## write common/src/proto from the .proto files, docs/ops.md from the op table
 	cargo run $(CARGO_FLAGS) -p graticule-proto
+	cargo run $(CARGO_FLAGS) --bin graticule -- ops --markdown > docs/ops.md.part
+	mv docs/ops.md.part docs/ops.md
 
 bless: ## rewrite the golden plans; the diff is what gets reviewed
 	GRATICULE_BLESS=1 cargo test $(CARGO_FLAGS) -p graticule-tests --test golden plans

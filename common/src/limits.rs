@@ -50,6 +50,13 @@ pub struct Limits {
     pub tile_peak_bytes: u64,
     /// Tiles of one interactive request.
     pub tiles: u64,
+    /// Stages of reductions over pixels that need one another.
+    pub stages: usize,
+    /// Planes of what is reduced over pixels, times the stage's tiles, times its rounds: what a number
+    /// may cost.
+    pub stage_planes: u64,
+    /// Bytes of the partials of one tile, which the coordinator holds for every tile in flight.
+    pub partial_bytes: u64,
 }
 
 impl Default for Limits {
@@ -68,6 +75,9 @@ impl Default for Limits {
             outline_vertices: 50_000,
             tile_peak_bytes: 512 << 20,
             tiles: 100_000,
+            stages: 16,
+            stage_planes: 16 << 20,
+            partial_bytes: 64 << 20,
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::hash::ContentHash;
 use crate::limits::PAD_MAX;
 use crate::literal::Literal;
 use crate::ops::{self, Op, Spread};
-use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Options, Plan, Program, Read, ReadScene, Root};
+use crate::plan::{
+    Input, Instr, NodeId, NodeKind, Operand, Options, Partial, Plan, Program, Read, ReadScene, Root,
+};
 use crate::proto::v1 as pb;
 use crate::scene::{Affine, Asset, AssetGrid, BandSource, Format, Layout, Resampler, SourceRef, Store};
 
@@ -302,11 +304,32 @@ pub fn plan_to(plan: &Plan) -> pb::Plan {
         roots: plan
             .roots()
             .iter()
-            .map(|root| pb::Root { name: root.name.clone(), node: root.node.0 })
+            .map(|root| pb::Root {
+                name: root.name.clone(),
+                node: root.node.0,
+                partials: root.partials.iter().map(partial_to).collect(),
+            })
             .collect(),
         tile_size: plan.tile_size().pixels(),
         assets: assets.messages,
     }
+}
+
+fn partial_to(partial: &Partial) -> pb::Partial {
+    pb::Partial {
+        op: partial.op.name().to_owned(),
+        version: partial.op.version(),
+        params: partial.params.iter().map(literal_to).collect(),
+        round: Some(literal_to(&partial.round)),
+    }
+}
+
+fn partial_from(partial: &pb::Partial) -> Checked<Partial> {
+    Ok(Partial {
+        op: op_from(&partial.op, partial.version)?,
+        params: partial.params.iter().map(literal_from).collect(),
+        round: literal_from(partial.round.as_ref().ok_or(missing("round"))?),
+    })
 }
 
 /// The files of a plan, each once.
@@ -469,8 +492,11 @@ pub fn plan_from(plan: &pb::Plan) -> Checked<Plan> {
             Ok((kind, ContentHash::from_bytes(hash), node.cached))
         })
         .collect::<Checked<Vec<_>>>()?;
-    let roots =
-        plan.roots.iter().map(|root| Root { name: root.name.clone(), node: NodeId(root.node) }).collect();
+    let root = |root: &pb::Root| {
+        let partials = root.partials.iter().map(partial_from).collect::<Checked<_>>()?;
+        Ok(Root { name: root.name.clone(), node: NodeId(root.node), partials })
+    };
+    let roots = plan.roots.iter().map(root).collect::<Checked<_>>()?;
     Plan::from_parts(grid, nodes, roots, size).map_err(|error| invalid("nodes", error))
 }
 

@@ -50,7 +50,8 @@ fn accepted(world: &World, graft: &Value) -> Option<String> {
 /// Puts a graft function where the client put a pickle: the base64 of protocol 2 or later begins so.
 fn replace_callable(graft: &mut Value, function: &Value) {
     let members = graft.as_object_mut().expect("a graft").values_mut();
-    let is_pickle = |value: &Value| value.as_str().is_some_and(|text| text.len() > 40 && text.starts_with("gA"));
+    let is_pickle =
+        |value: &Value| value.as_str().is_some_and(|text| text.len() > 40 && text.starts_with("gA"));
     let mut pickles: Vec<&mut Value> = members.filter(|value| is_pickle(value)).collect();
     assert_eq!(pickles.len(), 1, "one callable");
     *pickles[0] = function.clone();

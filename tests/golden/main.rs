@@ -2,4 +2,5 @@
 
 mod arrays;
 mod compat;
+mod manual;
 mod plans;

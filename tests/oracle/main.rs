@@ -14,7 +14,10 @@ fn the_fixed_cases_compute_what_numpy_computes() {
 #[test]
 #[ignore = "needs oracle cases: make fuzz-oracle"]
 fn oracle_cases_of_a_folder() {
-    #[expect(clippy::disallowed_methods, reason = "the folder comes from `make fuzz-oracle`, not from a setting")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the folder comes from `make fuzz-oracle`, not from a setting"
+    )]
     let name = std::env::var("GRATICULE_ORACLE").expect("GRATICULE_ORACLE names the folder");
     check(&Folder::read(&name));
 }

@@ -50,14 +50,20 @@ pub fn problems(world: &World, case: &Value, answer: Option<&Answer>, options: &
 fn compared(world: &World, case: &Value, answer: Option<&Answer>, options: &Options) -> Vec<String> {
     let graft = case["graft"].to_string();
     let outcome = match world.plan(graft.as_bytes(), None, options) {
-        Ok(outcome) => outcome,
+        Ok(outcome) => world.settle(outcome),
         Err(failure) => return vec![format!("{failure:?}")],
     };
     let (block, props) = match (outcome, case["kind"].as_str()) {
-        (Outcome::Number(number), Some("number" | "int")) => {
-            let is = number.as_f64();
-            let differs = is != case["number"].as_f64();
-            return differs.then(|| format!("{number}, expected {}", case["number"])).into_iter().collect();
+        (Outcome::Value { literal, props }, Some("number" | "int" | "groups")) => {
+            let kind = case["kind"].as_str().unwrap_or_default();
+            let expected = if kind == "groups" { &case["groups"] } else { &case["number"] };
+            let is = literal.to_json();
+            let differs = match kind {
+                "groups" => is != *expected,
+                _ => literal.as_f64() != expected.as_f64(),
+            };
+            let values = differs.then(|| format!("{is}, expected {expected}"));
+            return [values, properties_differ(&props, case)].into_iter().flatten().collect();
         }
         (Outcome::Array { array, props }, Some("array")) => (array, props),
         (Outcome::Raster { plan, props }, Some("mosaic" | "stack")) => (world.evaluate(&plan), props),
@@ -183,7 +189,8 @@ impl Folder {
             let at = whole("at")..whole("at") + shape.0 * shape.1 * shape.2;
             let cut = "the scene's pixels";
             (
-                Array3::from_shape_vec(shape, data.as_slice().expect("flat")[at.clone()].to_vec()).expect(cut),
+                Array3::from_shape_vec(shape, data.as_slice().expect("flat")[at.clone()].to_vec())
+                    .expect(cut),
                 Array3::from_shape_vec(shape, mask.as_slice().expect("flat")[at].to_vec()).expect(cut),
             )
         };
@@ -221,14 +228,18 @@ impl Folder {
             let of_way = |(way, options): (usize, &Options)| {
                 let name = case["name"].as_str().unwrap_or_default();
                 let problems = problems(world, case, answer.as_ref(), options);
-                problems.into_iter().map(move |text| format!("{name} (way {way}): {text}")).collect::<Vec<_>>()
+                problems
+                    .into_iter()
+                    .map(move |text| format!("{name} (way {way}): {text}"))
+                    .collect::<Vec<_>>()
             };
             ways.iter().enumerate().flat_map(of_way).collect::<Vec<_>>()
         };
         let wrong = std::thread::scope(|scope| {
             let parts = self.cases.chunks(part);
-            let work: Vec<_> =
-                parts.map(|part| scope.spawn(move || part.iter().flat_map(one).collect::<Vec<_>>())).collect();
+            let work: Vec<_> = parts
+                .map(|part| scope.spawn(move || part.iter().flat_map(one).collect::<Vec<_>>()))
+                .collect();
             work.into_iter().flat_map(|part| part.join().expect("panics are caught")).collect()
         });
         (self.cases.len() * ways.len(), wrong)

@@ -12,6 +12,7 @@ use graticule_common::expr::Expr;
 use graticule_common::grid::{Crs, Grid, Window};
 use graticule_common::limits::Limits;
 use graticule_common::ops::{Answer, BindCx, Facts};
+use graticule_common::plan::stage::{self, RoundEnd};
 use graticule_common::plan::{self, NodeId, Options, Outcome, Plan, Read};
 use graticule_common::scene::{
     Affine, Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
@@ -99,7 +100,8 @@ impl World {
                 };
                 // On the grid's own lattice, beyond its edges too: reads may be padded.
                 let origin = world.grid.window();
-                let window = Window { row: origin.row + row as i64, col: origin.col + col as i64, rows, cols };
+                let window =
+                    Window { row: origin.row + row as i64, col: origin.col + col as i64, rows, cols };
                 let source = SourceRef::Synthetic(name.clone());
                 let asset = Arc::new(Asset { raster: Some(raster), ..Asset::new("data", source, "1") });
                 world.pixels.insert(name, (data, mask, window));
@@ -174,6 +176,32 @@ impl World {
         let images = self.images(&expr)?;
         let cx = BindCx { grid, transform: &ByText, answers: &answers, images: &images };
         plan::build(&expr, &cx, outline, &limits, options).map_err(Failure::of)
+    }
+
+    /// An outcome after its stages: values that depend on all pixels are known.
+    pub fn settle(&self, mut outcome: Outcome) -> Outcome {
+        while let Outcome::Staged(staged) = outcome {
+            let mut rounds = staged.rounds();
+            let values = loop {
+                let plan = rounds.plan().clone();
+                for tile in plan.tiles() {
+                    let tile = plan.tile(tile).expect("a tile of the plan");
+                    let blocks = match eval(&tile, Vec::new(), &mut Pixels(self)) {
+                        Ok(blocks) => blocks,
+                        Err(EvalError::Cancelled) => panic!("nobody cancels"),
+                        Err(EvalError::Read(never)) => match never {},
+                    };
+                    let partials = stage::collect(&plan, &blocks).expect("a stage");
+                    rounds.merge(&partials).expect("partials of this round");
+                }
+                match rounds.end().expect("a round that ends") {
+                    RoundEnd::Again(next) => rounds = next,
+                    RoundEnd::Done(values) => break values,
+                }
+            };
+            outcome = staged.resume(values).expect("what was planned");
+        }
+        outcome
     }
 
     /// Computes a plan tile by tile and puts the tiles together.

@@ -110,6 +110,17 @@ impl Op for RenameBands {
         }
     }
 
+    fn example(&self) -> serde_json::Value {
+        serde_json::json!({
+            "product": "made:up",
+            "bands": "a b",
+            "image": ["mosaic", "product", "bands"],
+            "names": "red nir",
+            "result": ["rename_bands", "image", "names"],
+            "returns": "result",
+        })
+    }
+
     fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let (facts, props) = args[0].raster("a")?;
         let names = band_names(&args[1], "bands")?;

@@ -94,6 +94,18 @@ impl Op for SelectScenes {
         }
     }
 
+    fn example(&self) -> serde_json::Value {
+        serde_json::json!({
+            "product": "made:up",
+            "bands": "b a",
+            "start": "2024-01-01",
+            "clear": [{"op": "lt", "name": "cloud_fraction", "val": 0.5}],
+            "scenes": ["select_scenes", "product", "bands", {"start_datetime": "start", "predicate_filter": "clear"}],
+            "stack": ["stack_scenes", "scenes", "bands"],
+            "returns": "stack",
+        })
+    }
+
     fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let query = SelectScenes::query(args)?;
         let sort_by = if args[5].is_null() { "acquired" } else { args[5].text("sort_by")? };

@@ -1,6 +1,6 @@
 //! A plan and a tile → steps with windows, memory and keys. The same pure function on both sides.
 
-use super::{BindError, NodeId, NodeKind, Options, Plan, hash_place};
+use super::{BindError, NodeId, NodeKind, Options, Plan, hash_place, stage};
 use crate::grid::{TileId, TileSize, Window};
 use crate::hash::{ContentHash, Hasher};
 use crate::limits::{Limits, READ_BLOCK_BYTES_MAX};
@@ -188,7 +188,9 @@ impl<'p> TilePlan<'p> {
             peak = peak.max(live + self.scratch_bytes(step) + self.fitted_bytes(step.node));
             live -= step.drops.iter().map(|id| bytes(*id)).sum::<u64>();
         }
-        let encoded: u64 = self.plan.roots.iter().map(|root| bytes(root.node)).sum();
+        // Partials are collected one by one and joined; pixels are encoded.
+        let pixels = self.plan.roots.iter().filter(|root| root.partials.is_empty());
+        let encoded = pixels.map(|root| bytes(root.node)).sum::<u64>() + 2 * stage::partial_bytes(self.plan);
         peak.max(live + encoded) + STEP_BYTES
     }
 
