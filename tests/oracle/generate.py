@@ -22,8 +22,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from oracle.grafts import graft_of  # noqa: E402
-from oracle.randomly import Random  # noqa: E402
 from oracle.reference import Evaluator, is_number  # noqa: E402
+from oracle.steps import Steps  # noqa: E402
 from oracle.store import case_of, json_bytes, npz_bytes  # noqa: E402
 from oracle.worlds import random_pixels, random_world  # noqa: E402
 
@@ -87,7 +87,7 @@ def generate(seed, count, per_world, largest, longest):
                     arrays[f"{index}_{scene['id']}_mask"] = mask
             writer.add_world(world, arrays)
         rng = random.Random(f"{seed}/case/{number}")
-        drawn = Random(rng, Evaluator(world, arrays, keep_product=True), world)
+        drawn = Steps(rng, Evaluator(world, arrays, keep_product=True), world)
         node = drawn.graft(longest)
         options = {
             "first": rng.choice([0, 0, 1000]),
@@ -96,9 +96,7 @@ def generate(seed, count, per_world, largest, longest):
         }
         graft = graft_of(node.tree, **options)
         # From the graft alone: the answer does not rest on how it was drawn.
-        results = [
-            Evaluator(world, arrays, keep, drawn.parameters).run(graft) for keep in (False, True)
-        ]
+        results = [Evaluator(world, arrays, keep, drawn.parameters).run(graft) for keep in (False, True)]
         if is_number(results[0]) and not np.isfinite(results[0]):
             continue
         known = {"ulps": node.ulps, "ignore": node.ignore, "parameters": drawn.parameters}

@@ -9,6 +9,7 @@ import numpy as np
 
 from .reference import Array, Groups, Length, is_number, names_of
 
+
 def differing_keys(one_props, other_props):
     """The keys, of a dict or of any dict in a list, by which two property values differ."""
     pairs = [(one_props, other_props)] if isinstance(one_props, dict) else list(zip(one_props, other_props))

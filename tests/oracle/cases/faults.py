@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from ..grafts import Key, array, function, quoted, written
-from .shorthand import *
+from .shorthand import (
+    above,
+    flat,
+    images,
+    join,
+    math,
+    mosaic,
+    none,
+    one,
+    over_images,
+    pick,
+    rename,
+    select,
+    stack,
+    three,
+    two,
+)
 
 
 def fault_cases():
@@ -175,7 +191,13 @@ def fault_cases():
     impossible("function_that_does_not_reduce", [], ("reduction", s, keep, "images", "ImageStack"))
     few = function(["a"], ("max", array_parameter, "images"))
     refused("reducer_of_one_parameter", [], ("reduction", s, few, "images", "ImageStack"))
-    wrong("function_unknown_property_op", ["name"], None, {"returns": "x"}, x=("filter_data", s, function(["image"], ("attr", image))))
+    wrong(
+        "function_unknown_property_op",
+        ["name"],
+        None,
+        {"returns": "x"},
+        x=("filter_data", s, function(["image"], ("attr", image))),
+    )
 
     fault(
         "unknown_product",

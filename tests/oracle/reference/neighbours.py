@@ -27,7 +27,9 @@ def shifted(data, rows, cols, fill):
 
 def window(data, valid, height, width):
     """The pixels of the window around each, in row order, and which are there."""
-    offsets = [(r, c) for r in range(-(height // 2), height // 2 + 1) for c in range(-(width // 2), width // 2 + 1)]
+    offsets = [
+        (r, c) for r in range(-(height // 2), height // 2 + 1) for c in range(-(width // 2), width // 2 + 1)
+    ]
     values = np.stack([shifted(data, r, c, data.dtype.type(0)) for r, c in offsets])
     return values, np.stack([shifted(valid, r, c, False) for r, c in offsets])
 
