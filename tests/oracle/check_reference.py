@@ -68,7 +68,11 @@ def check_reductions():
         agree(op("all", s, axis), s.data.all(axis=numpy_axis, keepdims=keep), 0)
         for q in (0, 10, 50, 99, 100):
             empty = s.data.count(axis=numpy_axis, keepdims=keep) == 0
-            filled = np.where(np.broadcast_to(empty, s.data.shape) if keep or axis == "images" else False, 0, wide.filled(np.nan))
+            filled = np.where(
+                np.broadcast_to(empty, s.data.shape) if keep or axis == "images" else False,
+                0,
+                wide.filled(np.nan),
+            )
             meant = np.nanpercentile(filled, q, axis=numpy_axis, keepdims=keep)
             agree(op("percentile", s, axis, q), np.ma.array(meant, mask=empty), 1e-6)
     for name in ("argmax", "argmin"):

@@ -8,7 +8,17 @@ import numpy as np
 
 from .grafts import Key, array, function, quoted
 from .randomly import (
-    BINARY, CLIENT_FUNCTIONS, COMPARISONS, LOGIC, Node, REDUCERS, Random, Retry, is_bool, is_finite, is_small,
+    BINARY,
+    CLIENT_FUNCTIONS,
+    COMPARISONS,
+    LOGIC,
+    Node,
+    REDUCERS,
+    Random,
+    Retry,
+    is_bool,
+    is_finite,
+    is_small,
 )
 from .reference import Array, Fault, Groups, Length, Raster, names_of
 from .reference.language import OPS

@@ -17,6 +17,12 @@ def random_world(rng, largest):
     rows, cols = grid_size(rng, largest)
     res = rng.choice(RESOLUTIONS)
     grid = {"epsg": 32633, "upper_left": [500000.0, 5000000.0], "resolution": res, "rows": rows, "cols": cols}
+    if rng.random() < 0.15:
+        # Degrees, in steps that are exact in binary: nothing but the metres of a degree is to be tested.
+        place = [rng.choice([7.0, -120.0]), rng.choice([46.0, -33.0, 0.5])]
+        grid.update(
+            epsg=4326, geographic=True, upper_left=place, resolution=rng.choice([2**-10, [2**-9, 2**-8]])
+        )
     products = []
     for name, bands, most in (("w:one", "abcq", 6), ("w:two", "abn", 3), ("w:three", "q", 2)):
         scenes = [random_scene(rng, name, i, list(bands), rows, cols) for i in range(rng.randint(0, most))]

@@ -134,7 +134,7 @@ def stack_scenes(ev, at, scenes, bands, pad, resampler):
         data[i][to], mask[i][to] = band_values(ev, at, scenes.product, image, wanted, of)
         own = {"product_id": scenes.product["id"], "bands": wanted, "pad": pad}
         props.append({**own_properties(image), **own})
-    return Raster(np.ma.array(data, mask=mask), props, pad)
+    return Raster(np.ma.array(data, mask=mask), props, pad).on_domain()
 
 
 def mosaic(ev, at, product_id, bands, start, end, pad, resampler):
