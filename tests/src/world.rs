@@ -17,7 +17,7 @@ use graticule_common::plan::{self, NodeId, Options, Outcome, Plan, Read};
 use graticule_common::scene::{
     Affine, Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
 };
-use graticule_common::transform::ByText;
+use graticule_common::transform::Proj;
 use ndarray::Array3;
 use ndarray_npy::NpzReader;
 use serde_json::Value;
@@ -174,7 +174,7 @@ impl World {
         let expr = graticule_common::graft::resolve(graft, &limits).map_err(Failure::of)?;
         let answers = self.answers(&expr)?;
         let images = self.images(&expr)?;
-        let cx = BindCx { grid, transform: &ByText, answers: &answers, images: &images };
+        let cx = BindCx { grid, transform: &Proj::new(), answers: &answers, images: &images };
         plan::build(&expr, &cx, outline, &limits, options).map_err(Failure::of)
     }
 
