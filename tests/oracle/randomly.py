@@ -71,7 +71,7 @@ class Random:
         self.rng, self.ev, self.world = rng, evaluator, world
         self.pad = rng.choice([0, 0, 0, 1, 3])
         self.pool = []
-        self.parameters = {}
+        self.parameters = {"unused": 1} if rng.random() < 0.1 else {}
         evaluator.parameters = self.parameters
 
     # ------------------------------------------------------------ choosing
@@ -217,6 +217,9 @@ class Random:
         if pick < 0.54:  # nothing
             return "2030-01-01", "2031-01-01"
         start, end = sorted([self.rng.choice(moments), self.rng.choice([*moments, "2026-01-01T00:00:00"])])
+        if self.rng.random() < 0.15:
+            self.parameters["first"] = start
+            start = "first"
         return (start, None) if self.rng.random() < 0.3 else (start, end)
 
     def predicate(self, depth=0):

@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use graticule_common::block::{Block, Kind, Samples};
+use graticule_common::graft::Parameters;
 use graticule_common::grid::TileSize;
 use graticule_common::ops::Props;
 use graticule_common::plan::{Options, Outcome, PASSES};
@@ -49,7 +50,11 @@ pub fn problems(world: &World, case: &Value, answer: Option<&Answer>, options: &
 
 fn compared(world: &World, case: &Value, answer: Option<&Answer>, options: &Options) -> Vec<String> {
     let graft = case["graft"].to_string();
-    let outcome = match world.plan(graft.as_bytes(), None, options) {
+    let parameters: Parameters = match &case["parameters"] {
+        Value::Null => Parameters::default(),
+        given => serde_json::from_value(given.clone()).expect("parameters by name"),
+    };
+    let outcome = match world.plan_with(graft.as_bytes(), &parameters, &world.grid, None, options) {
         Ok(outcome) => world.settle(outcome),
         Err(failure) => return vec![format!("{failure:?}")],
     };

@@ -103,6 +103,11 @@ def cases():
             stack("a", start="first", end="last"),
             parameters={"first": "2024-03-01T10:00:00", "last": "2024-08-01", "unused": 1},
         ),
+        "trap_parameters_of_the_graft": case(
+            {"parameters": ["gain", "spare"], "x": ["mul", "m", "gain"], **graft_of(s), "returns": "x"}
+            | {"m": ["add", graft_of(s)["returns"], "zero"], "zero": 0},
+            parameters={"gain": 2.5, "spare": 1},
+        ),
         "trap_filter_after_arithmetic": (
             "filter_data",
             math("truediv", s, stack("b c", end="2024-08-01T00:00:00")),

@@ -74,8 +74,13 @@ class Evaluator:
 
     def run(self, graft):
         check_body(graft, "")
+        bound = {}
+        for name in graft.get("parameters", []):
+            if name not in self.parameters:
+                raise Fault("invalid_request", "/parameters", f"parameter `{name}` has no value")
+            bound[name] = self.parameters[name]
         with np.errstate(all="ignore"):
-            return self.returned(Scope(graft, None, ""))
+            return self.returned(Scope(graft, None, "", bound))
 
     def pixels(self, product, image):
         index = self.products[product["id"]][0]
