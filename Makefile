@@ -55,7 +55,7 @@ CASES ?= 1000
 CHUNKS ?= 20
 SEED ?= $(shell date +%s)
 
-fuzz-oracle: build ## 20,000 random grafts against numpy; SEED=... repeats a run
+fuzz-oracle: deps ## 20,000 random grafts against numpy; SEED=... repeats a run
 	@deploy/fuzz-oracle.sh $(SEED) $(CASES) $(CHUNKS)
 
 oracle: ## rewrite what the numpy oracle says: golden arrays and the fixed random grafts

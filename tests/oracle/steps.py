@@ -169,7 +169,7 @@ class Steps(Random):
         return self.made("concat_bands", a, b)
 
     def step_reduce(self):
-        op = self.rng.choice(REDUCERS)
+        op = self.rng.choice([*REDUCERS, *ROUNDED_SUMS])
         axis = self.rng.choice(["images", "images", "bands", "pixels"])
         if axis == "pixels" and op in NOT_OVER_PIXELS:
             raise Retry
@@ -235,6 +235,11 @@ class Steps(Random):
             ("is_null", attr("view_angle")),
             ("isin", attr("satellite_id"), quoted(["A", "C"])),
             ("eq", ("mod", attr("day", when), 2), 1),
+            ("startswith", ("lower", attr("satellite_id")), "a"),
+            ("gt", ("len", attr("tags")), 0),
+            ("lt", ("int", ("item", ("split", attr("id"), "-"), 1)), 2),
+            ("eq", ("replace", ("strip", attr("id")), "-", ""), "one0"),
+            ("lt", ("add", ("float", attr("cloud_fraction")), 0.1), 0.5),
         ]
         one = self.rng.choice(simple)
         pick = self.rng.random()
@@ -273,6 +278,9 @@ class Steps(Random):
                 ("upper", attr("id")),
                 ("add", ("str", attr("month", when)), attr("satellite_id")),
                 attr("date", when),
+                ("item", ("split", attr("id"), "-"), 0),
+                ("int", ("item", ("split", attr("id"), "-"), 1)),
+                ("where", ("is_null", attr("view_angle")), "unknown", "known"),
                 ("lt", attr("cloud_fraction"), 0.5),
             ]
         )
@@ -355,7 +363,7 @@ class Steps(Random):
         "compare": 5,
         "logic": 3,
         "unary": 2,
-        "function": 4,
+        "function": 6,
         "arctan2": 1,
         "scale": 1,
         "clip": 1,
@@ -368,7 +376,7 @@ class Steps(Random):
         "pick": 2,
         "rename": 1,
         "concat": 2,
-        "reduce": 9,
+        "reduce": 11,
         "reducer_function": 2,
         "back": 2,
         "filter": 3,
@@ -402,6 +410,7 @@ class Steps(Random):
                 del self.pool[before:]
                 continue
             wanted -= 1
-            if isinstance(last.value, Groups):
+            # What is only nearly known can be the operand of little: it is often the result.
+            if isinstance(last.value, Groups) or (last.ulps and self.rng.random() < 0.6):
                 break
         return last
