@@ -83,3 +83,28 @@ def random_pixels(rng, scene):
         mask.append(numpy.random(shape) < hidden_part)
     mask = np.stack(mask)
     return np.where(mask, np.float32(UNDER_MASK), np.stack(data)).astype(np.float32), mask
+
+
+def random_outline(rng, grid):
+    """A triangle or a quadrangle over part of a grid, as corners in columns and rows from its upper left.
+
+    No corner and no edge runs through the centre of a pixel.
+    """
+    rows, cols = grid["rows"], grid["cols"]
+
+    def anywhere():
+        return [rng.uniform(-0.3, 1.3) * cols + 1e-3, rng.uniform(-0.3, 1.3) * rows + 1e-3]
+
+    return [anywhere() for _ in range(rng.choice([3, 4]))]
+
+
+def outside_of(outline, grid):
+    """True for the pixels whose centre is outside, by the even-odd rule."""
+    rows, cols = np.mgrid[: grid["rows"], : grid["cols"]]
+    x, y = cols + 0.5, rows + 0.5
+    inside = np.zeros(x.shape, bool)
+    for (x0, y0), (x1, y1) in zip(outline, [*outline[1:], outline[0]]):
+        crosses = (y0 > y) != (y1 > y)
+        if y0 != y1:
+            inside ^= crosses & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
+    return ~inside

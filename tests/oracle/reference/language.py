@@ -69,6 +69,8 @@ class Evaluator:
         self.keep_product = keep_product
         self.parameters = parameters or {}
         self.rows, self.cols = world["grid"]["rows"], world["grid"]["cols"]
+        # True where a pixel of the grid lies outside the outline of the area; None without an outline.
+        self.outside = None
         # Above zero while a function over properties runs: numbers are Python's there.
         self.in_properties = 0
 

@@ -255,6 +255,8 @@ def reduce(ev, at, a, name, axis, kind, q=None):
     if axis == "pixels":
         inner = a.with_margin(0).data
         data, valid = inner.data, ~np.ma.getmaskarray(inner)
+        if ev.outside is not None:
+            valid = valid & ~ev.outside
         planes = data.shape[:-2]
         cells = [over_pixels(name, data[i], valid[i], q) for i in np.ndindex(planes)]
         dtype = result_dtype(name, data.dtype)
