@@ -47,11 +47,11 @@ def own_properties(image):
     return {**image["properties"], "id": image["id"], "acquired": image["acquired"]}
 
 
-def touches(world, image):
-    """Whether an image has a pixel on the grid."""
+def touches(world, image, pad):
+    """Whether an image has a pixel on the grid enlarged by `pad`."""
     rows, cols = world["grid"]["rows"], world["grid"]["cols"]
-    inside_rows = image["row"] < rows and image["row"] + image["rows"] > 0
-    return inside_rows and image["col"] < cols and image["col"] + image["cols"] > 0
+    inside_rows = image["row"] < rows + pad and image["row"] + image["rows"] > -pad
+    return inside_rows and image["col"] < cols + pad and image["col"] + image["cols"] > -pad
 
 
 def sort_key(value):
@@ -72,7 +72,7 @@ def select(ev, at, product_id, start, end, predicate=None, pad=0):
     for image in product["scenes"]:
         acquired = instant(at, "acquired", image["acquired"])
         in_range = (start is None or start <= acquired) and (end is None or acquired < end)
-        if in_range and touches(ev.world, image) and holds(own_properties(image)):
+        if in_range and touches(ev.world, image, pad) and holds(own_properties(image)):
             chosen.append(image)
     chosen.sort(key=lambda image: (instant(at, "acquired", image["acquired"]), image["id"]))
     return product, chosen
@@ -83,7 +83,8 @@ def select_scenes(ev, at, product_id, bands, start, end, predicate, sort_by, asc
     ascending = True if ascending is None else ascending
     expect(at, "ascending", ascending, bool)
     padding(at, pad)
-    product, chosen = select(ev, at, product_id, start, end, predicate, pad)
+    # [D] Padding changes no stack's number of images; a mosaic takes what lies in its padding.
+    product, chosen = select(ev, at, product_id, start, end, predicate)
     if sort_by is not None:
         # What is missing comes last in either direction; ties by time and id.
         known = [own_properties(image) for image in chosen]
@@ -139,8 +140,8 @@ def stack_scenes(ev, at, scenes, bands, pad, resampler):
 
 def mosaic(ev, at, product_id, bands, start, end, pad, resampler):
     resampling(at, resampler)
-    product, chosen = select(ev, at, product_id, start, end)
     own = {"product_id": product_id, "pad": padding(at, pad)}
+    product, chosen = select(ev, at, product_id, start, end, pad=own["pad"])
     return painted(ev, at, product, [(product, image) for image in chosen], bands, own)
 
 
