@@ -9,6 +9,7 @@ use graticule_common::block::{Block, Samples};
 use graticule_common::error::Classify;
 use graticule_common::eval::{EvalError, Surroundings, eval};
 use graticule_common::expr::Expr;
+use graticule_common::graft::Parameters;
 use graticule_common::grid::{Crs, Grid, Window};
 use graticule_common::limits::Limits;
 use graticule_common::ops::{Answer, BindCx, Facts};
@@ -17,7 +18,7 @@ use graticule_common::plan::{self, NodeId, Options, Outcome, Plan, Read};
 use graticule_common::scene::{
     Affine, Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
 };
-use graticule_common::transform::ByText;
+use graticule_common::transform::Proj;
 use ndarray::Array3;
 use ndarray_npy::NpzReader;
 use serde_json::Value;
@@ -170,11 +171,23 @@ impl World {
         outline: Option<Outline>,
         options: &Options,
     ) -> Result<Outcome, Failure> {
+        self.plan_with(graft, &Parameters::default(), grid, outline, options)
+    }
+
+    /// Plans a graft on a grid, with values for its parameters.
+    pub fn plan_with(
+        &self,
+        graft: &[u8],
+        parameters: &Parameters,
+        grid: &Grid,
+        outline: Option<Outline>,
+        options: &Options,
+    ) -> Result<Outcome, Failure> {
         let limits = Limits::default();
-        let expr = graticule_common::graft::resolve(graft, &limits).map_err(Failure::of)?;
+        let expr = graticule_common::graft::resolve_with(graft, parameters, &limits).map_err(Failure::of)?;
         let answers = self.answers(&expr)?;
         let images = self.images(&expr)?;
-        let cx = BindCx { grid, transform: &ByText, answers: &answers, images: &images };
+        let cx = BindCx { grid, transform: &Proj::new(), answers: &answers, images: &images };
         plan::build(&expr, &cx, outline, &limits, options).map_err(Failure::of)
     }
 
