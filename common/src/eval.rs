@@ -1,5 +1,6 @@
 //! The only interpreter: a tile's steps and the blocks they read → the tile's block.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::block::{Block, DType, Kind, Samples};
@@ -68,17 +69,17 @@ pub fn eval<S: Surroundings>(
                 lay_out(block_of(&blocks, *input), spread, place.as_ref(), &window)
             }
             NodeKind::Call { op, params, inputs } => {
-                // All inputs of a node are there on the same window.
-                let first = node.inputs().first().map(|id| tile.node_window(*id));
-                let windows = (window, first.unwrap_or(window));
+                let windows = (window, tile.input_window(step.node));
+                let fitted = fitted(&blocks, tile, step.node);
                 let inputs = inputs.iter().map(|input| match input {
-                    Input::Node(id) => Operands::Block(block_of(&blocks, *id)),
+                    Input::Node(id) => Operands::Block(fitted_of(&fitted, *id)),
                     Input::Number(literal) => Operands::Number(literal),
                 });
                 call(*op, params, &inputs.collect::<Vec<_>>(), node.facts, (shape, windows))
             }
             NodeKind::Program(program) => {
-                let inputs: Vec<&Block> = program.inputs.iter().map(|id| block_of(&blocks, *id)).collect();
+                let fitted = fitted(&blocks, tile, step.node);
+                let inputs: Vec<&Block> = program.inputs.iter().map(|id| fitted_of(&fitted, *id)).collect();
                 run(program, &inputs, node.facts, shape)
             }
         };
@@ -174,6 +175,26 @@ fn lay_out(array: &Block, spread: &Spread, place: Option<&Window>, window: &Wind
         }
     };
     Block::new(spread.kind, shape, samples, valid)
+}
+
+/// The inputs of a node, each once, on the window that it needs them on. They may be there on a larger
+/// one, for others, or end before it does: beyond its domain a node has no pixel.
+fn fitted<'b>(blocks: &'b [Option<Block>], tile: &TilePlan<'_>, id: NodeId) -> Vec<(NodeId, Cow<'b, Block>)> {
+    let wanted = tile.input_window(id);
+    let mut inputs = tile.plan().node(id).inputs();
+    inputs.sort_unstable();
+    inputs.dedup();
+    let on_window = |input: NodeId| {
+        let (block, there) = (block_of(blocks, input), tile.node_window(input));
+        let is_same = there == wanted || !block.kind().is_raster();
+        (input, if is_same { Cow::Borrowed(block) } else { Cow::Owned(block.on(&there, &wanted)) })
+    };
+    inputs.into_iter().map(on_window).collect()
+}
+
+fn fitted_of<'b>(fitted: &'b [(NodeId, Cow<'_, Block>)], id: NodeId) -> &'b Block {
+    let block = fitted.iter().find(|(input, _)| *input == id).map(|(_, block)| block.as_ref());
+    block.expect("every input of the node was fitted")
 }
 
 fn block_of(blocks: &[Option<Block>], id: NodeId) -> &Block {

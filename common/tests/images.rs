@@ -95,7 +95,7 @@ fn refused(more: Value) -> String {
 #[track_caller]
 fn number(more: Value) -> Literal {
     match build(more, &Options::default()) {
-        Ok(Outcome::Number(literal)) => literal,
+        Ok(Outcome::Value { literal, .. }) => literal,
         other => panic!("{other:?}"),
     }
 }

@@ -11,10 +11,12 @@ use serde_json::Value;
 
 /// Plans a graft and computes its rasters.
 fn run(world: &World, graft: &Value) -> Result<(), Failure> {
-    match world.plan(graft.to_string().as_bytes(), None, &Options::default())? {
-        Outcome::Raster { plan, .. } => drop(world.evaluate(&plan)),
-        Outcome::Several { plan: Some(plan), .. } => drop(world.evaluate(&plan)),
-        Outcome::Several { plan: None, .. } | Outcome::Array { .. } | Outcome::Number(_) => {}
+    match world.settle(world.plan(graft.to_string().as_bytes(), None, &Options::default())?) {
+        Outcome::Raster { plan, .. } | Outcome::Several { plan: Some(plan), .. } => {
+            drop(world.evaluate(&plan))
+        }
+        Outcome::Several { plan: None, .. } | Outcome::Array { .. } | Outcome::Value { .. } => {}
+        Outcome::Staged(_) => panic!("a stage after the last"),
     }
     Ok(())
 }

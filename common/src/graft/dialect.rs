@@ -34,8 +34,6 @@ pub(super) enum Spelling {
 pub(super) enum Meaning {
     /// The op and which of the arguments it takes, in order.
     Op(&'static dyn Op, Vec<usize>),
-    /// Part of the language, not of this engine yet; the name for the message.
-    Later(String),
     /// A pickled callable; what to use.
     Callable(&'static str),
     /// Wrong; why.
@@ -75,9 +73,6 @@ impl Spelling {
         };
         match self {
             Spelling::Math => {
-                if matches!(name, "gradient_x" | "gradient_y") {
-                    return Meaning::Later(name.to_owned());
-                }
                 let Some(op) = math(name) else { return Meaning::Wrong(format!("has no function `{name}`")) };
                 match (op.doc().params.len(), is_null(2)) {
                     (1, true) => Meaning::Op(op, vec![1]),
@@ -155,7 +150,7 @@ fn math(name: &str) -> Option<&'static dyn Op> {
         "pow" | "abs" | "and" | "or" => return None,
         other => other,
     };
-    if name == "arctan2" {
+    if matches!(name, "arctan2" | "gradient_x" | "gradient_y") {
         return ops::find(name);
     }
     let families = [ops::arith::OPS, ops::compare::OPS];

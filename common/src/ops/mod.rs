@@ -19,6 +19,7 @@ mod broadcast;
 pub mod compare;
 pub mod dot;
 mod error;
+pub mod focal;
 pub mod images;
 pub mod mask;
 pub mod math;
@@ -52,6 +53,11 @@ pub const FAMILIES: &[Family] = &[
     Family::new("Comparison and logic", "Value by value; the result is true or false.", compare::OPS),
     Family::new("Choosing values", "Value by value: one of several, or a part of one.", select::OPS),
     Family::new("Masks", "What is valid.", mask::OPS),
+    Family::new(
+        "Neighbours",
+        "Each pixel from those around it; sources need a `pad` for edges to see beyond the AOI.",
+        focal::OPS,
+    ),
     Family::new("Bands", "Choosing, naming and joining bands.", bands::OPS),
     Family::new("Sums of products", "Over the bands of a mosaic or the images of a stack.", dot::OPS),
     Family::new("Images", "Images of a stack, by position, id and condition.", images::OPS),
@@ -117,8 +123,9 @@ pub trait Op: Sync + Debug {
     /// Type rule of the plan node: facts of the result, or why the inputs do not fit.
     fn infer(&self, params: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError>;
 
-    /// Input pixels that one output pixel depends on. Decides halos and what may be fused.
-    fn footprint(&self) -> Footprint {
+    /// Input pixels that one output pixel of a plan node with these constants depends on; `infer` has
+    /// checked them. Decides halos and what may be fused.
+    fn footprint(&self, _params: &[Literal]) -> Footprint {
         Footprint::Pixel
     }
 
@@ -347,6 +354,13 @@ impl<'a> Arg<'a> {
 pub enum Bound {
     /// A constant: nothing is left to compute.
     Literal(Literal),
+    /// A constant with metadata, for where it is a result.
+    Value {
+        /// The constant.
+        literal: Literal,
+        /// Its metadata.
+        props: Props,
+    },
     /// Scenes.
     Scenes(SceneSet),
     /// Pixels of scenes, to be read.
@@ -359,6 +373,8 @@ pub enum Bound {
         bands: Vec<String>,
         /// How stored pixels become the grid's.
         resampler: Resampler,
+        /// Pixels around the grid that are read as well, where an op looks at them.
+        pad: u32,
         /// Metadata of the images.
         props: Props,
     },

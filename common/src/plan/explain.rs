@@ -1,9 +1,11 @@
 //! A plan as text, for people and for golden files, and what it will take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::{Input, NodeId, NodeKind, Operand, Plan, Program, Read, ReadScene};
+use super::{
+    Input, Named, NodeId, NodeKind, Operand, Outcome, Plan, Program, Read, ReadScene, Staged, stage,
+};
 use crate::scene::{BandSource, Layout, Resampler};
 
 /// What a plan will take, counted before anything is read.
@@ -24,16 +26,72 @@ pub struct Bill {
 /// Bytes of a stored value where the catalog does not say.
 const SAMPLE_BYTES: u64 = 2;
 
+/// What a request will do and take, for people.
+pub fn outcome(outcome: &Outcome) -> (String, Bill) {
+    match outcome {
+        Outcome::Value { literal, .. } => {
+            let name = if crate::ops::Facts::number(literal).is_some() { "number" } else { "value " };
+            (format!("{name}  {literal}\n"), Bill::default())
+        }
+        Outcome::Array { array, .. } => (format!("{}\n", array.kind()), Bill::default()),
+        Outcome::Raster { plan, .. } => (text(plan), bill(plan)),
+        Outcome::Several { plan, results } => {
+            let (mut out, bill) =
+                plan.as_ref().map_or_else(Default::default, |plan| (text(plan), bill(plan)));
+            for (name, result) in results {
+                let _ = match result {
+                    Named::Value(literal, _) => writeln!(out, "result  {name} = {literal}"),
+                    Named::Array(array, _) => writeln!(out, "result  {name} = {}", array.kind()),
+                    Named::Raster(_) => Ok(()),
+                };
+            }
+            (out, bill)
+        }
+        Outcome::Staged(staged) => stages(staged),
+    }
+}
+
+/// All stages, one after another; every round over the same tiles counts.
+fn stages(staged: &Staged) -> (String, Bill) {
+    let (mut out, mut bill, mut scenes) = (String::new(), Bill::default(), BTreeSet::new());
+    let all = staged.stages();
+    for (plan, at) in staged.plans().iter().zip(staged.stage()..) {
+        let rounds = stage::rounds(plan);
+        let rounds_text = if rounds == 1 { "1 round".to_owned() } else { format!("at most {rounds} rounds") };
+        let _ = writeln!(out, "stage   {at} of {all}, {rounds_text}\n{}", text(plan));
+        let of_stage = collect(plan, &mut scenes);
+        bill.tiles += of_stage.tiles * u64::from(rounds);
+        bill.read_bytes += of_stage.read_bytes * u64::from(rounds);
+        bill.tile_peak_bytes = bill.tile_peak_bytes.max(of_stage.tile_peak_bytes);
+    }
+    if staged.last().plan().is_some() {
+        let _ = writeln!(out, "stage   {all} of {all}");
+    }
+    out.push_str(&outcome(staged.last()).0);
+    if let Some(plan) = staged.last().plan() {
+        let of_last = collect(plan, &mut scenes);
+        bill.tiles += of_last.tiles;
+        bill.read_bytes += of_last.read_bytes;
+        bill.result_bytes += of_last.result_bytes;
+        bill.tile_peak_bytes = bill.tile_peak_bytes.max(of_last.tile_peak_bytes);
+    }
+    (out, Bill { scenes: scenes.len() as u64, ..bill })
+}
+
 /// The bill of a plan.
 pub fn bill(plan: &Plan) -> Bill {
-    let mut scenes = std::collections::BTreeSet::new();
+    collect(plan, &mut BTreeSet::new())
+}
+
+/// The bill of a plan; its scenes join those that are known already, and the bill counts all of them.
+fn collect<'p>(plan: &'p Plan, scenes: &mut BTreeSet<(&'p str, &'p str)>) -> Bill {
     let mut read_bytes = 0u64;
     let tiles = plan.tiles();
     for tile in tiles.iter().filter_map(|tile| plan.tile(*tile)) {
         for step in tile.steps() {
             let NodeKind::Read(read) = &plan.node(step.node).kind else { continue };
             for scene in read.scenes.iter().filter(|scene| scene.touches(&step.window)) {
-                scenes.insert((&scene.product, &scene.id));
+                scenes.insert((scene.product.as_str(), scene.id.as_str()));
                 let pixels = scene
                     .reach
                     .and_then(|reach| reach.intersect(&step.window))
@@ -84,7 +142,11 @@ pub fn text(plan: &Plan) -> String {
     let size = plan.tile_size().pixels();
     let _ = writeln!(out, "tiles   {} of up to {size} x {size} pixels", plan.tiles().len());
     for (at, node) in plan.nodes().iter().enumerate() {
-        let mark = if plan.is_root(NodeId(at as u32)) { "result" } else { "" };
+        let mark = match plan.is_root(NodeId(at as u32)) {
+            true if stage::is_stage(plan) => "stage",
+            true => "result",
+            false => "",
+        };
         let cached = if node.cached { "  [remembered]" } else { "" };
         let what = describe(&node.kind);
         let _ = writeln!(
@@ -93,6 +155,12 @@ pub fn text(plan: &Plan) -> String {
             node.facts.kind,
             node.facts.dtype.name()
         );
+    }
+    for root in plan.roots() {
+        for partial in &root.partials {
+            let params = partial.params.iter().map(|param| format!(", {param}")).collect::<String>();
+            let _ = writeln!(out, "reduces {}(%{}{params}) over pixels", partial.op.name(), root.node.0);
+        }
     }
     for root in plan.roots().iter().filter(|root| !root.name.is_empty()) {
         let _ = writeln!(out, "result  {} = %{}", root.name, root.node.0);

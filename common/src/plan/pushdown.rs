@@ -19,7 +19,7 @@ pub(super) fn run(plan: Plan) -> Plan {
     let picks = picks(&plan, &uses);
     let whole = used_whole(&plan, &uses);
     let pushdown = Pushdown { plan: &plan, uses, picks, whole };
-    let mut builder = Builder::default();
+    let mut builder = Builder::like(&plan);
     // Where each want of the old plan is in the new one.
     let mut moved: HashMap<Want, NodeId> = HashMap::new();
     let mut stack: Vec<Want> = plan.roots.iter().rev().map(|root| Want::whole(root.node)).collect();

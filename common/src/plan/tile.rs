@@ -1,6 +1,6 @@
 //! A plan and a tile → steps with windows, memory and keys. The same pure function on both sides.
 
-use super::{BindError, NodeId, NodeKind, Options, Plan, hash_place};
+use super::{BindError, NodeId, NodeKind, Options, Plan, hash_place, stage};
 use crate::grid::{TileId, TileSize, Window};
 use crate::hash::{ContentHash, Hasher};
 use crate::limits::{Limits, READ_BLOCK_BYTES_MAX};
@@ -102,29 +102,35 @@ impl<'p> TilePlan<'p> {
         let node = self.plan.node(id);
         let mut hasher = Hasher::new("tile");
         hasher.str(salt).hash(node.hash);
-        // Input windows say where a halo met the grid's edge.
-        let inputs = self.input_windows(id);
-        hash_place(
-            &mut hasher,
-            self.plan.grid.lattice(),
-            std::iter::once(self.windows[id.index()]).chain(inputs),
-        );
+        hash_place(&mut hasher, self.plan.grid.lattice(), [self.windows[id.index()]]);
+        for (hash, windows) in self.other_windows(id) {
+            hasher.hash(hash);
+            windows.into_iter().for_each(|window| window.hash_into(&mut hasher));
+        }
         hasher.finish()
     }
 
-    /// Windows of everything below a node that has a halo somewhere; empty where no halo makes a
-    /// difference, so that equal pixels have equal keys on any grid.
-    fn input_windows(&self, id: NodeId) -> Vec<Window> {
-        let mut below = vec![false; self.plan.nodes.len()];
-        below[id.index()] = true;
-        for at in (0..=id.index()).rev() {
-            if below[at] {
-                self.plan.nodes[at].inputs().into_iter().for_each(|input| below[input.index()] = true);
-            }
-        }
+    /// The nodes that this one is computed from, itself included, on other windows than its own: what
+    /// they have of these says where a halo met the edge of a domain. Empty where no edge makes a
+    /// difference, so that equal pixels have equal keys on any grid. The order is that of the hashes:
+    /// it does not depend on what else the plan computes.
+    fn other_windows(&self, id: NodeId) -> Vec<(ContentHash, [Window; 2])> {
         let own = self.windows[id.index()];
-        let others = (0..id.index()).filter(|at| below[*at]).map(|at| self.windows[at]);
-        others.filter(|window| *window != own).collect()
+        let needed = needed(self.plan, [(id, own)]);
+        let on_others = (0..=id.index()).filter_map(|at| {
+            let (node, window) = (&self.plan.nodes[at], needed[at]?);
+            let windows = [window, input_window(self.plan, NodeId(at as u32), &window)];
+            let is_other = node.pad.is_some() && windows.iter().any(|window| *window != own);
+            is_other.then_some((node.hash, windows))
+        });
+        let mut others: Vec<_> = on_others.collect();
+        others.sort_unstable();
+        others
+    }
+
+    /// The window that a node needs its inputs on.
+    pub fn input_window(&self, node: NodeId) -> Window {
+        input_window(self.plan, node, &self.windows[node.index()])
     }
 
     /// Steps in depth-first order, which keeps few blocks alive, with the moment each can be dropped.
@@ -179,11 +185,24 @@ impl<'p> TilePlan<'p> {
         let mut peak = live;
         for step in &self.steps {
             live += bytes(step.node);
-            peak = peak.max(live + self.scratch_bytes(step));
+            peak = peak.max(live + self.scratch_bytes(step) + self.fitted_bytes(step.node));
             live -= step.drops.iter().map(|id| bytes(*id)).sum::<u64>();
         }
-        let encoded: u64 = self.plan.roots.iter().map(|root| bytes(root.node)).sum();
+        // Partials are collected one by one and joined; pixels are encoded.
+        let pixels = self.plan.roots.iter().filter(|root| root.partials.is_empty());
+        let encoded = pixels.map(|root| bytes(root.node)).sum::<u64>() + 2 * stage::partial_bytes(self.plan);
         peak.max(live + encoded) + STEP_BYTES
+    }
+
+    /// Copies of those inputs that are there on another window than the node needs them on.
+    fn fitted_bytes(&self, id: NodeId) -> u64 {
+        let wanted = self.input_window(id);
+        let mut inputs = self.plan.node(id).inputs();
+        inputs.sort_unstable();
+        inputs.dedup();
+        let others = inputs.into_iter().filter(|input| self.windows[input.index()] != wanted);
+        let rasters = others.map(|input| self.plan.node(input)).filter(|node| node.facts.kind.is_raster());
+        rasters.map(|node| node.facts.pixel_bytes() * wanted.pixels() as u64).sum()
     }
 
     fn scratch_bytes(&self, step: &Step) -> u64 {
@@ -242,27 +261,40 @@ const PLACE_BYTES: u64 = 2;
 /// One plane of a scene before it is painted into a mosaic: a value and its validity.
 const LAYER_PIXEL_BYTES: u64 = 5;
 
-/// The window every node is needed on when the result is wanted on one: halos add up, the grid's edge
-/// clips them.
+/// The window every node is computed on when the results are wanted on one.
 fn windows(plan: &Plan, window: Window) -> Vec<Window> {
-    let mut needed: Vec<Option<Window>> = vec![None; plan.nodes.len()];
-    plan.roots.iter().for_each(|root| needed[root.node.index()] = Some(window));
-    for at in (0..plan.nodes.len()).rev() {
-        let Some(own) = needed[at] else { continue };
-        let wanted = input_window(plan, &own, plan.nodes[at].footprint());
-        for input in plan.nodes[at].inputs() {
-            let slot = &mut needed[input.index()];
-            *slot = Some(slot.map_or(wanted, |window| window.union(&wanted)));
-        }
-    }
+    let needed = needed(plan, plan.roots.iter().map(|root| (root.node, window)));
     needed.into_iter().map(|needed| needed.unwrap_or(window)).collect()
 }
 
+/// The windows on which nodes are computed, where some are wanted on others: halos add up, and the edge
+/// of a node's domain clips what is wanted of it. `None` for nodes that nothing wanted needs.
+fn needed(plan: &Plan, wanted: impl IntoIterator<Item = (NodeId, Window)>) -> Vec<Option<Window>> {
+    let mut needed: Vec<Option<Window>> = vec![None; plan.nodes.len()];
+    let want = |slot: &mut Option<Window>, wanted: Window| {
+        *slot = Some(slot.map_or(wanted, |window| window.union(&wanted)));
+    };
+    wanted.into_iter().for_each(|(id, window)| want(&mut needed[id.index()], window));
+    for at in (0..plan.nodes.len()).rev() {
+        let id = NodeId(at as u32);
+        let Some(wanted) = needed[at] else { continue };
+        // Every window holds pixels of the tile, which is part of every domain.
+        let own = plan.domain(id).and_then(|domain| wanted.intersect(&domain)).unwrap_or(wanted);
+        needed[at] = Some(own);
+        let inputs = input_window(plan, id, &own);
+        plan.nodes[at].inputs().into_iter().for_each(|input| want(&mut needed[input.index()], inputs));
+    }
+    needed
+}
+
 /// The window of its inputs that a node needs for a window of its own.
-fn input_window(plan: &Plan, own: &Window, footprint: Footprint) -> Window {
-    match footprint {
-        Footprint::Pixel => *own,
-        Footprint::Halo { rows, cols } => own.pad(rows, cols).intersect(&plan.grid.window()).unwrap_or(*own),
+fn input_window(plan: &Plan, node: NodeId, own: &Window) -> Window {
+    match (plan.node(node).footprint(), plan.domain(node)) {
+        (Footprint::Pixel, _) => *own,
+        (Footprint::Halo { rows, cols }, None) => own.pad(rows, cols),
+        (Footprint::Halo { rows, cols }, Some(domain)) => {
+            own.pad(rows, cols).intersect(&domain).unwrap_or(*own)
+        }
     }
 }
 
@@ -270,7 +302,15 @@ fn input_window(plan: &Plan, own: &Window, footprint: Footprint) -> Window {
 pub(super) fn peak_bytes(plan: &Plan, size: TileSize) -> u64 {
     let grid = plan.grid.window();
     let whole = Window { rows: grid.rows.min(size.pixels()), cols: grid.cols.min(size.pixels()), ..grid };
-    TilePlan::new(plan, TileId { row: 0, col: 0 }, whole).peak_bytes()
+    // Wherever the tile lies: an edge may clip the halo on one side, on both, or on neither.
+    let far = Window { row: whole.row + i64::from(grid.rows - whole.rows), ..whole };
+    let far = Window { col: whole.col + i64::from(grid.cols - whole.cols), ..far };
+    let within = Window { row: (whole.row + far.row) / 2, col: (whole.col + far.col) / 2, ..whole };
+    let peak = |window| TilePlan::new(plan, TileId { row: 0, col: 0 }, window).peak_bytes();
+    match plan.nodes.iter().all(|node| node.footprint() == Footprint::Pixel) {
+        true => peak(whole),
+        false => [whole, far, within].into_iter().map(peak).max().unwrap_or(0),
+    }
 }
 
 /// Sets the tile size: the largest whose tiles fit into memory and leave every slot of the fleet

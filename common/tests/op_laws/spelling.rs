@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::generate::Tape;
-use crate::{expr_of, law};
+use crate::{expr_of, law_of_all};
 
 #[test]
 fn the_spelling_of_a_graft_does_not_matter() {
-    law("spelling", 500, |case| {
+    law_of_all("spelling", 500, |case| {
         let mut tape = Tape::new(&case.rest);
         let hash = expr_of(&case.graft).expect("it was planned").hash();
         let graft = case.graft.as_object().expect("an object");
@@ -188,7 +188,7 @@ fn another_constant_or_op_is_another_computation() {
         "pick_bands" => Some("rename_bands"),
         _ => None,
     };
-    law("changes", 400, |case| {
+    law_of_all("changes", 400, |case| {
         let expr = expr_of(&case.graft).expect("it was planned");
         // Every node of the normal form is part of the result.
         let normal = expr.to_graft();
@@ -225,7 +225,7 @@ fn another_constant_or_op_is_another_computation() {
 
 #[test]
 fn an_expression_prints_as_a_graft_that_means_the_same() {
-    law("printing", 400, |case| {
+    law_of_all("printing", 400, |case| {
         let expr = expr_of(&case.graft).expect("it was planned");
         let printed = expr.to_graft();
         let again = expr_of(&printed);

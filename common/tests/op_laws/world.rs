@@ -67,12 +67,8 @@ fn in_range(query: &SceneQuery, at: Timestamp) -> bool {
 /// Ids of the images that a selection has on a grid.
 pub fn images(product: &str, range: (Option<&str>, Option<&str>), grid: &Grid) -> Vec<&'static str> {
     let instant = |text: Option<&str>| text.and_then(Timestamp::parse);
-    let query = SceneQuery {
-        product: product.to_owned(),
-        start: instant(range.0),
-        end: instant(range.1),
-        predicate: None,
-    };
+    let (start, end) = (instant(range.0), instant(range.1));
+    let query = SceneQuery { start, end, ..SceneQuery::all(product) };
     let found = SCENES.iter().filter(|(of, _, date, place)| {
         *of == product
             && in_range(&query, Timestamp::parse(date).expect("a date"))
@@ -102,10 +98,7 @@ pub fn answers(expr: &Expr) -> Option<BTreeMap<SceneQuery, Answer>> {
 pub fn named_images(expr: &Expr) -> Option<BTreeMap<String, Scene>> {
     let known: Vec<Scene> = PRODUCTS
         .iter()
-        .filter_map(|(id, _)| {
-            let query = SceneQuery { product: (*id).into(), start: None, end: None, predicate: None };
-            answer(&query).map(|answer| answer.scenes)
-        })
+        .filter_map(|(id, _)| answer(&SceneQuery::all(*id)).map(|answer| answer.scenes))
         .flatten()
         .collect();
     let find = |id: &String| known.iter().find(|scene| scene.id == *id).cloned();

@@ -245,14 +245,16 @@ impl Generator {
         }) else {
             return;
         };
-        let Some(both) = combine(Rule::Compare, "", &condition_ty, &ty, &grid) else { return };
+        let Some(both) = combine(Rule::Compare, "", &ty, &condition_ty, &grid) else { return };
         let fits = |other: &Ty| combine(Rule::Compare, "", &both, other, &grid).is_some();
         let Some((b, other)) = self.recent(body, fits) else { return };
+        let Some(chosen) = combine(Rule::Compare, "where", &ty, &other, &grid) else { return };
         let Some(result) = combine(Rule::Compare, "", &both, &other, &grid) else { return };
+        let names = chosen.names.or(condition_ty.names);
         let is_bool = ty.is_bool && other.is_bool;
         let args = [("condition", Some(condition)), ("a", Some(a)), ("b", Some(b))];
         let key = self.apply(body, "where", &args);
-        body.pool.push((key, result.raster(result.kind, is_bool, None)));
+        body.pool.push((key, result.raster(result.kind, is_bool, names)));
     }
 
     /// The size of a pixel: a number.
