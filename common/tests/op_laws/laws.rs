@@ -168,7 +168,8 @@ fn keys_depend_on_the_salt() {
     });
 }
 
-/// Two areas that see the same scenes share every tile that lies wholly in both.
+/// Two areas that see the same scenes share every tile that lies wholly in both and needs the same pixels:
+/// an op that looks at neighbours sees fewer of them where an area ends.
 #[test]
 fn grids_on_one_lattice_share_keys() {
     let shared = Cell::new(0u32);
@@ -176,14 +177,22 @@ fn grids_on_one_lattice_share_keys() {
         let plans = [0, 1].map(|grid| plan_on(case, grid, &options(4, vec![])));
         // The graft was made for another grid, where stacks have other lengths.
         let [Some(one), Some(other)] = plans else { return Ok(()) };
+        // What is reduced over all pixels is another value on every grid.
+        if case.graft.to_string().contains("pixels") {
+            return Ok(());
+        }
         prop_assert_eq!(one.root_node().hash, other.root_node().hash);
-        let keys = |plan: &Plan| -> BTreeMap<Window, Vec<ContentHash>> {
+        let keys = |plan: &Plan| -> BTreeMap<Vec<Window>, Vec<ContentHash>> {
             let tiles = plan.tiles().into_iter().filter_map(|id| plan.tile(id));
-            tiles.map(|t| (t.window(), t.keys("salt").into_iter().map(|(_, key)| key).collect())).collect()
+            let windows = |tile: &TilePlan<'_>| {
+                let steps = tile.steps().iter().map(|step| tile.node_window(step.node));
+                std::iter::once(tile.window()).chain(steps).collect()
+            };
+            tiles.map(|t| (windows(&t), t.keys("salt").into_iter().map(|(_, key)| key).collect())).collect()
         };
         let (one, other) = (keys(&one), keys(&other));
-        for (window, keys) in one {
-            if let Some(others) = other.get(&window) {
+        for (windows, keys) in one {
+            if let Some(others) = other.get(&windows) {
                 prop_assert_eq!(&keys, others);
                 shared.set(shared.get() + 1);
             }
