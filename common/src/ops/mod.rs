@@ -54,8 +54,8 @@ pub const FAMILIES: &[Family] = &[
     Family::new("Choosing values", "Value by value: one of several, or a part of one.", select::OPS),
     Family::new("Masks", "What is valid.", mask::OPS),
     Family::new(
-        "Neighbours",
-        "Each pixel from those around it; sources need a `pad` for edges to see beyond the AOI.",
+        "Neighbourhoods",
+        "A pixel and those around it; `pad` of the sources gives the pixels at the edge their neighbours.",
         focal::OPS,
     ),
     Family::new("Bands", "Choosing, naming and joining bands.", bands::OPS),
