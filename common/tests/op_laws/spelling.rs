@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use graticule_common::{graft, ops};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -28,9 +29,51 @@ fn the_spelling_of_a_graft_does_not_matter() {
         same(merge(renamed.clone()), "renamed and merged")?;
         let split = split(graft, &mut tape);
         same(split.clone(), "split")?;
+        same(respelt(graft, &mut tape), "as the published client writes it")?;
         same(merge(split), "split and merged")?;
         same(decorate(&renamed, &mut tape), "with more keys and cache ids")
     });
+}
+
+/// Calls of ops by their own names, some of them as the published client writes them.
+fn respelt(body: &Map<String, Value>, tape: &mut Tape) -> Map<String, Value> {
+    let mut constants = Map::new();
+    let mut constant = |value: Value| {
+        let key = format!("constant {}", constants.len());
+        constants.insert(key.clone(), value);
+        Value::from(key)
+    };
+    let mut out = body.clone();
+    for (_, value) in out.iter_mut().filter(|(key, _)| !is_reserved(key)) {
+        if let Value::Object(inner) = value {
+            *inner = respelt(inner, tape);
+            continue;
+        }
+        let Some(items) = application(value).filter(|_| !tape.once_in(3)) else { continue };
+        let Some(op) = items[0].as_str().and_then(ops::find) else { continue };
+        let Some(call) = graft::published(op).filter(|call| call[0] != format!("{:?}", op.name())) else {
+            continue;
+        };
+        let (named, positional): (Vec<&Value>, Vec<&Value>) =
+            items[1..].iter().partition(|item| item.is_object());
+        let named = named.first().and_then(|named| named.as_object());
+        let argument = |name: &str| {
+            let at = op.doc().params.iter().position(|param| param.name == name);
+            let key = at.and_then(|at| positional.get(at).copied());
+            key.or_else(|| named.and_then(|named| named.get(name))).cloned()
+        };
+        let mut older = Vec::new();
+        for (at, piece) in call.iter().enumerate() {
+            older.push(match serde_json::from_str::<Value>(piece) {
+                Ok(name) if at == 0 => name,
+                Ok(value) => constant(value),
+                Err(_) => argument(piece).unwrap_or_else(|| constant(Value::Null)),
+            });
+        }
+        *value = older.into();
+    }
+    out.extend(constants);
+    out
 }
 
 /// Is this the value of a key an application, and not quoted JSON?

@@ -8,7 +8,7 @@ use super::ty::{Rule, Ty, broadcast, combine};
 use super::{Body, Generator, has};
 
 /// Op, its name in `math` (empty: it has none), its name between bands, what it does with types.
-const BINARY: &[(&str, &str, &str, Rule)] = &[
+pub(super) const BINARY: &[(&str, &str, &str, Rule)] = &[
     ("add", "add", "sum", Rule::Logical),
     ("sub", "sub", "sub", Rule::NotBool),
     ("mul", "mul", "mul", Rule::Logical),
@@ -39,7 +39,7 @@ const BINARY: &[(&str, &str, &str, Rule)] = &[
 ];
 
 /// Functions of one number, those of `functional` first.
-const FUNCTIONS: [&str; 13] = [
+pub(super) const FUNCTIONS: [&str; 13] = [
     "sqrt", "cos", "sin", "tan", "arccos", "arcsin", "arctan", "log", "log10", "exp", "floor", "ceil",
     "round",
 ];
