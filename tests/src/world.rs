@@ -9,7 +9,7 @@ use graticule_common::block::{Block, Samples};
 use graticule_common::error::Classify;
 use graticule_common::eval::{EvalError, Surroundings, eval};
 use graticule_common::expr::Expr;
-use graticule_common::graft::Parameters;
+use graticule_common::graft::{self, Parameters};
 use graticule_common::grid::{Crs, Grid, Window};
 use graticule_common::limits::Limits;
 use graticule_common::ops::{Answer, BindCx, Facts};
@@ -184,11 +184,22 @@ impl World {
         options: &Options,
     ) -> Result<Outcome, Failure> {
         let limits = Limits::default();
-        let expr = graticule_common::graft::resolve_with(graft, parameters, &limits).map_err(Failure::of)?;
-        let answers = self.answers(&expr)?;
-        let images = self.images(&expr)?;
+        let expr = graft::resolve_with(graft, parameters, &limits).map_err(Failure::of)?;
+        self.plan_expr(&expr, grid, outline, options)
+    }
+
+    /// Plans a resolved graft.
+    pub fn plan_expr(
+        &self,
+        expr: &Expr,
+        grid: &Grid,
+        outline: Option<Outline>,
+        options: &Options,
+    ) -> Result<Outcome, Failure> {
+        let answers = self.answers(expr)?;
+        let images = self.images(expr)?;
         let cx = BindCx { grid, transform: &Proj::new(), answers: &answers, images: &images };
-        plan::build(&expr, &cx, outline, &limits, options).map_err(Failure::of)
+        plan::build(expr, &cx, outline, &Limits::default(), options).map_err(Failure::of)
     }
 
     /// An outcome after its stages: values that depend on all pixels are known.

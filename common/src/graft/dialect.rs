@@ -225,24 +225,29 @@ pub(super) fn published(op: &dyn Op) -> Option<Vec<String>> {
     }
     for (older, names) in NAMES {
         let Some(Builtin::Older(spelling)) = builtin(older) else { continue };
-        for name in *names {
-            let (selector, is_null) = (Literal::Str((*name).to_owned()), params.len() == 1);
-            let at = spelling.selector();
+        let (at, count) = (spelling.selector(), spelling.params().len());
+        // As many arguments as it takes; what is left out is null.
+        for (name, given) in names.iter().flat_map(|name| (0..=count).rev().map(move |given| (name, given))) {
+            let selector = Literal::Str((*name).to_owned());
             let constant = |arg: usize| match arg {
                 arg if arg == at => Some(&selector),
-                _ => is_null.then_some(&Literal::Null),
+                arg => (arg >= given).then_some(&Literal::Null),
             };
             let Meaning::Op(found, taken) = spelling.meaning(constant) else { continue };
             if found.name() != op.name() {
                 continue;
             }
             let mut call = vec![format!("{older:?}")];
-            for (arg, _) in spelling.params().iter().enumerate() {
+            for arg in 0..given {
                 call.push(match taken.iter().position(|taken| *taken == arg) {
                     _ if arg == at => format!("{name:?}"),
                     Some(param) => params[param].name.to_owned(),
                     None => "null".to_owned(),
                 });
+            }
+            // The client gives every argument of these two.
+            if matches!(spelling, Spelling::Math | Spelling::BandOp) {
+                call.resize(count + 1, "null".to_owned());
             }
             return Some(call);
         }

@@ -86,12 +86,14 @@ pub enum GraftError {
         hint: String,
     },
     /// A definition that needs itself.
-    #[error("{at}: `{name}` depends on itself; a graft has no cycles")]
+    #[error("{at}: `{name}` depends on itself; {hint}")]
     Cycle {
         /// Where.
         at: GraftPath,
         /// The key.
         name: String,
+        /// The way out.
+        hint: &'static str,
     },
     /// A function where a value is needed, or the other way round.
     #[error("{at}: `{name}` is {is}, {expected} is needed")]

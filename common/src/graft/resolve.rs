@@ -550,7 +550,13 @@ impl Machine<'_> {
                 return match scope.memo.get(key) {
                     Some(Memo::Done(value)) => Ok(Found::Value(*value)),
                     None => Ok(Found::Need { scope: id, key: *key }),
-                    Some(Memo::Busy) => Err(GraftError::Cycle { at: at.clone(), name: name.to_owned() }),
+                    Some(Memo::Busy) => {
+                        let hint = match dialect::builtin(name) {
+                            Some(_) => "a key hides the op of its name: give the key another one",
+                            None => "a graft has no cycles",
+                        };
+                        Err(GraftError::Cycle { at: at.clone(), name: name.to_owned(), hint })
+                    }
                 };
             }
             if let Some(position) = body.parameters.iter().position(|parameter| parameter == name) {

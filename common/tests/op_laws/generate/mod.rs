@@ -14,6 +14,7 @@ use ty::Ty;
 mod bands;
 mod images;
 mod neighbours;
+mod other;
 mod reductions;
 mod sources;
 mod ty;
@@ -73,6 +74,8 @@ impl Tape {
 struct Body {
     keys: Map<String, Value>,
     pool: Vec<(String, Ty)>,
+    /// The last value whose type is not known here.
+    untyped: Option<String>,
 }
 
 struct Generator {
@@ -103,10 +106,11 @@ const STEPS: &[(usize, Make)] = &[
     (1, Generator::resolution),
     (2, Generator::images),
     (3, Generator::neighbourhood),
+    (2, Generator::other),
 ];
 
 /// Whether results of reductions over pixels meet pixels again.
-const PIXELS: bool = false;
+const PIXELS: bool = true;
 
 /// Whether functions of images stand where the published client has pickled ones.
 const FUNCTIONS_OF_IMAGES: bool = false;
@@ -236,6 +240,11 @@ impl Generator {
     fn result(&mut self, body: &mut Body) -> String {
         if self.tape.once_in(12)
             && let Some(key) = self.groups(body)
+        {
+            return key;
+        }
+        if self.tape.once_in(2)
+            && let Some(key) = body.untyped.take()
         {
             return key;
         }

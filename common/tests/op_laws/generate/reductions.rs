@@ -7,7 +7,7 @@ use super::ty::Ty;
 use super::{Body, Generator, has};
 
 /// Op, whether the published client has it, and what becomes of the type.
-const REDUCERS: &[(&str, bool, Type)] = &[
+pub(super) const REDUCERS: &[(&str, bool, Type)] = &[
     ("median", true, Type::Number),
     ("mean", true, Type::Number),
     ("min", true, Type::Kept),
@@ -27,7 +27,7 @@ const REDUCERS: &[(&str, bool, Type)] = &[
 ];
 
 #[derive(Clone, Copy, PartialEq)]
-enum Type {
+pub(super) enum Type {
     Number,
     Truth,
     Kept,

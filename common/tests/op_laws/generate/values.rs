@@ -8,7 +8,7 @@ use super::ty::{Rule, Ty, broadcast, combine};
 use super::{Body, Generator, has};
 
 /// Op, its name in `math` (empty: it has none), its name between bands, what it does with types.
-const BINARY: &[(&str, &str, &str, Rule)] = &[
+pub(super) const BINARY: &[(&str, &str, &str, Rule)] = &[
     ("add", "add", "sum", Rule::Logical),
     ("sub", "sub", "sub", Rule::NotBool),
     ("mul", "mul", "mul", Rule::Logical),
@@ -39,7 +39,7 @@ const BINARY: &[(&str, &str, &str, Rule)] = &[
 ];
 
 /// Functions of one number, those of `functional` first.
-const FUNCTIONS: [&str; 13] = [
+pub(super) const FUNCTIONS: [&str; 13] = [
     "sqrt", "cos", "sin", "tan", "arccos", "arcsin", "arctan", "log", "log10", "exp", "floor", "ceil",
     "round",
 ];
@@ -245,14 +245,16 @@ impl Generator {
         }) else {
             return;
         };
-        let Some(both) = combine(Rule::Compare, "", &condition_ty, &ty, &grid) else { return };
+        let Some(both) = combine(Rule::Compare, "", &ty, &condition_ty, &grid) else { return };
         let fits = |other: &Ty| combine(Rule::Compare, "", &both, other, &grid).is_some();
         let Some((b, other)) = self.recent(body, fits) else { return };
+        let Some(chosen) = combine(Rule::Compare, "where", &ty, &other, &grid) else { return };
         let Some(result) = combine(Rule::Compare, "", &both, &other, &grid) else { return };
+        let names = chosen.names.or(condition_ty.names);
         let is_bool = ty.is_bool && other.is_bool;
         let args = [("condition", Some(condition)), ("a", Some(a)), ("b", Some(b))];
         let key = self.apply(body, "where", &args);
-        body.pool.push((key, result.raster(result.kind, is_bool, None)));
+        body.pool.push((key, result.raster(result.kind, is_bool, names)));
     }
 
     /// The size of a pixel: a number.
