@@ -219,6 +219,12 @@ pub enum TypeError {
         /// Kind of its value.
         is: String,
     },
+    /// A reduction over pixels that would need an order of them.
+    #[error("`{op}` over `pixels` is not defined: pixels have no order; reduce over `images` or `bands`")]
+    NoOrder {
+        /// The op.
+        op: &'static str,
+    },
     /// Arithmetic on plain numbers without a result.
     #[error("{what} of {left}{} has no value", .right.map_or(String::new(), |right| format!(" and {right}")))]
     NoValue {
@@ -270,6 +276,7 @@ impl Classify for TypeError {
             | TypeError::KindMismatch { .. }
             | TypeError::NoAxis { .. }
             | TypeError::NotReduced { .. }
+            | TypeError::NoOrder { .. }
             | TypeError::NoValue { .. }
             | TypeError::SceneWithoutBand { .. } => ErrorClass::Impossible,
         }

@@ -69,12 +69,29 @@ impl Op for Pointwise {
             const { &[required("a"), required("b")] }
         };
         let shapes = match (self.kernel.result(), self.on_bool) {
+            (_, OnBool::Only) if self.operands() == 1 => {
+                "A bool raster, array or constant; the result is of its kind, bool."
+            }
+            (DType::F32, OnBool::Kernel(_)) if self.operands() == 1 => {
+                "A raster, array or number; the result is of its kind, float32, or bool of a bool operand."
+            }
+            (DType::F32, OnBool::Refuse(_)) if self.operands() == 1 => {
+                "A raster, array or number, not of bools; the result is of its kind, float32."
+            }
+            (DType::F32, _) if self.operands() == 1 => {
+                "A raster, array or number; the result is of its kind, float32. Truth values count as 0 and 1."
+            }
             (_, OnBool::Only) => "Bool operands of any kind that fit each other; the result is bool.",
             (DType::Bool, _) => "Operands of any kind that fit each other; the result is bool.",
             (DType::F32, OnBool::Kernel(_)) => {
                 "Operands of any kind that fit each other; the result is float32, or bool if all are."
             }
-            (DType::F32, _) => "Operands of any kind that fit each other; the result is float32.",
+            (DType::F32, OnBool::Refuse(_)) => {
+                "Operands of any kind that fit each other, not both of bools; the result is float32."
+            }
+            (DType::F32, _) => {
+                "Operands of any kind that fit each other; the result is float32. Truth values count as 0 and 1."
+            }
         };
         OpDoc {
             summary: self.summary,

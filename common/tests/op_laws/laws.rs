@@ -8,7 +8,7 @@ use graticule_common::block::{Block, Kind, Samples};
 use graticule_common::expr::ExprNode;
 use graticule_common::grid::Window;
 use graticule_common::hash::ContentHash;
-use graticule_common::ops::{FAMILIES, Facts, property};
+use graticule_common::ops::{FAMILIES, Facts, Footprint, property};
 use graticule_common::plan::{NodeId, PASSES, Plan, TilePlan};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -169,6 +169,10 @@ fn grids_on_one_lattice_share_keys() {
         // The graft was made for another grid, where stacks have other lengths.
         let [Some(one), Some(other)] = plans else { return Ok(()) };
         prop_assert_eq!(one.root_node().hash, other.root_node().hash);
+        // A halo sees where its grid ends: tiles at the edge of one grid are others in the larger one.
+        if one.nodes().iter().any(|node| node.footprint() != Footprint::Pixel) {
+            return Ok(());
+        }
         let keys = |plan: &Plan| -> BTreeMap<Window, Vec<ContentHash>> {
             let tiles = plan.tiles().into_iter().filter_map(|id| plan.tile(id));
             tiles.map(|t| (t.window(), t.keys("salt").into_iter().map(|(_, key)| key).collect())).collect()
