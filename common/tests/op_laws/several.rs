@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::generate::Case;
 use crate::{
-    eval_all, evaluate, evaluate_result, expr_of, law, options, outcome_of, plan_of, remembering_all,
+    eval_all, evaluate, evaluate_result, expr_of, law, options, outcome_of, plan_of, remembering_all, settled,
 };
 
 /// Up to four keys of a graft whose values are rasters, its result first.
@@ -34,7 +34,7 @@ fn several_of(case: &Case, keys: &[String], options: &Options) -> Plan {
     case.graft["all results"] = json!(["object", results]);
     case.graft["returns"] = "all results".into();
     let expr = expr_of(&case.graft).expect("a graft");
-    match outcome_of(&expr, &case, case.grid, options) {
+    match outcome_of(&expr, &case, case.grid, options).map(settled) {
         Some(Outcome::Several { plan: Some(plan), results }) => {
             assert_eq!(results.len(), keys.len());
             plan
