@@ -288,6 +288,7 @@ def windows():
         "gradient_x": math("gradient_x", m),
         "gradient_y": math("gradient_y", m),
         "gradient_own_name": ("gradient_y", s),
+        "gradient_bool": math("gradient_x", bools),
         "gradient_over_resolution": math("truediv", math("gradient_x", m), ("resolution_x",)),
         "resolution_x": ("resolution_x",),
         "resolution_y": ("resolution_y",),
