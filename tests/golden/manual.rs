@@ -14,7 +14,10 @@ fn run(world: &World, graft: &Value) -> Result<(), Failure> {
     match world.plan(graft.to_string().as_bytes(), None, &Options::default())? {
         Outcome::Raster { plan, .. } => drop(world.evaluate(&plan)),
         Outcome::Several { plan: Some(plan), .. } => drop(world.evaluate(&plan)),
-        Outcome::Several { plan: None, .. } | Outcome::Array { .. } | Outcome::Value { .. } | Outcome::Staged(_) => {}
+        Outcome::Several { plan: None, .. }
+        | Outcome::Array { .. }
+        | Outcome::Value { .. }
+        | Outcome::Staged(_) => {}
     }
     Ok(())
 }

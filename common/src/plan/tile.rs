@@ -4,6 +4,7 @@ use super::{BindError, NodeId, NodeKind, Options, Plan, hash_place, stage};
 use crate::grid::{TileId, TileSize, Window};
 use crate::hash::{ContentHash, Hasher};
 use crate::limits::{Limits, READ_BLOCK_BYTES_MAX};
+use crate::literal::Literal;
 use crate::ops::{Footprint, Kernel};
 use crate::scene::Layout;
 
@@ -222,7 +223,12 @@ impl<'p> TilePlan<'p> {
             }
             NodeKind::Program(program) => {
                 let strips = program.instrs.iter().map(|instr| 1 + instr.operands.len() as u64);
-                strips.sum::<u64>() * STRIP_BYTES
+                let constants =
+                    program.instrs.iter().flat_map(|instr| &instr.params).map(|param| match param {
+                        Literal::List(items) => items.len() as u64,
+                        _ => 1,
+                    });
+                strips.sum::<u64>() * STRIP_BYTES + constants.sum::<u64>() * CONSTANT_BYTES
             }
             NodeKind::Call { op, params, inputs } => {
                 let facts: Vec<_> =
@@ -250,6 +256,9 @@ const STEP_BYTES: u64 = 2 << 20;
 
 /// The most that one strip of a program takes: numbers with their validity.
 const STRIP_BYTES: u64 = crate::eval::STRIP as u64 * 5;
+
+/// A constant of a program's kernel, in double precision.
+const CONSTANT_BYTES: u64 = 8;
 
 /// A stored pixel with its mask, in double precision at worst.
 const STORED_BYTES: u64 = 9;

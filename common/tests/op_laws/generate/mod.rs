@@ -106,7 +106,7 @@ const STEPS: &[(usize, Make)] = &[
 ];
 
 /// Whether results of reductions over pixels meet pixels again.
-const PIXELS: bool = false;
+const PIXELS: bool = true;
 
 /// Whether functions of images stand where the published client has pickled ones.
 const FUNCTIONS_OF_IMAGES: bool = false;
