@@ -1,20 +1,23 @@
 //! The only interpreter: a tile's steps and the blocks they read → the tile's block.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::block::{Block, DType, Kind, Samples};
 use crate::grid::Window;
 use crate::literal::Literal;
-use crate::ops::{BlockCall, Facts, FoldKernel, Kernel, Op, PixelKernel, Spread, Values};
-use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Program, Read, Root, TilePlan};
+use crate::ops::{BlockCall, Facts, Fold, FoldKernel, Kernel, Op, PixelKernel, Spread, Values};
+use crate::plan::{
+    Input, Instr, NodeId, NodeKind, Operand, Program, Read, Root, Step, TilePlan, Work, stream,
+};
 
 /// What the interpreter asks of the world around it.
 pub trait Surroundings {
     /// Why pixels could not be read.
     type Error;
 
-    /// Pixels of a read on a window: a stack with one image for each scene.
-    fn read(&mut self, read: &Read, window: &Window) -> Result<Block, Self::Error>;
+    /// Pixels of a read on a window: a stack with one image for each scene, or the image of one of them.
+    fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, Self::Error>;
 
     /// Called with every block that is worth remembering.
     fn finished(&mut self, node: NodeId, block: &Block);
@@ -40,55 +43,21 @@ pub fn eval<S: Surroundings>(
     around: &mut S,
 ) -> Result<Vec<Block>, EvalError<S::Error>> {
     let plan = tile.plan();
-    let mut blocks: Vec<Option<Block>> = vec![None; plan.nodes().len()];
+    let mut run = Run { tile, around, blocks: vec![None; plan.nodes().len()] };
     for (id, block) in ready {
-        blocks[id.index()] = Some(block);
+        run.blocks[id.index()] = Some(block);
     }
     for step in tile.steps() {
-        if around.is_cancelled() {
-            return Err(EvalError::Cancelled);
+        match &step.work {
+            Work::Node(id) => {
+                let block = run.node(*id, None)?;
+                run.keep(*id, block);
+            }
+            Work::Images { count, steps } => run.images(*count, steps)?,
         }
-        let node = plan.node(step.node);
-        let window = step.window;
-        let shape = match node.facts.kind {
-            Kind::Array(_) => (1, 1),
-            Kind::Number | Kind::Mosaic { .. } | Kind::Stack { .. } => (window.rows, window.cols),
-        };
-        let block = match &node.kind {
-            NodeKind::Read(read) => around.read(read, &step.window).map_err(EvalError::Read)?,
-            NodeKind::Outline(outline) => {
-                let outside = outline.outside(&step.window);
-                let valid = vec![1; outside.len()];
-                Block::new(node.facts.kind, shape, Samples::Bool(outside), valid)
-            }
-            NodeKind::Constant(array) => Block::clone(array),
-            NodeKind::Spread { input, spread, place } => {
-                lay_out(block_of(&blocks, *input), spread, place.as_ref(), &window)
-            }
-            NodeKind::Call { op, params, inputs } => {
-                // All inputs of a node are there on the same window.
-                let first = node.inputs().first().map(|id| tile.node_window(*id));
-                let windows = (window, first.unwrap_or(window));
-                let inputs = inputs.iter().map(|input| match input {
-                    Input::Node(id) => Operands::Block(block_of(&blocks, *id)),
-                    Input::Number(literal) => Operands::Number(literal),
-                });
-                call(*op, params, &inputs.collect::<Vec<_>>(), node.facts, (shape, windows))
-            }
-            NodeKind::Program(program) => {
-                let inputs: Vec<&Block> = program.inputs.iter().map(|id| block_of(&blocks, *id)).collect();
-                run(program, &inputs, node.facts, shape)
-            }
-        };
-        if node.cached {
-            around.finished(step.node, &block);
-        }
-        blocks[step.node.index()] = Some(block);
-        for id in &step.drops {
-            blocks[id.index()] = None;
-        }
+        run.drop_all(&step.drops);
     }
-    let roots = plan.roots();
+    let (roots, mut blocks) = (plan.roots(), run.blocks);
     let result = |(at, root): (usize, &Root)| {
         let slot = &mut blocks[root.node.index()];
         // One node may be the result under several names.
@@ -100,11 +69,140 @@ pub fn eval<S: Surroundings>(
     Ok(roots.iter().enumerate().map(result).collect())
 }
 
+/// A tile under way.
+struct Run<'a, 'p, S> {
+    tile: &'a TilePlan<'p>,
+    around: &'a mut S,
+    /// What is there, by node; inside a loop, of its nodes the image at hand.
+    blocks: Vec<Option<Block>>,
+}
+
+/// The image at hand of a loop.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Which.
+    image: u32,
+    /// Of how many.
+    of: u32,
+}
+
+impl<S: Surroundings> Run<'_, '_, S> {
+    /// A finished block.
+    fn keep(&mut self, id: NodeId, block: Block) {
+        if self.tile.plan().node(id).cached {
+            self.around.finished(id, &block);
+        }
+        self.blocks[id.index()] = Some(block);
+    }
+
+    fn drop_all(&mut self, ids: &[NodeId]) {
+        ids.iter().for_each(|id| self.blocks[id.index()] = None);
+    }
+
+    /// A loop: of each image all steps, which the folds among them take.
+    fn images(&mut self, of: u32, steps: &[Step]) -> Result<(), EvalError<S::Error>> {
+        let plan = self.tile.plan();
+        let steps: Vec<(NodeId, &[NodeId])> =
+            steps.iter().flat_map(|step| step.nodes().into_iter().map(|id| (id, &step.drops[..]))).collect();
+        let start = |(id, _): &(NodeId, &[NodeId])| {
+            let node = plan.node(*id);
+            let NodeKind::Call { params, .. } = &node.kind else { return None };
+            let input = plan.node(*node.inputs().first()?).facts.dtype;
+            let len = node.facts.kind.planes() * node.pixels(&self.tile.node_window(*id));
+            Some((stream::fold(plan, node)?.start)(params, input, len))
+        };
+        let mut folds: Vec<Option<Box<dyn Fold>>> = steps.iter().map(start).collect();
+        for image in 0..of {
+            let turn = Turn { image, of };
+            for ((id, drops), fold) in steps.iter().zip(&mut folds) {
+                match fold {
+                    Some(fold) => {
+                        if let Some(input) = plan.node(*id).inputs().first() {
+                            let block = self.block(*input, Some(turn));
+                            fold.add(values(block.samples(), 0..block.samples().len()), block.valid());
+                        }
+                    }
+                    None => self.blocks[id.index()] = Some(self.node(*id, Some(turn))?),
+                }
+                self.drop_all(drops);
+            }
+        }
+        for ((id, _), fold) in steps.into_iter().zip(folds) {
+            if let Some(fold) = fold {
+                let window = self.tile.node_window(id);
+                let (samples, valid) = fold.finish();
+                let kind = plan.node(id).facts.kind;
+                self.keep(id, Block::new(kind, (window.rows, window.cols), samples, valid));
+            }
+        }
+        Ok(())
+    }
+
+    /// A block that is there; in a loop, of stacks the image at hand.
+    fn block(&self, id: NodeId, turn: Option<Turn>) -> Cow<'_, Block> {
+        let block = block_of(&self.blocks, id);
+        match turn {
+            // A stack from outside the loop; those inside have one image.
+            Some(turn) if turn.of > 1 && block.kind().images() == Some(turn.of) => {
+                Cow::Owned(block.image(turn.image))
+            }
+            _ => Cow::Borrowed(block),
+        }
+    }
+
+    /// A node on its window; in a loop, of the image at hand.
+    fn node(&mut self, id: NodeId, turn: Option<Turn>) -> Result<Block, EvalError<S::Error>> {
+        if self.around.is_cancelled() {
+            return Err(EvalError::Cancelled);
+        }
+        let node = self.tile.plan().node(id);
+        let window = self.tile.node_window(id);
+        let facts = if turn.is_some() { stream::one_image(node.facts) } else { node.facts };
+        let shape = match facts.kind {
+            Kind::Array(_) => (1, 1),
+            Kind::Number | Kind::Mosaic { .. } | Kind::Stack { .. } => (window.rows, window.cols),
+        };
+        Ok(match &node.kind {
+            NodeKind::Read(read) => {
+                self.around.read(read, turn.map(|turn| turn.image), &window).map_err(EvalError::Read)?
+            }
+            NodeKind::Outline(outline) => {
+                let outside = outline.outside(&window);
+                let valid = vec![1; outside.len()];
+                Block::new(facts.kind, shape, Samples::Bool(outside), valid)
+            }
+            NodeKind::Constant(array) => Block::clone(array),
+            NodeKind::Spread { input, spread, place } => {
+                let image = turn.map(|turn| turn.image);
+                lay_out(&self.block(*input, None), spread, place.as_ref(), &window, image)
+            }
+            NodeKind::Call { op, params, inputs } => {
+                // All inputs of a node are there on the same window.
+                let first = node.inputs().first().map(|id| self.tile.node_window(*id));
+                let windows = (window, first.unwrap_or(window));
+                let blocks: Vec<Cow<'_, Block>> =
+                    node.inputs().into_iter().map(|id| self.block(id, turn)).collect();
+                let mut blocks = blocks.iter();
+                let operands = inputs.iter().filter_map(|input| match input {
+                    Input::Node(_) => blocks.next().map(|block| Operands::Block(block)),
+                    Input::Number(literal) => Some(Operands::Number(literal)),
+                });
+                call(*op, params, &operands.collect::<Vec<_>>(), facts, (shape, windows))
+            }
+            NodeKind::Program(program) => {
+                let inputs: Vec<Cow<'_, Block>> =
+                    program.inputs.iter().map(|id| self.block(*id, turn)).collect();
+                run(program, &inputs.iter().map(Cow::as_ref).collect::<Vec<_>>(), facts, shape)
+            }
+        })
+    }
+}
+
 /// The value of an array node whose inputs are known, in order; `None` for nodes that need pixels.
 pub(crate) fn array(kind: &NodeKind, inputs: &[Arc<Block>]) -> Option<Block> {
     let nowhere = Window { row: 0, col: 0, rows: 1, cols: 1 };
     match kind {
-        NodeKind::Spread { spread, .. } => Some(lay_out(inputs.first()?, spread, None, &nowhere)),
+        NodeKind::Spread { spread, .. } => Some(lay_out(inputs.first()?, spread, None, &nowhere, None)),
         NodeKind::Call { op, params, inputs: sources } => {
             let mut blocks = inputs.iter();
             let operands = sources.iter().map(|source| match source {
@@ -128,8 +226,14 @@ pub(crate) fn array(kind: &NodeKind, inputs: &[Arc<Block>]) -> Option<Block> {
 }
 
 /// An array along the axes of the raster, or of the larger array, that it meets. Where its rows and
-/// columns have places, nothing is valid elsewhere.
-fn lay_out(array: &Block, spread: &Spread, place: Option<&Window>, window: &Window) -> Block {
+/// columns have places, nothing is valid elsewhere. `image`: the only one of a stack that is wanted.
+fn lay_out(
+    array: &Block,
+    spread: &Spread,
+    place: Option<&Window>,
+    window: &Window,
+    image: Option<u32>,
+) -> Block {
     let shape = if spread.kind.is_raster() { (window.rows, window.cols) } else { (1, 1) };
     // Lengths along image, band, row, col; an array has its last four axes instead.
     let (images, bands, rows, cols) = match spread.kind {
@@ -139,6 +243,10 @@ fn lay_out(array: &Block, spread: &Spread, place: Option<&Window>, window: &Wind
             (axes[0], axes[1], axes[2], axes[3])
         }
         kind => (kind.images().unwrap_or(1), kind.bands().unwrap_or(0), shape.0, shape.1),
+    };
+    let (kind, images) = match (spread.kind, image) {
+        (Kind::Stack { .. }, Some(at)) => (Kind::Stack { images: 1, bands }, at..at + 1),
+        (kind, _) => (kind, 0..images),
     };
     let dims = spread.dims.map(|dim| dim as usize);
     let (top, left) = match place {
@@ -151,7 +259,7 @@ fn lay_out(array: &Block, spread: &Spread, place: Option<&Window>, window: &Wind
         Ok(at) if at < dim => Some(at),
         _ => None,
     };
-    let places = (0..i64::from(images)).flat_map(|image| {
+    let places = (i64::from(images.start)..i64::from(images.end)).flat_map(|image| {
         (0..i64::from(bands)).flat_map(move |band| {
             (0..i64::from(rows))
                 .flat_map(move |row| (0..i64::from(cols)).map(move |col| (image, band, row, col)))
@@ -171,7 +279,7 @@ fn lay_out(array: &Block, spread: &Spread, place: Option<&Window>, window: &Wind
             Samples::Bool(sources.iter().map(|at| at.map_or(0, |at| values[at])).collect())
         }
     };
-    Block::new(spread.kind, shape, samples, valid)
+    Block::new(kind, shape, samples, valid)
 }
 
 fn block_of(blocks: &[Option<Block>], id: NodeId) -> &Block {
@@ -233,14 +341,17 @@ fn fold(kernel: FoldKernel, params: &[Literal], stack: &Block, facts: Facts) -> 
     let mut fold = (kernel.start)(params, stack.samples().dtype(), len);
     for image in 0..stack.kind().images().unwrap_or(0) as usize {
         let range = image * len..(image + 1) * len;
-        let values = match stack.samples() {
-            Samples::F32(values) => Values::F32(&values[range.clone()]),
-            Samples::Bool(values) => Values::Bool(&values[range.clone()]),
-        };
-        fold.add(values, &stack.valid()[range]);
+        fold.add(values(stack.samples(), range.clone()), &stack.valid()[range]);
     }
     let (samples, valid) = fold.finish();
     Block::new(facts.kind, stack.shape(), samples, valid)
+}
+
+fn values(samples: &Samples, range: std::ops::Range<usize>) -> Values<'_> {
+    match samples {
+        Samples::F32(values) => Values::F32(&values[range]),
+        Samples::Bool(values) => Values::Bool(&values[range]),
+    }
 }
 
 fn facts_of(operand: &Operands<'_>) -> Facts {

@@ -305,6 +305,7 @@ pub fn plan_to(plan: &Plan) -> pb::Plan {
             .collect(),
         tile_size: plan.tile_size().pixels(),
         assets: assets.messages,
+        streams: plan.streams(),
     }
 }
 
@@ -468,7 +469,8 @@ pub fn plan_from(plan: &pb::Plan) -> Checked<Plan> {
         .collect::<Checked<Vec<_>>>()?;
     let roots =
         plan.roots.iter().map(|root| Root { name: root.name.clone(), node: NodeId(root.node) }).collect();
-    Plan::from_parts(grid, nodes, roots, size).map_err(|error| invalid("nodes", error))
+    let parts = Plan::from_parts(grid, nodes, roots, size).map_err(|error| invalid("nodes", error))?;
+    Ok(parts.with_streams(plan.streams))
 }
 
 fn asset_from(asset: &pb::Asset) -> Checked<Arc<Asset>> {

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Every case with passes and whole, without passes and in small tiles.
 fn ways() -> [Options; 3] {
-    let all_off = vec!["pushdown".to_owned(), "fuse".to_owned(), "cache".to_owned()];
+    let all_off = ["pushdown", "fuse", "cache", "stream"].map(str::to_owned).to_vec();
     [
         Options { tile_size: TileSize::new(1024), ..Options::default() },
         Options { tile_size: TileSize::new(7), passes_off: all_off, ..Options::default() },

@@ -328,16 +328,16 @@ struct Around<'a> {
 impl Surroundings for Around<'_> {
     type Error = TileError;
 
-    fn read(&mut self, read: &Read, window: &Window) -> Result<Block, TileError> {
+    fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, TileError> {
         let started = Instant::now();
-        let (kind, pixels) = (read.kind(), window.pixels());
+        let (scenes, kind) = read.images(image);
+        let pixels = window.pixels();
         let (mut samples, mut valid) =
             (vec![0.0f32; kind.planes() * pixels], vec![0u8; kind.planes() * pixels]);
         let planes = samples.chunks_exact_mut(pixels).zip(valid.chunks_exact_mut(pixels));
         match read.layout {
             Layout::Stack => {
-                let places =
-                    read.scenes.iter().flat_map(|scene| (0..read.bands.len()).map(move |b| (scene, b)));
+                let places = scenes.iter().flat_map(|scene| (0..read.bands.len()).map(move |b| (scene, b)));
                 for ((scene, band), (samples, valid)) in places.zip(planes) {
                     self.read_band(read, scene, band, window, (samples, valid))?;
                 }

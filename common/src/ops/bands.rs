@@ -81,6 +81,10 @@ impl Op for PickBands {
         true
     }
 
+    fn is_imagewise(&self) -> bool {
+        true
+    }
+
     fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Block(|call| {
             let positions = PickBands::positions(call.params).unwrap_or_default();
@@ -195,6 +199,10 @@ impl Op for ConcatBands {
             (a, b) => return Err(mismatch(a, b)),
         };
         Ok(Facts { kind, dtype: DType::F32 })
+    }
+
+    fn is_imagewise(&self) -> bool {
+        true
     }
 
     fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {

@@ -85,6 +85,12 @@ pub trait Op: Sync + Debug {
         false
     }
 
+    /// Whether each image of its result needs the same image of its inputs and no other: stacks of it can
+    /// be computed image by image. Value-by-value ops always can.
+    fn is_imagewise(&self) -> bool {
+        false
+    }
+
     /// The code that computes it, for a plan node with these constants and inputs with these facts.
     fn kernel(&self, params: &[Literal], inputs: &[Facts]) -> Kernel;
 }

@@ -3,7 +3,10 @@
 //! Over the valid entries only; where there are none, the result is invalid. Entries are taken in the
 //! order of the images, so a result never depends on how the grid was cut.
 
-use super::{Arg, BindCx, BlockCall, Bound, Facts, Kernel, Op, OpDoc, Props, TypeError, optional, required};
+use super::{
+    Arg, BindCx, BlockCall, Bound, Facts, Fold, FoldKernel, Kernel, Op, OpDoc, Props, TypeError, Values,
+    optional, required,
+};
 use crate::block::{Block, DType, Kind, Samples};
 use crate::literal::Literal;
 use crate::scene::Properties;
@@ -14,33 +17,50 @@ pub const OPS: &[&dyn Op] = &[
         name: "max",
         summary: "Largest of the valid entries; of truth values, whether any is true.",
         source: "numpy.ma.max, bit for bit; a valid NaN wins.",
-        floats: |call| fold(call, |a, b| if b > a || b.is_nan() { b } else { a }),
-        bools: Some(|call| fold_bool(call, |a, b| a | b)),
+        reducer: Reducer::Fold(FoldKernel {
+            start: |_, dtype, len| extreme(|a, b| a > b, dtype, len),
+            state_bytes: 5,
+        }),
+        keeps_bools: true,
     },
     &OverImages {
         name: "min",
         summary: "Smallest of the valid entries; of truth values, whether all are true.",
         source: "numpy.ma.min, bit for bit; a valid NaN wins.",
-        floats: |call| fold(call, |a, b| if b < a || b.is_nan() { b } else { a }),
-        bools: Some(|call| fold_bool(call, |a, b| a & b)),
+        reducer: Reducer::Fold(FoldKernel {
+            start: |_, dtype, len| extreme(|a, b| a < b, dtype, len),
+            state_bytes: 5,
+        }),
+        keeps_bools: true,
     },
     &OverImages {
         name: "mean",
         summary: "Mean of the valid entries.",
         source: "numpy.ma.mean; summed in double precision and rounded once; a mean that is not finite is invalid.",
-        floats: mean,
-        bools: None,
+        reducer: Reducer::Fold(FoldKernel {
+            start: |_, _, len| Box::new(Mean { sums: vec![0.0; len], counts: vec![0; len] }),
+            state_bytes: 12,
+        }),
+        keeps_bools: false,
     },
     &OverImages {
         name: "median",
         summary: "Median of the valid entries; the mean of the middle two where their count is even.",
         source: "numpy.ma.median, bit for bit; a valid NaN makes it NaN.",
-        floats: median,
-        bools: None,
+        reducer: Reducer::Whole(median),
+        keeps_bools: false,
     },
 ];
 
-type Reducer = fn(&BlockCall<'_>) -> Block;
+#[derive(Clone, Copy, Debug)]
+enum Reducer {
+    Fold(FoldKernel),
+    Whole(fn(&BlockCall<'_>) -> Block),
+}
+
+fn extreme(replaces: fn(f32, f32) -> bool, dtype: DType, len: usize) -> Box<dyn Fold> {
+    Box::new(Extreme { replaces, best: Samples::zeros(dtype, len), valid: vec![0; len] })
+}
 
 /// A row: a reduction over the image axis.
 #[derive(Debug)]
@@ -48,10 +68,10 @@ struct OverImages {
     name: &'static str,
     summary: &'static str,
     source: &'static str,
-    /// Reduces numbers; truth values too (as 0 and 1) where `bools` is absent.
-    floats: Reducer,
-    /// Reduces truth values to truth values.
-    bools: Option<Reducer>,
+    /// Reduces; truth values are 0 and 1.
+    reducer: Reducer,
+    /// Whether truth values remain such.
+    keeps_bools: bool,
 }
 
 /// Names of reducers that the language has and this engine does not compute yet.
@@ -102,7 +122,7 @@ impl Op for OverImages {
         let [Facts { kind: Kind::Stack { bands, .. }, dtype }] = inputs else {
             return Err(TypeError::NoAxis { kind: "value that is no ImageStack", axis: "images".into() });
         };
-        let dtype = if self.bools.is_some() { *dtype } else { DType::F32 };
+        let dtype = if self.keeps_bools { *dtype } else { DType::F32 };
         Ok(Facts { kind: Kind::Mosaic { bands: *bands }, dtype })
     }
 
@@ -110,10 +130,10 @@ impl Op for OverImages {
         matches!(self.name, "min" | "max")
     }
 
-    fn kernel(&self, _: &[Literal], inputs: &[Facts]) -> Kernel {
-        match (self.bools, inputs[0].dtype) {
-            (Some(bools), DType::Bool) => Kernel::PerBand(bools),
-            _ => Kernel::PerBand(self.floats),
+    fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
+        match self.reducer {
+            Reducer::Fold(kernel) => Kernel::Fold(kernel),
+            Reducer::Whole(kernel) => Kernel::PerBand(kernel),
         }
     }
 }
@@ -143,67 +163,76 @@ fn numbers<'a>(block: &'a Block, converted: &'a mut Vec<f32>) -> &'a [f32] {
     }
 }
 
-/// Entries of one image: all its bands and pixels.
-fn image_len(call: &BlockCall<'_>) -> usize {
-    call.facts.kind.planes() * call.inputs[0].pixels()
+/// The largest or smallest entry so far.
+struct Extreme {
+    replaces: fn(f32, f32) -> bool,
+    best: Samples,
+    valid: Vec<u8>,
 }
 
-fn fold(call: &BlockCall<'_>, f: impl Fn(f32, f32) -> f32) -> Block {
-    let (input, len) = (call.inputs[0], image_len(call));
-    let mut converted = Vec::new();
-    let values = numbers(input, &mut converted);
-    let (mut out, mut valid) = (vec![0.0f32; len], vec![0u8; len]);
-    for (values, ok) in values.chunks_exact(len.max(1)).zip(input.valid().chunks_exact(len.max(1))) {
-        for (((out, valid), value), ok) in out.iter_mut().zip(&mut valid).zip(values).zip(ok) {
-            if *ok != 0 {
-                *out = if *valid != 0 { f(*out, *value) } else { *value };
-                *valid = 1;
-            }
-        }
-    }
-    Block::new(call.facts.kind, input.shape(), Samples::F32(out), valid)
-}
-
-fn fold_bool(call: &BlockCall<'_>, f: impl Fn(u8, u8) -> u8) -> Block {
-    let (input, len) = (call.inputs[0], image_len(call));
-    let (mut out, mut valid) = (vec![0u8; len], vec![0u8; len]);
-    if let Samples::Bool(values) = input.samples() {
-        for (values, ok) in values.chunks_exact(len.max(1)).zip(input.valid().chunks_exact(len.max(1))) {
-            for (((out, valid), value), ok) in out.iter_mut().zip(&mut valid).zip(values).zip(ok) {
-                if *ok != 0 {
-                    *out = if *valid != 0 { f(*out, *value) } else { *value };
-                    *valid = 1;
+impl Fold for Extreme {
+    fn add(&mut self, values: Values<'_>, valid: &[u8]) {
+        let seen = self.valid.iter_mut().zip(valid);
+        match (&mut self.best, values) {
+            (Samples::F32(best), Values::F32(values)) => {
+                for ((best, value), (seen, ok)) in best.iter_mut().zip(values).zip(seen) {
+                    if *ok != 0 && (*seen == 0 || value.is_nan() || (self.replaces)(*value, *best)) {
+                        (*best, *seen) = (*value, 1);
+                    }
                 }
             }
+            (Samples::Bool(best), Values::Bool(values)) => {
+                for ((best, value), (seen, ok)) in best.iter_mut().zip(values).zip(seen) {
+                    let is_better = (self.replaces)(f32::from(*value), f32::from(*best));
+                    if *ok != 0 && (*seen == 0 || is_better) {
+                        (*best, *seen) = (*value, 1);
+                    }
+                }
+            }
+            _ => unreachable!("a stack has one type"),
         }
     }
-    Block::new(call.facts.kind, input.shape(), Samples::Bool(out), valid)
+
+    fn finish(self: Box<Self>) -> (Samples, Vec<u8>) {
+        (self.best, self.valid)
+    }
 }
 
-fn mean(call: &BlockCall<'_>) -> Block {
-    let (input, len) = (call.inputs[0], image_len(call));
-    let mut converted = Vec::new();
-    let values = numbers(input, &mut converted);
-    let (mut sums, mut counts) = (vec![0.0f64; len], vec![0u32; len]);
-    for (values, ok) in values.chunks_exact(len.max(1)).zip(input.valid().chunks_exact(len.max(1))) {
-        for (((sum, count), value), ok) in sums.iter_mut().zip(&mut counts).zip(values).zip(ok) {
-            // Selected, not multiplied: what stands under an invalid entry may be infinite.
-            *sum += if *ok != 0 { f64::from(*value) } else { 0.0 };
+/// Sum and count of the valid entries so far.
+struct Mean {
+    sums: Vec<f64>,
+    counts: Vec<u32>,
+}
+
+impl Fold for Mean {
+    fn add(&mut self, values: Values<'_>, valid: &[u8]) {
+        let so_far = self.sums.iter_mut().zip(&mut self.counts).zip(valid);
+        // Selected, not multiplied: what stands under an invalid entry may be infinite.
+        let add = |((sum, count), ok): ((&mut f64, &mut u32), &u8), value: f32| {
+            *sum += if *ok != 0 { f64::from(value) } else { 0.0 };
             *count += u32::from(*ok);
+        };
+        match values {
+            Values::F32(values) => so_far.zip(values).for_each(|(at, value)| add(at, *value)),
+            Values::Bool(values) => so_far.zip(values).for_each(|(at, value)| add(at, f32::from(*value))),
         }
     }
-    let means: Vec<f32> =
-        sums.iter().zip(&counts).map(|(sum, count)| (sum / f64::from((*count).max(1))) as f32).collect();
-    // numpy.ma divides the masked sum by the count, and that division hides what is not finite.
-    let valid =
-        means.iter().zip(&counts).map(|(mean, count)| u8::from(*count > 0 && mean.is_finite())).collect();
-    Block::new(call.facts.kind, input.shape(), Samples::F32(means), valid)
+
+    fn finish(self: Box<Self>) -> (Samples, Vec<u8>) {
+        let entries = self.sums.iter().zip(&self.counts);
+        let means: Vec<f32> = entries.map(|(sum, count)| (sum / f64::from((*count).max(1))) as f32).collect();
+        // numpy.ma divides the masked sum by the count, and that division hides what is not finite.
+        let valid = means.iter().zip(&self.counts);
+        let valid = valid.map(|(mean, count)| u8::from(*count > 0 && mean.is_finite())).collect();
+        (Samples::F32(means), valid)
+    }
 }
 
 fn median(call: &BlockCall<'_>) -> Block {
     /// Pixels gathered at a time: their columns of values stay in the cache.
     const STRIP: usize = 64;
-    let (input, len) = (call.inputs[0], image_len(call));
+    let input = call.inputs[0];
+    let len = call.facts.kind.planes() * input.pixels();
     let mut converted = Vec::new();
     let values = numbers(input, &mut converted);
     let images = input.kind().images().unwrap_or(0) as usize;

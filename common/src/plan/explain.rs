@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Input, NodeId, NodeKind, Operand, Plan, Program, Read, ReadScene};
+use super::{Input, NodeId, NodeKind, Operand, Plan, Program, Read, ReadScene, Step};
 use crate::scene::{BandSource, Layout, Resampler};
 
 /// What a plan will take, counted before anything is read.
@@ -30,15 +30,13 @@ pub fn bill(plan: &Plan) -> Bill {
     let mut read_bytes = 0u64;
     let tiles = plan.tiles();
     for tile in tiles.iter().filter_map(|tile| plan.tile(*tile)) {
-        for step in tile.steps() {
-            let NodeKind::Read(read) = &plan.node(step.node).kind else { continue };
-            for scene in read.scenes.iter().filter(|scene| scene.touches(&step.window)) {
+        for id in tile.steps().iter().flat_map(Step::nodes) {
+            let NodeKind::Read(read) = &plan.node(id).kind else { continue };
+            let window = tile.node_window(id);
+            for scene in read.scenes.iter().filter(|scene| scene.touches(&window)) {
                 scenes.insert((&scene.product, &scene.id));
-                let pixels = scene
-                    .reach
-                    .and_then(|reach| reach.intersect(&step.window))
-                    .unwrap_or(step.window)
-                    .pixels();
+                let pixels =
+                    scene.reach.and_then(|reach| reach.intersect(&window)).unwrap_or(window).pixels();
                 for band in &scene.bands {
                     let bytes = band.sample_bytes.map_or(SAMPLE_BYTES, u64::from);
                     let density = stored_per_pixel(plan, read, scene, band);

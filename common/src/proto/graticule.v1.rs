@@ -181,6 +181,9 @@ pub struct Plan {
     /// The files, once each; bands refer to them by index.
     #[prost(message, repeated, tag = "5")]
     pub assets: ::prost::alloc::vec::Vec<Asset>,
+    /// Whether tiles take the images of stacks one after another where they can.
+    #[prost(bool, tag = "7")]
+    pub streams: bool,
 }
 /// A result of a plan.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
