@@ -7,6 +7,7 @@ use crate::block::{Block, DType, Kind, Samples};
 use crate::grid::Window;
 use crate::literal::Literal;
 use crate::ops::{BlockCall, Facts, Fold, FoldKernel, Kernel, Op, PixelKernel, Spread, Values};
+use crate::plan::exit::Guard;
 use crate::plan::{
     Input, Instr, NodeId, NodeKind, Operand, Program, Read, Root, Step, TilePlan, Work, stream,
 };
@@ -18,6 +19,9 @@ pub trait Surroundings {
 
     /// Pixels of a read on a window: a stack with one image for each scene, or the image of one of them.
     fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, Self::Error>;
+
+    /// Called with every read, or every image of one, that was not done because all of it is hidden.
+    fn spared(&mut self, read: &Read, image: Option<u32>, window: &Window);
 
     /// Called with every block that is worth remembering.
     fn finished(&mut self, node: NodeId, block: &Block);
@@ -43,7 +47,8 @@ pub fn eval<S: Surroundings>(
     around: &mut S,
 ) -> Result<Vec<Block>, EvalError<S::Error>> {
     let plan = tile.plan();
-    let mut run = Run { tile, around, blocks: vec![None; plan.nodes().len()] };
+    let hidden = vec![None; tile.guards().len()];
+    let mut run = Run { tile, around, blocks: vec![None; plan.nodes().len()], hidden };
     for (id, block) in ready {
         run.blocks[id.index()] = Some(block);
     }
@@ -75,6 +80,8 @@ struct Run<'a, 'p, S> {
     around: &'a mut S,
     /// What is there, by node; inside a loop, of its nodes the image at hand.
     blocks: Vec<Option<Block>>,
+    /// What the masks of the tile hide, as far as it is known, and for which image.
+    hidden: Vec<Option<(Option<u32>, Vec<bool>)>>,
 }
 
 /// The image at hand of a loop.
@@ -150,6 +157,91 @@ impl<S: Surroundings> Run<'_, '_, S> {
         }
     }
 
+    /// Whether the images of a read are hidden by a mask: of all images, or of the one at hand.
+    fn is_hidden(&mut self, id: NodeId, turn: Option<Turn>) -> Vec<bool> {
+        let tile = self.tile;
+        let images = match turn {
+            Some(_) => 1,
+            None => tile.plan().node(id).facts.kind.images().unwrap_or(1) as usize,
+        };
+        let mut hidden = vec![false; images];
+        for (at, guard) in tile.guards().iter().enumerate() {
+            let Some((_, by_image)) = guard.reads.iter().find(|(read, _)| *read == id) else { continue };
+            // In another loop, or before one, the mask may not be there yet.
+            if guard.mask.inputs.iter().any(|input| self.blocks[input.index()].is_none()) {
+                continue;
+            }
+            let turn = turn.filter(|_| tile.in_one_loop(id, guard.node));
+            let image = turn.map(|turn| turn.image);
+            if self.hidden[at].as_ref().is_none_or(|(of, _)| *of != image) {
+                self.hidden[at] = Some((image, self.hides(guard, turn)));
+            }
+            let Some((_, masks)) = &self.hidden[at] else { continue };
+            if *by_image && masks.len() == images {
+                hidden.iter_mut().zip(masks).for_each(|(hidden, mask)| *hidden |= mask);
+            } else if masks.iter().all(|mask| *mask) {
+                hidden.fill(true);
+            }
+        }
+        hidden
+    }
+
+    /// Whether a mask hides everything, for each of its images.
+    fn hides(&self, guard: &Guard, turn: Option<Turn>) -> Vec<bool> {
+        let inputs: Vec<Cow<'_, Block>> = guard.mask.inputs.iter().map(|id| self.block(*id, turn)).collect();
+        let inputs: Vec<&Block> = inputs.iter().map(Cow::as_ref).collect();
+        let window = self.tile.node_window(guard.node);
+        let facts = if turn.is_some() { stream::one_image(guard.facts) } else { guard.facts };
+        let computed;
+        let mask = match inputs[..] {
+            [mask] if guard.mask.instrs.is_empty() => mask,
+            _ => {
+                computed = run(&guard.mask, &inputs, facts, (window.rows, window.cols));
+                &computed
+            }
+        };
+        let Samples::Bool(values) = mask.samples() else { return vec![false] };
+        let images = mask.kind().images().unwrap_or(1) as usize;
+        let len = values.len() / images.max(1);
+        let is_hiding = |at: usize| {
+            let range = at * len..(at + 1) * len;
+            let mut pixels = values[range.clone()].iter().zip(&mask.valid()[range]);
+            pixels.all(|(hides, valid)| *hides != 0 || *valid == 0)
+        };
+        (0..images).map(is_hiding).collect()
+    }
+
+    /// Pixels of a read, but for what is hidden.
+    fn read(&mut self, id: NodeId, read: &Read, turn: Option<Turn>) -> Result<Block, EvalError<S::Error>> {
+        let (node, window) = (self.tile.plan().node(id), self.tile.node_window(id));
+        let (image, shape) = (turn.map(|turn| turn.image), (window.rows, window.cols));
+        let facts = if turn.is_some() { stream::one_image(node.facts) } else { node.facts };
+        let hidden = self.is_hidden(id, turn);
+        if !hidden.contains(&true) {
+            return self.around.read(read, image, &window).map_err(EvalError::Read);
+        }
+        if !hidden.contains(&false) {
+            self.around.spared(read, image, &window);
+            return Ok(Block::invalid(facts.kind, facts.dtype, shape));
+        }
+        let len = facts.kind.bands().unwrap_or(0) as usize * window.pixels();
+        let (mut samples, mut valid) = (vec![0.0; hidden.len() * len], vec![0; hidden.len() * len]);
+        for (at, is_hidden) in hidden.into_iter().enumerate() {
+            let (image, range) = (Some(at as u32), at * len..(at + 1) * len);
+            if is_hidden {
+                self.around.spared(read, image, &window);
+                continue;
+            }
+            let (one, one_valid) =
+                self.around.read(read, image, &window).map_err(EvalError::Read)?.into_parts();
+            if let Samples::F32(one) = one {
+                samples[range.clone()].copy_from_slice(&one);
+            }
+            valid[range].copy_from_slice(&one_valid);
+        }
+        Ok(Block::new(facts.kind, shape, Samples::F32(samples), valid))
+    }
+
     /// A node on its window; in a loop, of the image at hand.
     fn node(&mut self, id: NodeId, turn: Option<Turn>) -> Result<Block, EvalError<S::Error>> {
         if self.around.is_cancelled() {
@@ -163,9 +255,7 @@ impl<S: Surroundings> Run<'_, '_, S> {
             Kind::Number | Kind::Mosaic { .. } | Kind::Stack { .. } => (window.rows, window.cols),
         };
         Ok(match &node.kind {
-            NodeKind::Read(read) => {
-                self.around.read(read, turn.map(|turn| turn.image), &window).map_err(EvalError::Read)?
-            }
+            NodeKind::Read(read) => self.read(id, read, turn)?,
             NodeKind::Outline(outline) => {
                 let outside = outline.outside(&window);
                 let valid = vec![1; outside.len()];

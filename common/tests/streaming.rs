@@ -8,7 +8,9 @@ use graticule_common::grid::{Crs, Grid, Lattice, TileSize, Window};
 use graticule_common::hash::{ContentHash, Hasher};
 use graticule_common::literal::Literal;
 use graticule_common::ops::{self, Op};
-use graticule_common::plan::{Input, NodeId, NodeKind, Plan, Read, ReadScene, Root, Work};
+use graticule_common::plan::{
+    Input, Instr, NodeId, NodeKind, Operand, Plan, Program, Read, ReadScene, Root, Work,
+};
 use graticule_common::scene::{Asset, BandSource, Layout, Resampler, SourceRef};
 
 fn op(name: &str) -> &'static dyn Op {
@@ -48,6 +50,16 @@ impl Sketch {
         self.add(NodeKind::Call { op: op(name), params: over_images(name), inputs })
     }
 
+    /// `mask(data, cloud == 1)` as one program.
+    fn hidden(&mut self, data: NodeId, cloud: NodeId) -> NodeId {
+        let is_cloud = vec![Operand::Input(1), Operand::Number(Literal::Int(1))];
+        let instrs = vec![
+            Instr { op: op("eq"), operands: is_cloud },
+            Instr { op: op("mask"), operands: vec![Operand::Input(0), Operand::Instr(0)] },
+        ];
+        self.add(NodeKind::Program(Arc::new(Program { inputs: vec![data, cloud], instrs })))
+    }
+
     fn plan(self, roots: &[NodeId], streams: bool) -> Plan {
         let lattice = Lattice::try_new(Crs::from_canonical("EPSG:32633"), (10.0, 10.0), (0.0, 0.0));
         let window = Window { row: 0, col: 0, rows: 8, cols: 9 };
@@ -68,6 +80,7 @@ fn over_images(_: &str) -> Vec<Literal> {
 #[derive(Default)]
 struct World {
     reads: Vec<u32>,
+    spared: usize,
     cancel_after: Option<usize>,
 }
 
@@ -86,13 +99,19 @@ impl Surroundings for World {
                 hasher.str(&scene.id).int(window.row + row).int(window.col + col);
                 let digest = hasher.finish();
                 let [first, second, ..] = *digest.as_bytes();
-                samples.push(f32::from(first) / 7.0);
+                // Scenes of `q` with an even number are 1 everywhere, the others 0.
+                let even = scene.id.trim_start_matches('q').parse::<u32>().map(|number| number % 2 == 0);
+                samples.push(even.map_or(f32::from(first) / 7.0, |even| f32::from(u8::from(even))));
                 valid.push(u8::from(second % 3 != 0));
             }
         }
         samples.truncate(len);
         valid.truncate(len);
         Ok(Block::new(kind, (window.rows, window.cols), Samples::F32(samples), valid))
+    }
+
+    fn spared(&mut self, read: &Read, image: Option<u32>, _: &Window) {
+        self.spared += read.images(image).0.len();
     }
 
     fn finished(&mut self, _: NodeId, _: &Block) {}
@@ -206,4 +225,61 @@ fn a_loop_stops_between_images() {
     let mut world = World { cancel_after: Some(7), ..World::default() };
     assert_eq!(eval(&tile, Vec::new(), &mut world), Err(EvalError::Cancelled));
     assert_eq!(world.reads.len(), 7);
+}
+
+/// Half of the images are cloud everywhere: their other band is not read, streamed or not.
+#[test]
+fn what_a_mask_hides_is_not_read() {
+    for reducer in ["mean", "median"] {
+        let plan = |streams| {
+            let mut sketch = Sketch::default();
+            // The data first: it is the order of evaluation that must change.
+            let (a, q) = (sketch.read("a", 6, Layout::Stack), sketch.read("q", 6, Layout::Stack));
+            let doubled = sketch.call("add", &[a, a]);
+            let hidden = sketch.hidden(doubled, q);
+            let reduced = sketch.call(reducer, &[hidden]);
+            sketch.plan(&[reduced], streams)
+        };
+        let (with, without) = (evaluate(&plan(true)), evaluate(&plan(false)));
+        assert_eq!(with.0, without.0);
+        for (_, world) in [with, without] {
+            let images: u32 = world.reads.iter().sum();
+            assert_eq!((world.spared, images), (2 * 3, 2 * (6 + 3)), "{reducer}");
+        }
+    }
+}
+
+/// What is also shown elsewhere, remembered or a result itself is read.
+#[test]
+fn what_is_needed_elsewhere_is_read() {
+    let spared = |change: &dyn Fn(&mut Sketch, NodeId) -> Option<NodeId>| {
+        let mut sketch = Sketch::default();
+        let (a, q) = (sketch.read("a", 4, Layout::Stack), sketch.read("q", 4, Layout::Stack));
+        let other = change(&mut sketch, a);
+        let hidden = sketch.hidden(a, q);
+        let roots: Vec<NodeId> = [Some(hidden), other].into_iter().flatten().collect();
+        evaluate(&sketch.plan(&roots, true)).1.spared
+    };
+    assert_eq!(spared(&|_, _| None), 2 * 2);
+    assert_eq!(spared(&|_, a| Some(a)), 0);
+    assert_eq!(spared(&|sketch, a| Some(sketch.call("max", &[a]))), 0);
+    assert_eq!(
+        spared(&|sketch, a| {
+            sketch.0[a.index()].2 = true;
+            None
+        }),
+        0
+    );
+}
+
+/// One image of a stack below a reduction serves all images above: it is read unless all are hidden.
+#[test]
+fn images_are_spared_only_for_themselves() {
+    let mut sketch = Sketch::default();
+    let (a, q) = (sketch.read("a", 4, Layout::Stack), sketch.read("q", 4, Layout::Stack));
+    let (b, median) = (sketch.read("b", 4, Layout::Stack), sketch.call("median", &[a]));
+    let sum = sketch.call("add", &[b, median]);
+    let hidden = sketch.hidden(sum, q);
+    let (_, world) = evaluate(&sketch.plan(&[hidden], true));
+    assert_eq!(world.spared, 2 * 2, "of `b` alone");
 }

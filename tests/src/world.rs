@@ -232,6 +232,8 @@ impl Surroundings for Pixels<'_> {
         Ok(self.0.read(read, image, window))
     }
 
+    fn spared(&mut self, _: &Read, _: Option<u32>, _: &Window) {}
+
     fn finished(&mut self, _: NodeId, _: &Block) {}
 
     fn is_cancelled(&self) -> bool {

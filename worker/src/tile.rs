@@ -83,6 +83,8 @@ pub struct TileCost {
     pub read_bytes: u64,
     /// Files opened.
     pub files_opened: u64,
+    /// Bands of scenes that were not read because a mask hides all of them.
+    pub reads_spared: u64,
     /// Time spent reading.
     pub read: Duration,
     /// Time spent evaluating, without reading.
@@ -350,6 +352,11 @@ impl Surroundings for Around<'_> {
         }
         self.cost.read += started.elapsed();
         Ok(Block::new(kind, (window.rows, window.cols), Samples::F32(samples), valid))
+    }
+
+    fn spared(&mut self, read: &Read, image: Option<u32>, window: &Window) {
+        let scenes = read.images(image).0.iter().filter(|scene| scene.touches(window));
+        self.cost.reads_spared += (scenes.count() * read.bands.len()) as u64;
     }
 
     fn finished(&mut self, node: NodeId, block: &Block) {

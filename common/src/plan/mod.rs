@@ -19,6 +19,7 @@ use crate::scene::{BandSource, Layout, Resampler};
 
 mod bind;
 mod cache;
+pub(crate) mod exit;
 pub mod explain;
 mod fold;
 mod fuse;

@@ -76,7 +76,7 @@ fn depths(plan: &Plan) -> Vec<u32> {
 
 /// Images of a stack whose images can be computed one after another, each from the same image of what
 /// it needs.
-fn images_of(plan: &Plan, node: &Node) -> Option<u32> {
+pub(super) fn images_of(plan: &Plan, node: &Node) -> Option<u32> {
     let images = node.facts.kind.images()?;
     let is_imagewise = match &node.kind {
         NodeKind::Read(_) | NodeKind::Spread { .. } | NodeKind::Program(_) => true,

@@ -1,6 +1,7 @@
 //! A plan and a tile → steps with windows, memory and keys. The same pure function on both sides.
 
-use super::{BindError, NodeId, NodeKind, Options, Plan, hash_place, stream};
+use super::exit::Guard;
+use super::{BindError, NodeId, NodeKind, Options, Plan, exit, hash_place, stream};
 use crate::grid::{TileId, TileSize, Window};
 use crate::hash::{ContentHash, Hasher};
 use crate::limits::{Limits, READ_BLOCK_BYTES_MAX};
@@ -21,6 +22,8 @@ pub struct TilePlan<'p> {
     windows: Vec<Window>,
     /// The loop that each node belongs to.
     loops: Vec<Option<NodeId>>,
+    /// Masks that can spare reads.
+    guards: Vec<Guard>,
     steps: Vec<Step>,
 }
 
@@ -91,8 +94,8 @@ impl Plan {
 impl<'p> TilePlan<'p> {
     fn new(plan: &'p Plan, tile: TileId, window: Window) -> Self {
         let windows = windows(plan, window);
-        let loops = stream::loops(plan);
-        let mut tile_plan = TilePlan { plan, tile, window, windows, loops, steps: Vec::new() };
+        let (loops, guards) = (stream::loops(plan), exit::guards(plan));
+        let mut tile_plan = TilePlan { plan, tile, window, windows, loops, guards, steps: Vec::new() };
         tile_plan.steps = tile_plan.order(&|_| false);
         tile_plan
     }
@@ -115,6 +118,16 @@ impl<'p> TilePlan<'p> {
     /// The window a node is needed on.
     pub fn node_window(&self, node: NodeId) -> Window {
         self.windows[node.index()]
+    }
+
+    /// The masks that can spare a read.
+    pub(crate) fn guards(&self) -> &[Guard] {
+        &self.guards
+    }
+
+    /// Whether two nodes are in one loop.
+    pub(crate) fn in_one_loop(&self, one: NodeId, other: NodeId) -> bool {
+        self.loops[one.index()].is_some() && self.loops[one.index()] == self.loops[other.index()]
     }
 
     /// What to do, in order.
@@ -184,10 +197,17 @@ impl<'p> TilePlan<'p> {
             let ids = (0..plan.nodes.len()).filter(|at| needed[*at] && loops[*at] == Some(unit));
             ids.map(|at| NodeId(at as u32)).collect()
         };
+        // Masks before what they hide.
+        let masks_first = |mut inputs: Vec<NodeId>| {
+            let masks = |id: &NodeId| self.guards.iter().any(|guard| guard.mask.inputs.contains(id));
+            inputs.sort_by_key(|id| !masks(id));
+            inputs
+        };
         let inputs = |id: NodeId| -> Vec<NodeId> {
             let nodes = if loops[id.index()].is_some() { members(id) } else { vec![id] };
             let inputs = nodes.into_iter().flat_map(|id| plan.node(id).inputs());
-            inputs.filter(|input| needed[input.index()]).map(unit).filter(|input| *input != id).collect()
+            let inputs = inputs.filter(|input| needed[input.index()]);
+            masks_first(inputs.collect()).into_iter().map(unit).filter(|input| *input != id).collect()
         };
         let tops = plan.roots.iter().map(|root| root.node).filter(|root| needed[root.index()]).map(unit);
         let order = depth_first(plan, tops.collect(), &inputs);
@@ -196,7 +216,8 @@ impl<'p> TilePlan<'p> {
             Some(_) => {
                 let members = members(id);
                 let inside = |id: NodeId| -> Vec<NodeId> {
-                    plan.node(id).inputs().into_iter().filter(|id| members.contains(id)).collect()
+                    let inputs = plan.node(id).inputs().into_iter();
+                    masks_first(inputs.filter(|id| members.contains(id)).collect())
                 };
                 let is_fold = |id: &NodeId| plan.node(*id).facts.kind.images().is_none();
                 let folds = members.iter().copied().filter(is_fold).collect();
@@ -272,9 +293,14 @@ impl<'p> TilePlan<'p> {
                 NodeKind::Read(read) => {
                     let pixels = window.pixels() as u64;
                     let stored = (read.stored_per_pixel() * pixels as f64).ceil() as u64;
+                    // The mask that may spare it, and the image that is put beside the others.
+                    let guarded =
+                        self.guards.iter().filter(|guard| guard.reads.iter().any(|(read, _)| *read == id));
+                    let mask = guarded.map(|guard| of(guard.facts).pixel_bytes()).max();
+                    let spared = mask.map_or(0, |mask| mask + stream::one_image(node.facts).pixel_bytes());
                     let layer = if read.layout == Layout::Mosaic { LAYER_PIXEL_BYTES } else { 0 };
                     stored.saturating_mul(STORED_BYTES).min(READ_BLOCK_BYTES_MAX)
-                        + pixels * (PLACE_BYTES + layer)
+                        + pixels * (PLACE_BYTES + layer + spared)
                 }
                 NodeKind::Outline(_) => window.pixels() as u64,
                 NodeKind::Constant(_) => 0,

@@ -792,6 +792,9 @@ pub struct Summary {
     /// Files opened.
     #[prost(uint64, tag = "12")]
     pub files_opened: u64,
+    /// Bands of scenes that were not read because a mask hides all of their pixels, summed over tiles.
+    #[prost(uint64, tag = "13")]
+    pub reads_spared: u64,
 }
 /// A source whose pixels are missing from a result.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1635,6 +1638,9 @@ pub struct TileDone {
     /// Sources that could not be read, each once.
     #[prost(message, repeated, tag = "9")]
     pub skipped: ::prost::alloc::vec::Vec<SkippedSource>,
+    /// Bands of scenes that were not read because a mask hides all of their pixels.
+    #[prost(uint64, tag = "12")]
+    pub reads_spared: u64,
 }
 /// Why a tile has no result.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

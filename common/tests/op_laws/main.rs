@@ -100,6 +100,8 @@ impl Surroundings for Around {
         Ok(world::read(read, image, window))
     }
 
+    fn spared(&mut self, _: &Read, _: Option<u32>, _: &Window) {}
+
     fn finished(&mut self, node: NodeId, block: &Block) {
         self.finished.push((node, block.clone()));
     }
