@@ -6,7 +6,10 @@ use std::sync::Arc;
 use crate::block::{Block, DType, Kind, Samples};
 use crate::grid::Window;
 use crate::literal::Literal;
-use crate::ops::{BlockCall, Facts, Fold, FoldKernel, Kernel, Op, PixelKernel, Spread, Values};
+use crate::ops::{
+    BlockCall, Facts, Fold, FoldKernel, Kernel, OPERANDS_MAX, Op, PixelKernel, Spread, Strip, Values,
+    ValuesMut,
+};
 use crate::plan::exit::Guard;
 use crate::plan::{
     Input, Instr, NodeId, NodeKind, Operand, Program, Read, Root, Step, TilePlan, Work, stream,
@@ -417,7 +420,8 @@ fn call(
                     }
                 })
                 .collect();
-            let program = Program { inputs: Vec::new(), instrs: vec![Instr { op, operands }] };
+            let program =
+                Program { inputs: Vec::new(), instrs: vec![Instr { op, params: params.to_vec(), operands }] };
             run(&program, &blocks, facts, shape)
         }
         Kernel::Pixels(_) => unreachable!("`{}` over pixels is a stage of its own", op.name()),
@@ -458,7 +462,10 @@ fn number_facts(literal: &Literal) -> Facts {
 /// Values of a strip. Small enough that a program's strips stay in the first-level cache.
 pub(crate) const STRIP: usize = 1024;
 
-/// Values and validity of one strip.
+/// The validity of a strip that is valid everywhere.
+const ALL_VALID: [u8; STRIP] = [1; STRIP];
+
+/// Values of one strip.
 #[derive(Clone)]
 enum Lane {
     F32(Vec<f32>),
@@ -470,6 +477,13 @@ impl Lane {
         match dtype {
             DType::F32 => Lane::F32(vec![0.0; STRIP]),
             DType::Bool => Lane::Bool(vec![0; STRIP]),
+        }
+    }
+
+    fn values(&self, width: usize) -> Values<'_> {
+        match self {
+            Lane::F32(values) => Values::F32(&values[..width]),
+            Lane::Bool(values) => Values::Bool(&values[..width]),
         }
     }
 }
@@ -498,6 +512,7 @@ impl<'a> Values<'a> {
 /// A program's instruction with its kernel chosen and its constants spread out.
 struct Prepared<'a> {
     kernel: PixelKernel,
+    constants: Vec<f64>,
     operands: Vec<Source<'a>>,
 }
 
@@ -521,7 +536,7 @@ fn prepare<'a>(program: &'a Program, inputs: &[&'a Block]) -> Vec<Prepared<'a>> 
                 Operand::Number(literal) => number_facts(literal),
             })
             .collect();
-        let Kernel::Pixel(kernel) = instr.op.kernel(&[], &facts) else {
+        let Kernel::Pixel(kernel) = instr.op.kernel(&instr.params, &facts) else {
             unreachable!("`{}` does not work value by value; programs do not hold it", instr.op.name())
         };
         let operands = instr
@@ -534,7 +549,9 @@ fn prepare<'a>(program: &'a Program, inputs: &[&'a Block]) -> Vec<Prepared<'a>> 
             })
             .collect();
         types.push(kernel.result());
-        prepared.push(Prepared { kernel, operands });
+        let mut constants = Vec::new();
+        instr.params.iter().for_each(|param| param.numbers(&mut constants));
+        prepared.push(Prepared { kernel, constants, operands });
     }
     prepared
 }
@@ -557,7 +574,7 @@ fn run(program: &Program, inputs: &[&Block], facts: Facts, shape: (u32, u32)) ->
     let mut valid = vec![0u8; len];
     let mut lanes: Vec<(Lane, Vec<u8>)> =
         prepared.iter().map(|instr| (Lane::new(instr.kernel.result()), vec![0; STRIP])).collect();
-    let mut scratch = [vec![0.0f32; STRIP], vec![0.0f32; STRIP]];
+    let mut scratch: [Vec<f32>; OPERANDS_MAX] = std::array::from_fn(|_| vec![0.0; STRIP]);
     // The values of an array are planes of one pixel, alike in all operands.
     let bands = facts.kind.bands().map_or(len, |bands| bands as usize);
     for plane in 0..facts.kind.planes() {
@@ -569,15 +586,22 @@ fn run(program: &Program, inputs: &[&Block], facts: Facts, shape: (u32, u32)) ->
                 let (out, out_valid) = &mut rest[0];
                 let out_valid = &mut out_valid[..width];
                 out_valid.fill(1);
-                let mut operands = [Values::Bool(&[]); 2];
-                for (operand, source) in operands.iter_mut().zip(&instr.operands) {
+                let (values, valid) =
+                    ([Values::Bool(&[]); OPERANDS_MAX], [&ALL_VALID[..width]; OPERANDS_MAX]);
+                let mut strip = Strip { values, valid, constants: &instr.constants };
+                for (at, source) in instr.operands.iter().enumerate() {
                     let (values, ok) = fetch(source, done, (image, band), start..start + width, pixels);
                     if let Some(ok) = ok {
                         out_valid.iter_mut().zip(ok).for_each(|(out, ok)| *out &= ok);
+                        strip.valid[at] = ok;
                     }
-                    *operand = values;
+                    strip.values[at] = values;
                 }
-                apply(instr.kernel, operands, out, out_valid, &mut scratch, width);
+                let out = match out {
+                    Lane::F32(out) => ValuesMut::F32(&mut out[..width]),
+                    Lane::Bool(out) => ValuesMut::Bool(&mut out[..width]),
+                };
+                apply(instr.kernel, strip, out, out_valid, &mut scratch);
             }
             let Some((lane, ok)) = lanes.last() else { continue };
             let range = plane * pixels + start..plane * pixels + start + width;
@@ -601,13 +625,9 @@ fn fetch<'a>(
     pixels: usize,
 ) -> (Values<'a>, Option<&'a [u8]>) {
     let width = strip.len();
-    let lane = |lane: &'a Lane| match lane {
-        Lane::F32(values) => Values::F32(&values[..width]),
-        Lane::Bool(values) => Values::Bool(&values[..width]),
-    };
     match source {
-        Source::Number(values) => (lane(values), None),
-        Source::Instr(at) => (lane(&done[*at].0), Some(&done[*at].1[..width])),
+        Source::Number(values) => (values.values(width), None),
+        Source::Instr(at) => (done[*at].0.values(width), Some(&done[*at].1[..width])),
         Source::Input(block) => {
             let kind = block.kind();
             let bands = kind.bands().unwrap_or(kind.planes() as u32) as usize;
@@ -626,29 +646,31 @@ fn fetch<'a>(
 
 fn apply(
     kernel: PixelKernel,
-    [a, b]: [Values<'_>; 2],
-    out: &mut Lane,
+    strip: Strip<'_>,
+    out: ValuesMut<'_>,
     valid: &mut [u8],
-    [scratch_a, scratch_b]: &mut [Vec<f32>; 2],
-    width: usize,
+    scratch: &mut [Vec<f32>; OPERANDS_MAX],
 ) {
+    let [a, b, _] = strip.values;
+    let [scratch_a, scratch_b, _] = scratch;
     match (kernel, out) {
-        (PixelKernel::Float1(f), Lane::F32(out)) => f(a.floats(scratch_a), &mut out[..width], valid),
-        (PixelKernel::Float2(f), Lane::F32(out)) => {
-            f(a.floats(scratch_a), b.floats(scratch_b), &mut out[..width], valid);
+        (PixelKernel::Float1(f), ValuesMut::F32(out)) => f(a.floats(scratch_a), out, valid),
+        (PixelKernel::Float2(f), ValuesMut::F32(out)) => {
+            f(a.floats(scratch_a), b.floats(scratch_b), out, valid);
         }
-        (PixelKernel::Compare(f), Lane::Bool(out)) => {
-            f(a.floats(scratch_a), b.floats(scratch_b), &mut out[..width]);
+        (PixelKernel::Compare(f), ValuesMut::Bool(out)) => {
+            f(a.floats(scratch_a), b.floats(scratch_b), out);
         }
-        (PixelKernel::Bool1(f), Lane::Bool(out)) => f(a.bools(), &mut out[..width]),
-        (PixelKernel::Bool2(f), Lane::Bool(out)) => f(a.bools(), b.bools(), &mut out[..width]),
-        (PixelKernel::Hide(_), out) => {
-            match (a, out) {
-                (Values::F32(data), Lane::F32(out)) => out[..width].copy_from_slice(data),
-                (Values::Bool(data), Lane::Bool(out)) => out[..width].copy_from_slice(data),
-                _ => unreachable!("hiding keeps the type of the data"),
+        (PixelKernel::Bool1(f), ValuesMut::Bool(out)) => f(a.bools(), out),
+        (PixelKernel::Bool2(f), ValuesMut::Bool(out)) => f(a.bools(), b.bools(), out),
+        (PixelKernel::Select(kernel), out) => {
+            let mut strip = strip;
+            for ((values, dtype), scratch) in strip.values.iter_mut().zip(kernel.operands).zip(scratch) {
+                if *dtype == DType::F32 {
+                    *values = Values::F32(values.floats(scratch));
+                }
             }
-            valid.iter_mut().zip(b.bools()).for_each(|(valid, hidden)| *valid &= 1 - hidden);
+            (kernel.run)(&strip, out, valid);
         }
         _ => unreachable!("a lane has the type of its kernel's result"),
     }

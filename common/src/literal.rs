@@ -59,6 +59,14 @@ impl Literal {
         }
     }
 
+    /// Adds its numbers to others: itself, or those in a list.
+    pub(crate) fn numbers(&self, out: &mut Vec<f64>) {
+        match self {
+            Literal::List(items) => items.iter().for_each(|item| item.numbers(out)),
+            other => out.extend(other.as_f64()),
+        }
+    }
+
     /// The integer, if it is one.
     pub fn as_int(&self) -> Option<i64> {
         match self {

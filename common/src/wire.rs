@@ -420,6 +420,7 @@ fn node_to(kind: &NodeKind, assets: &mut Assets) -> pb::node::Kind {
                 .map(|instr| pb::Instr {
                     op: instr.op.name().to_owned(),
                     version: instr.op.version(),
+                    params: instr.params.iter().map(literal_to).collect(),
                     operands: instr
                         .operands
                         .iter()
@@ -557,6 +558,7 @@ fn node_from(kind: &pb::node::Kind, assets: &[Arc<Asset>]) -> Checked<NodeKind> 
                     });
                     Ok(Instr {
                         op: op_from(&instr.op, instr.version)?,
+                        params: instr.params.iter().map(literal_from).collect(),
                         operands: operands.collect::<Checked<_>>()?,
                     })
                 })

@@ -54,8 +54,8 @@ impl Sketch {
     fn hidden(&mut self, data: NodeId, cloud: NodeId) -> NodeId {
         let is_cloud = vec![Operand::Input(1), Operand::Number(Literal::Int(1))];
         let instrs = vec![
-            Instr { op: op("eq"), operands: is_cloud },
-            Instr { op: op("mask"), operands: vec![Operand::Input(0), Operand::Instr(0)] },
+            Instr { op: op("eq"), params: vec![], operands: is_cloud },
+            Instr { op: op("mask"), params: vec![], operands: vec![Operand::Input(0), Operand::Instr(0)] },
         ];
         self.add(NodeKind::Program(Arc::new(Program { inputs: vec![data, cloud], instrs })))
     }
@@ -72,8 +72,9 @@ impl Sketch {
 }
 
 /// Parameters of a plan node that reduces over images.
-fn over_images(_: &str) -> Vec<Literal> {
-    Vec::new()
+fn over_images(name: &str) -> Vec<Literal> {
+    let is_reduction = ["mean", "max", "median"].contains(&name);
+    is_reduction.then(|| Literal::Str("images".into())).into_iter().collect()
 }
 
 /// Pixels by a formula, a third of them invalid; counts the reads and the images of the largest.

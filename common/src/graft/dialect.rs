@@ -2,7 +2,7 @@
 //! published client uses. This table is the only place that knows the spellings.
 
 use crate::literal::Literal;
-use crate::ops::{self, Op, stack};
+use crate::ops::{self, Op, reduce};
 
 /// A builtin name.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +22,10 @@ pub(super) enum Builtin {
 pub(super) enum Spelling {
     /// `math(name, a, b)`
     Math,
-    /// `reduction(a, reducer, axis, kind)`
+    /// `reduction(a, reducer, axis, kind, q)`
     Reduction,
+    /// `functional(a, name)`
+    Functional,
     /// `band_op(a, name, bands, other)`
     BandOp,
 }
@@ -46,8 +48,9 @@ impl Spelling {
         use ops::{optional, required};
         match self {
             Spelling::Math => const { &[required("name"), required("a"), optional("b")] },
+            Spelling::Functional => const { &[required("a"), required("name")] },
             Spelling::Reduction => {
-                const { &[required("a"), required("reducer"), required("axis"), optional("kind")] }
+                const { &[required("a"), required("reducer"), required("axis"), optional("kind"), optional("q")] }
             }
             Spelling::BandOp => {
                 const { &[required("a"), required("name"), optional("bands"), optional("other")] }
@@ -60,14 +63,14 @@ impl Spelling {
         let is_null = |at: usize| matches!(literal(at), Some(Literal::Null));
         let selector = match self {
             Spelling::Math => 0,
-            Spelling::Reduction | Spelling::BandOp => 1,
+            Spelling::Functional | Spelling::Reduction | Spelling::BandOp => 1,
         };
         let Some(name) = literal(selector).and_then(Literal::as_str) else {
             return Meaning::Wrong(format!("needs the name of an op as argument {selector}"));
         };
         match self {
             Spelling::Math => {
-                if matches!(name, "gradient_x" | "gradient_y" | "arctan2") {
+                if matches!(name, "gradient_x" | "gradient_y") {
                     return Meaning::Later(name.to_owned());
                 }
                 let Some(op) = math(name) else { return Meaning::Wrong(format!("has no function `{name}`")) };
@@ -80,19 +83,25 @@ impl Spelling {
                     _ => Meaning::Wrong(format!("`{name}` takes two operands, the second is null")),
                 }
             }
+            Spelling::Functional => match ops::math::OPS.iter().find(|op| op.name() == name) {
+                Some(op) if op.doc().params.len() == 1 => Meaning::Op(*op, vec![0]),
+                _ => Meaning::Wrong(format!("has no function `{name}`")),
+            },
             Spelling::Reduction => {
-                let known = stack::OPS.iter().find(|op| op.name() == name);
+                let known = reduce::OPS.iter().find(|op| op.name() == name);
                 if let Some(op) = known {
-                    return Meaning::Op(*op, vec![0, 2, 3]);
-                }
-                if stack::REDUCERS_LATER.contains(&name) {
-                    return Meaning::Later(format!("reduction `{name}`"));
+                    return match (op.doc().params.len(), is_null(4)) {
+                        (4, _) => Meaning::Op(*op, vec![0, 2, 4, 3]),
+                        (_, true) => Meaning::Op(*op, vec![0, 2, 3]),
+                        (_, false) => Meaning::Wrong(format!("`{name}` takes no `q`")),
+                    };
                 }
                 // The client sends a Python function as the base64 of its pickle (protocol 2 or later).
                 if name.len() > 40 && name.starts_with("gA") {
                     return Meaning::Callable("use a named reducer such as `median`");
                 }
-                Meaning::Wrong(format!("has no reducer `{name}`"))
+                let names: Vec<_> = reduce::OPS.iter().map(|op| op.name()).collect();
+                Meaning::Wrong(format!("has no reducer `{name}`; there are {}", names.join(" ")))
             }
             Spelling::BandOp => match name {
                 "pick_bands" => Meaning::Op(&ops::bands::PickBands, vec![0, 2]),
@@ -109,6 +118,7 @@ pub(super) fn builtin(name: &str) -> Option<Builtin> {
     match name {
         "object" => Some(Builtin::Object),
         "math" => Some(Builtin::Older(Spelling::Math)),
+        "functional" => Some(Builtin::Older(Spelling::Functional)),
         "reduction" => Some(Builtin::Older(Spelling::Reduction)),
         "band_op" => Some(Builtin::Older(Spelling::BandOp)),
         _ if LATER.contains(&name) => Some(Builtin::Later),
@@ -119,7 +129,8 @@ pub(super) fn builtin(name: &str) -> Option<Builtin> {
 /// The builtin name that a misspelt one is closest to.
 pub(super) fn closest(name: &str) -> Option<&'static str> {
     let names = ops::FAMILIES.iter().flat_map(|family| family.iter()).map(|op| op.name());
-    let all = names.chain(["object", "math", "reduction", "band_op"]).chain(LATER.iter().copied());
+    let all =
+        names.chain(["object", "math", "functional", "reduction", "band_op"]).chain(LATER.iter().copied());
     all.map(|known| (distance(known, name), known))
         .filter(|(distance, known)| *distance * 3 <= known.len())
         .min()
@@ -128,13 +139,9 @@ pub(super) fn closest(name: &str) -> Option<&'static str> {
 
 /// Ops of the published client that this engine does not compute yet.
 const LATER: &[&str] = &[
-    "clip",
     "code",
-    "dot",
-    "filled",
     "filter_by_id",
     "filter_data",
-    "functional",
     "groupby_data",
     "index",
     "length",
@@ -152,6 +159,9 @@ fn math(name: &str) -> Option<&'static dyn Op> {
         "pow" | "abs" | "and" | "or" => return None,
         other => other,
     };
+    if name == "arctan2" {
+        return ops::find(name);
+    }
     let families = [ops::arith::OPS, ops::compare::OPS];
     families.into_iter().flatten().copied().find(|op| op.name() == name)
 }

@@ -7,11 +7,15 @@ use super::pointwise::{OnBool, Pointwise};
 use super::{Op, PixelKernel};
 use crate::literal::Literal;
 
-const UNION: &str = "Valid where every operand is.";
+pub(super) const UNION: &str = "Valid where every operand is.";
 const FINITE: &str = "Valid where both operands are and the result is finite; division by zero is invalid.";
-const UNITS: &str = "As the formula gives them.";
+const SUM: &str = "Those of the operands, which have one unit.";
+const PRODUCT: &str = "The product of the operands' units.";
+const QUOTIENT: &str = "The quotient of the operands' units; a pure number of equal ones.";
+const POWER: &str = "The base's to the power of the exponent, which is a pure number.";
+const SAME: &str = "Those of the operand.";
 const EXACT: &str = "Bit for bit: each operation rounds once, in single precision.";
-const NUMPY: &str = "numpy.ma.";
+pub(super) const NUMPY: &str = "numpy.ma.";
 
 /// The ops of this family.
 pub const OPS: &[&dyn Op] = &[
@@ -22,7 +26,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Kernel(OR),
         scalar: |a, b| exact(a, b, i128::checked_add, |a, b| a + b),
         summary: "Sum; of truth values, whether either is true.",
-        units: UNITS,
+        units: SUM,
         validity: UNION,
         accuracy: EXACT,
         source: NUMPY,
@@ -34,7 +38,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Kernel(OR),
         scalar: |a, b| exact(b, a, i128::checked_add, |a, b| a + b),
         summary: "`b + a`.",
-        units: UNITS,
+        units: SUM,
         validity: UNION,
         accuracy: EXACT,
         source: NUMPY,
@@ -46,7 +50,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Refuse("`ne` for the exclusive or"),
         scalar: |a, b| exact(a, b, i128::checked_sub, |a, b| a - b),
         summary: "Difference.",
-        units: UNITS,
+        units: SUM,
         validity: UNION,
         accuracy: EXACT,
         source: NUMPY,
@@ -58,7 +62,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Refuse("`ne` for the exclusive or"),
         scalar: |a, b| exact(b, a, i128::checked_sub, |a, b| a - b),
         summary: "`b - a`.",
-        units: UNITS,
+        units: SUM,
         validity: UNION,
         accuracy: EXACT,
         source: NUMPY,
@@ -70,7 +74,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Kernel(AND),
         scalar: |a, b| exact(a, b, i128::checked_mul, |a, b| a * b),
         summary: "Product; of truth values, whether both are true.",
-        units: UNITS,
+        units: PRODUCT,
         validity: UNION,
         accuracy: EXACT,
         source: NUMPY,
@@ -82,7 +86,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Kernel(AND),
         scalar: |a, b| exact(b, a, i128::checked_mul, |a, b| a * b),
         summary: "`b * a`.",
-        units: UNITS,
+        units: PRODUCT,
         validity: UNION,
         accuracy: EXACT,
         source: NUMPY,
@@ -94,7 +98,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: |a, b| finite(a, b, |a, b| a / b),
         summary: "Quotient.",
-        units: UNITS,
+        units: QUOTIENT,
         validity: FINITE,
         accuracy: EXACT,
         source: NUMPY,
@@ -106,7 +110,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: |a, b| finite(b, a, |b, a| b / a),
         summary: "`b / a`.",
-        units: UNITS,
+        units: QUOTIENT,
         validity: FINITE,
         accuracy: EXACT,
         source: NUMPY,
@@ -118,7 +122,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: floor_divide_numbers,
         summary: "Quotient rounded toward minus infinity.",
-        units: UNITS,
+        units: QUOTIENT,
         validity: FINITE,
         accuracy: EXACT,
         source: NUMPY,
@@ -130,7 +134,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: |a, b| floor_divide_numbers(b, a),
         summary: "`b // a`.",
-        units: UNITS,
+        units: QUOTIENT,
         validity: FINITE,
         accuracy: EXACT,
         source: NUMPY,
@@ -142,7 +146,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: power_numbers,
         summary: "Power.",
-        units: UNITS,
+        units: POWER,
         validity: "Valid where both operands are and the result is finite.",
         accuracy: "Computed in double precision and rounded once: within 1 ulp.",
         source: NUMPY,
@@ -154,7 +158,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::AsNumbers,
         scalar: |a, b| power_numbers(b, a),
         summary: "`b ** a`.",
-        units: UNITS,
+        units: POWER,
         validity: "Valid where both operands are and the result is finite.",
         accuracy: "Computed in double precision and rounded once: within 1 ulp.",
         source: NUMPY,
@@ -166,7 +170,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Refuse("`invert`"),
         scalar: |a, _| exact(&Literal::Int(0), a, i128::checked_sub, |_, a| -a),
         summary: "Negation.",
-        units: UNITS,
+        units: SAME,
         validity: UNION,
         accuracy: EXACT,
         source: NUMPY,
@@ -178,7 +182,7 @@ pub const OPS: &[&dyn Op] = &[
         on_bool: OnBool::Kernel(PixelKernel::Bool1(|a, out| out.copy_from_slice(a))),
         scalar: |a, _| exact(a, &Literal::Int(0), |a, _| a.checked_abs(), |a, _| a.abs()),
         summary: "Absolute value.",
-        units: UNITS,
+        units: SAME,
         validity: UNION,
         accuracy: EXACT,
         source: NUMPY,
@@ -190,7 +194,7 @@ const AND: PixelKernel = PixelKernel::Bool2(|a, b, out| each(a, b, out, |a, b| a
 
 /// `f` on every pair. Zipped, not indexed: this is what vectorises.
 #[inline(always)]
-fn each<T: Copy, R>(a: &[T], b: &[T], out: &mut [R], f: impl Fn(T, T) -> R) {
+pub(super) fn each<T: Copy, R>(a: &[T], b: &[T], out: &mut [R], f: impl Fn(T, T) -> R) {
     for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
         *out = f(*a, *b);
     }
@@ -198,7 +202,7 @@ fn each<T: Copy, R>(a: &[T], b: &[T], out: &mut [R], f: impl Fn(T, T) -> R) {
 
 /// Division with numpy.ma's domain: what it calls unsafe, and every result that is not finite, is invalid.
 #[inline(always)]
-fn divide(a: &[f32], b: &[f32], out: &mut [f32], valid: &mut [u8], f: impl Fn(f32, f32) -> f32) {
+pub(super) fn divide(a: &[f32], b: &[f32], out: &mut [f32], valid: &mut [u8], f: impl Fn(f32, f32) -> f32) {
     for (((out, valid), a), b) in out.iter_mut().zip(valid).zip(a).zip(b) {
         let quotient = f(*a, *b);
         // numpy.ma's `_DomainSafeDivide`: |a| * tiny >= |b|, with the tiny of double precision. For
@@ -242,7 +246,7 @@ fn power(base: &[f32], exponent: &[f32], out: &mut [f32], valid: &mut [u8]) {
 }
 
 /// Integers stay exact as long as 64 bits hold them, as in Python; everything else is a double.
-fn exact(
+pub(super) fn exact(
     a: &Literal,
     b: &Literal,
     ints: fn(i128, i128) -> Option<i128>,
@@ -262,7 +266,7 @@ fn exact(
 }
 
 /// On doubles; no value where the result is not finite (Python raises there).
-fn finite(a: &Literal, b: &Literal, f: fn(f64, f64) -> f64) -> Option<Literal> {
+pub(super) fn finite(a: &Literal, b: &Literal, f: fn(f64, f64) -> f64) -> Option<Literal> {
     let value = f(a.as_f64()?, b.as_f64()?);
     value.is_finite().then_some(Literal::Float(value))
 }
@@ -296,20 +300,7 @@ mod tests {
     use Literal::{Bool, Float, Int};
 
     fn scalar(name: &str, a: Literal, b: Literal) -> Option<Literal> {
-        use crate::ops::{Arg, BindCx, Bound};
-        let crs = crate::grid::Crs::from_canonical("EPSG:32633");
-        let grid =
-            crate::grid::Grid::try_new(crs, (0.0, 0.0), (1.0, 1.0), (1, 1), &Default::default()).unwrap();
-        let cx = BindCx {
-            grid: &grid,
-            transform: &crate::transform::ByText,
-            answers: &Default::default(),
-            images: &Default::default(),
-        };
-        match crate::ops::find(name).unwrap().bind(&cx, &[Arg::Literal(&a), Arg::Literal(&b)]) {
-            Ok(Bound::Literal(literal)) => Some(literal),
-            _ => None,
-        }
+        crate::ops::testing::number(name, &[a, b])
     }
 
     #[test]

@@ -84,6 +84,16 @@ pub enum TypeError {
         /// The second.
         right: String,
     },
+    /// A sum of products of different lengths.
+    #[error(
+        "the first operand has {left} entries to multiply, the second {right}; they must have as many (bands of a mosaic, images of a stack, rows or columns of an array)"
+    )]
+    DotLength {
+        /// Entries of the first.
+        left: u32,
+        /// Entries of the second.
+        right: u32,
+    },
     /// Not as many names as bands.
     #[error("{names} names for {bands} bands")]
     NameCount {
@@ -155,14 +165,14 @@ pub enum TypeError {
         axis: String,
     },
     /// Arithmetic on plain numbers without a result.
-    #[error("{what} of {left} and {right} has no value")]
+    #[error("{what} of {left}{} has no value", .right.map_or(String::new(), |right| format!(" and {right}")))]
     NoValue {
         /// The op.
         what: &'static str,
         /// First number.
         left: f64,
-        /// Second number.
-        right: f64,
+        /// Second number, where there is one.
+        right: Option<f64>,
     },
     /// A scene without one of its product's bands.
     #[error("scene `{scene}` has no band `{band}`; it has {}", listing(.available))]
@@ -188,6 +198,7 @@ impl Classify for TypeError {
             | TypeError::BandCount { .. }
             | TypeError::ImageCount { .. }
             | TypeError::Shapes { .. }
+            | TypeError::DotLength { .. }
             | TypeError::NameCount { .. }
             | TypeError::BoolArithmetic { .. }
             | TypeError::FloatLogic { .. }

@@ -1,7 +1,8 @@
 //! Hiding pixels: `mask`.
 
 use super::{
-    Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, PixelKernel, TypeError, broadcast, required, spread,
+    Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, PixelKernel, SelectKernel, Strip, TypeError, Values,
+    ValuesMut, broadcast, required, spread,
 };
 use crate::block::{DType, Kind};
 use crate::literal::Literal;
@@ -69,6 +70,20 @@ impl Op for Mask {
     }
 
     fn kernel(&self, _: &[Literal], inputs: &[Facts]) -> Kernel {
-        Kernel::Pixel(PixelKernel::Hide(inputs[0].dtype))
+        let (operands, result): (&[DType], DType) = match inputs[0].dtype {
+            DType::F32 => (&[DType::F32, DType::Bool], DType::F32),
+            DType::Bool => (&[DType::Bool, DType::Bool], DType::Bool),
+        };
+        Kernel::Pixel(PixelKernel::Select(SelectKernel { operands, result, run: hide }))
     }
+}
+
+/// The first operand as it is, hidden where the second is true; it is invalid already where either is.
+fn hide(strip: &Strip<'_>, out: ValuesMut<'_>, valid: &mut [u8]) {
+    match (strip.values[0], out) {
+        (Values::F32(data), ValuesMut::F32(out)) => out.copy_from_slice(data),
+        (Values::Bool(data), ValuesMut::Bool(out)) => out.copy_from_slice(data),
+        _ => unreachable!("hiding keeps the type of the data"),
+    }
+    valid.iter_mut().zip(strip.values[1].bools()).for_each(|(valid, hidden)| *valid &= 1 - hidden);
 }

@@ -41,13 +41,7 @@ pub(super) struct Pointwise {
 
 impl Pointwise {
     fn operands(&self) -> usize {
-        match self.kernel {
-            PixelKernel::Float1(_) | PixelKernel::Bool1(_) => 1,
-            PixelKernel::Float2(_)
-            | PixelKernel::Compare(_)
-            | PixelKernel::Bool2(_)
-            | PixelKernel::Hide(_) => 2,
-        }
+        self.kernel.operands()
     }
 
     /// The kernel for inputs of these types.
@@ -145,20 +139,23 @@ impl Pointwise {
         (self.scalar)(left, right).map(Bound::Literal).ok_or(TypeError::NoValue {
             what: self.name,
             left: left.as_f64().unwrap_or(f64::NAN),
-            right: right.as_f64().unwrap_or(f64::NAN),
+            right: right.as_f64(),
         })
     }
 }
 
+/// Padding of what two operands become.
+pub(super) fn joint_pad(left: &Props, right: &Props) -> Result<i64, TypeError> {
+    match (left.pad(), right.pad()) {
+        (left, right) if left != 0 && right != 0 && left != right => Err(TypeError::TwoPads { left, right }),
+        (0, right) => Ok(right),
+        (left, _) => Ok(left),
+    }
+}
+
 /// Metadata of the combination of two operands, in the order in which the graft has them.
-fn combine(joint: &str, result: Kind, left: &Props, right: &Props) -> Result<Props, TypeError> {
-    let pad = match (left.pad(), right.pad()) {
-        (left, right) if left != 0 && right != 0 && left != right => {
-            return Err(TypeError::TwoPads { left, right });
-        }
-        (0, right) => right,
-        (left, _) => left,
-    };
+pub(super) fn combine(joint: &str, result: Kind, left: &Props, right: &Props) -> Result<Props, TypeError> {
+    let pad = joint_pad(left, right)?;
     let bands = match (left.bands(), right.bands()) {
         (Some(a), Some(b)) if a == b => Some(a),
         (Some(a), Some(b)) if a.len() == b.len() && a.len() > 1 => {

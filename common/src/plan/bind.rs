@@ -97,6 +97,11 @@ fn origin(builder: &Builder, node: NodeId) -> Option<Origin> {
                         Some(outer) => outer.iter().map(|p| positions[*p as usize]).collect(),
                     });
                 }
+                // What joins bands has none of their values as its own.
+                let bands = |id: NodeId| builder.node(id).facts.kind.bands();
+                if op.name() != PickBands.name() && bands(at) != bands(*input) {
+                    return None;
+                }
                 at = *input;
             }
             NodeKind::Call { .. }

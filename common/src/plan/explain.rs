@@ -149,7 +149,8 @@ fn formula(program: &Program) -> String {
             Operand::Instr(instr) => texts[*instr].clone(),
             Operand::Number(literal) => literal.to_string(),
         });
-        let text = format!("{}({})", instr.op.name(), operands.collect::<Vec<_>>().join(", "));
+        let params = instr.params.iter().map(|param| param.to_string());
+        let text = format!("{}({})", instr.op.name(), operands.chain(params).collect::<Vec<_>>().join(", "));
         let uses = uses.get(&at).copied().unwrap_or(0);
         texts.push(if uses > 1 || (uses == 1 && text.len() > NESTED_MAX) {
             let _ = write!(named, "t{at} = {text}; ");

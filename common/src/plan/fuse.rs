@@ -76,7 +76,7 @@ fn program(plan: &Plan, members: &[usize], moved: &[NodeId]) -> Program {
     let mut program = Program { inputs: Vec::new(), instrs: Vec::new() };
     let mut instr_of: HashMap<usize, usize> = HashMap::new();
     for at in members {
-        let NodeKind::Call { op, inputs, .. } = &plan.nodes[*at].kind else { continue };
+        let NodeKind::Call { op, params, inputs } = &plan.nodes[*at].kind else { continue };
         let operands = inputs
             .iter()
             .map(|input| match input {
@@ -95,7 +95,7 @@ fn program(plan: &Plan, members: &[usize], moved: &[NodeId]) -> Program {
             })
             .collect();
         instr_of.insert(*at, program.instrs.len());
-        program.instrs.push(Instr { op: *op, operands });
+        program.instrs.push(Instr { op: *op, params: params.clone(), operands });
     }
     program
 }

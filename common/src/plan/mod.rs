@@ -135,6 +135,8 @@ pub struct Program {
 pub struct Instr {
     /// The op; its kernel is a `Kernel::Pixel`.
     pub op: &'static dyn Op,
+    /// Constants its kernel needs.
+    pub params: Vec<Literal>,
     /// Its operands.
     pub operands: Vec<Operand>,
 }
@@ -594,11 +596,11 @@ fn infer(kind: &NodeKind, nodes: &[Node]) -> Option<Result<Facts, TypeError>> {
                     })
                     .collect::<Option<_>>()?;
                 // The type rule first: a kernel may look at operands that only it has checked.
-                match instr.op.infer(&[], &operands) {
+                match instr.op.infer(&instr.params, &operands) {
                     Ok(facts) => results.push(facts),
                     Err(error) => return Some(Err(error)),
                 }
-                if !matches!(instr.op.kernel(&[], &operands), Kernel::Pixel(_)) {
+                if !matches!(instr.op.kernel(&instr.params, &operands), Kernel::Pixel(_)) {
                     return None;
                 }
             }
@@ -716,7 +718,8 @@ fn identity(kind: &NodeKind, nodes: &[Node]) -> ContentHash {
                 hasher.hash(nodes[id.index()].hash);
             }
             for instr in &program.instrs {
-                hasher.str(instr.op.name()).int(instr.op.version().into());
+                hasher.str(instr.op.name()).int(instr.op.version().into()).int(instr.params.len() as i64);
+                instr.params.iter().for_each(|param| param.hash_into(&mut hasher));
                 for operand in &instr.operands {
                     match operand {
                         Operand::Input(at) => _ = hasher.str("input").int(*at as i64),

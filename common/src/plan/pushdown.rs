@@ -135,8 +135,8 @@ impl Pushdown<'_> {
                 )
             {
                 let wants = node.inputs().into_iter().map(|input| {
-                    // One band serves for all.
-                    let is_one = self.plan.node(input).facts.kind.bands() == Some(1);
+                    // One band serves for all, and so does an array.
+                    let is_one = self.plan.node(input).facts.kind.bands().is_none_or(|bands| bands == 1);
                     if is_one { Want::whole(input) } else { Want::some(input, bands) }
                 });
                 return Answer::Make(node.kind.clone(), wants.collect(), hash);

@@ -454,6 +454,9 @@ pub struct Instr {
     /// Its operands.
     #[prost(message, repeated, tag = "3")]
     pub operands: ::prost::alloc::vec::Vec<Operand>,
+    /// Constants of its kernel.
+    #[prost(message, repeated, tag = "4")]
+    pub params: ::prost::alloc::vec::Vec<Value>,
 }
 /// What an op works on.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -1499,18 +1499,13 @@ def fault_cases():
     later("later_filter_data", "filter_data", ("filter_data", two("a"), predicate))
     later("later_filter_by_id", "filter_by_id", ("filter_by_id", two("a"), '["s1"]'))
     later("later_groupby_data", "groupby_data", ("groupby_data", two("a"), "gAVLAS4="))
-    later("later_functional", "functional", ("functional", two("a"), "sqrt"))
-    later("later_clip", "clip", ("clip", two("a"), 0, 1))
-    later("later_filled", "filled", ("filled", two("a"), 0))
     later("later_index", "index", ("index", two("a"), 0))
     later("later_length", "length", ("length", two("a")))
     later("later_resolution_x", "resolution_x", ("resolution_x",))
-    later("later_dot", "dot", ("dot", two("a"), two("b"), "ImageStack", "ImageStack"))
     later("later_code", "code", ("code", "gAVLAS4=", two("a")))
     later("later_reduction_std", "std", ("reduction", two("a"), "std", "images", "ImageStack"))
     later("later_reduction_pixels", "pixels", ("reduction", two("a"), "mean", "pixels", "ImageStack"))
     later("later_gradient_x", "gradient_x", math("gradient_x", two("a")))
-    later("later_arctan2", "arctan2", math("arctan2", two("a"), two("b")))
 
     fault(
         "unknown_product",
