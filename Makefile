@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build quickstart cluster-demo test check bless gen bench docs clean
+.PHONY: help deps build quickstart cluster-demo test check bless gen fuzz-oracle oracle bench docs clean
 
 # One optimised profile for everything: the tree is built once.
 CARGO_FLAGS := --release --locked
@@ -40,13 +40,27 @@ check: deps ## formatting, lints, generated code, builds without GDAL and withou
 	cargo clippy $(CARGO_FLAGS) -p graticule-worker --no-default-features --all-targets -- -D warnings
 	@deploy/ruff.sh check && deploy/ruff.sh format --check
 	$(MAKE) gen
-	git diff --exit-code -- common/src/proto
+	git diff --exit-code -- common/src/proto docs/ops.md
 
-gen: ## write common/src/proto from the .proto files
+gen: ## write common/src/proto from the .proto files, docs/ops.md from the op table
 	cargo run $(CARGO_FLAGS) -p graticule-proto
+	cargo run $(CARGO_FLAGS) --bin graticule -- ops --markdown > docs/ops.md.part
+	mv docs/ops.md.part docs/ops.md
 
 bless: ## rewrite the golden plans; the diff is what gets reviewed
 	GRATICULE_BLESS=1 cargo test $(CARGO_FLAGS) -p graticule-tests --test golden plans
+
+# Cases of one chunk, and chunks: every case is computed in three ways.
+CASES ?= 1000
+CHUNKS ?= 20
+SEED ?= $(shell date +%s)
+
+fuzz-oracle: build ## 20,000 random grafts against numpy; SEED=... repeats a run
+	@deploy/fuzz-oracle.sh $(SEED) $(CASES) $(CHUNKS)
+
+oracle: ## rewrite what the numpy oracle says: golden arrays and the fixed random grafts
+	@deploy/numpy.sh tests/golden/arrays/make.py
+	@deploy/numpy.sh tests/oracle/generate.py tests/oracle/fixed --seed fixed --cases 400 --per-world 5 --largest 24 --longest 12
 
 bench: ## none yet: benchmarks come with the work on speed
 	@echo "there are no benchmarks yet"

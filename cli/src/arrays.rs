@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use graticule_common::block::{Kind, Samples};
+use graticule_common::block::{Block, Kind, Samples};
 use graticule_common::error::ErrorClass;
 use graticule_common::literal::Literal;
 use ndarray::{ArrayD, IxDyn};
@@ -27,14 +27,18 @@ fn arrays(outcome: &Outcome, shown: &Path) -> Result<(Vec<usize>, Arrays, Vec<bo
         };
         items.iter().map(number).collect::<Option<Vec<f64>>>()
     };
-    match outcome {
-        Outcome::Value(Literal::Bool(value)) => Ok((vec![], Arrays::Bool(vec![*value]), vec![false])),
-        Outcome::Value(Literal::List(items)) if numbers(items).is_some() => {
+    let literal = match outcome {
+        Outcome::Value { literal, .. } => literal,
+        Outcome::Array { block, .. } | Outcome::Raster { block, .. } => return Ok(of_block(block)),
+    };
+    match literal {
+        Literal::Bool(value) => Ok((vec![], Arrays::Bool(vec![*value]), vec![false])),
+        Literal::List(items) if numbers(items).is_some() => {
             let values = numbers(items).unwrap_or_default();
             let mask = vec![false; values.len()];
             Ok((vec![values.len()], Arrays::F64(values), mask))
         }
-        Outcome::Value(value) => match numbers(std::slice::from_ref(value)) {
+        value => match numbers(std::slice::from_ref(value)) {
             Some(number) => Ok((vec![], Arrays::F64(number), vec![false])),
             None => {
                 let message = format!(
@@ -45,24 +49,25 @@ fn arrays(outcome: &Outcome, shown: &Path) -> Result<(Vec<usize>, Arrays, Vec<bo
                 Err(Failure::new(ErrorClass::Impossible, message))
             }
         },
-        Outcome::Raster { block, .. } => {
-            let (rows, cols) = block.shape();
-            let (rows, cols) = (rows as usize, cols as usize);
-            let shape = match block.kind() {
-                Kind::Number => vec![],
-                Kind::Array(shape) => shape.axes().iter().map(|axis| *axis as usize).collect(),
-                Kind::Mosaic { bands } => vec![bands as usize, rows, cols],
-                Kind::Stack { images, bands } => vec![images as usize, bands as usize, rows, cols],
-            };
-            // numpy.ma's masks say what is invalid.
-            let mask = block.valid().iter().map(|valid| *valid == 0).collect();
-            let values = match block.samples() {
-                Samples::F32(values) => Arrays::F32(values.clone()),
-                Samples::Bool(values) => Arrays::Bool(values.iter().map(|value| *value != 0).collect()),
-            };
-            Ok((shape, values, mask))
-        }
     }
+}
+
+fn of_block(block: &Block) -> (Vec<usize>, Arrays, Vec<bool>) {
+    let (rows, cols) = block.shape();
+    let (rows, cols) = (rows as usize, cols as usize);
+    let shape = match block.kind() {
+        Kind::Number => vec![],
+        Kind::Array(shape) => shape.axes().iter().map(|axis| *axis as usize).collect(),
+        Kind::Mosaic { bands } => vec![bands as usize, rows, cols],
+        Kind::Stack { images, bands } => vec![images as usize, bands as usize, rows, cols],
+    };
+    // numpy.ma's masks say what is invalid.
+    let mask = block.valid().iter().map(|valid| *valid == 0).collect();
+    let values = match block.samples() {
+        Samples::F32(values) => Arrays::F32(values.clone()),
+        Samples::Bool(values) => Arrays::Bool(values.iter().map(|value| *value != 0).collect()),
+    };
+    (shape, values, mask)
 }
 
 fn shaped<T>(shape: &[usize], values: Vec<T>) -> Result<ArrayD<T>, Failure> {

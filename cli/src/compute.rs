@@ -164,10 +164,8 @@ impl Compute {
             }
         }
         for (out, at) in self.output.out.iter().zip(pairs) {
-            if out.path().is_none()
-                && let Outcome::Value(value) = &answer.results[*at].outcome
-            {
-                output::print(value)?;
+            if out.path().is_none() {
+                output::print(&answer.results[*at].outcome)?;
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ mod explain;
 mod failure;
 mod interrupt;
 mod manual;
+mod ops;
 mod options;
 mod output;
 mod progress;
@@ -95,6 +96,8 @@ enum Command {
     Compute(compute::Compute),
     /// Show what `compute` with the same arguments would do; reads no pixel
     Explain(explain::Explain),
+    /// List the ops that a graft may apply, or tell all about one
+    Ops(ops::Ops),
     /// Register imagery and list what is registered
     #[command(subcommand)]
     Catalog(catalog::Catalog),
@@ -173,6 +176,7 @@ fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
     match cli.command {
         Command::Completions(command) => return command.run(),
         Command::Man(command) => return command.run(),
+        Command::Ops(command) => return command.run(),
         Command::ExitCodes => {
             return failure::print_line(format_args!("{}", manual::exit_codes().trim_end()));
         }
@@ -190,7 +194,7 @@ fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
             Command::Coordinator(command) => command.run(&cli.global).await,
             Command::Worker(command) => command.run().await,
             // Done above, without threads.
-            Command::Completions(_) | Command::Man(_) | Command::ExitCodes => Ok(()),
+            Command::Completions(_) | Command::Man(_) | Command::Ops(_) | Command::ExitCodes => Ok(()),
         }
     });
     // GDAL's own end must not meet a read that is under way: that would crash. Reads stop after the band

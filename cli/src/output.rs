@@ -24,8 +24,8 @@ use crate::receive::{Finished, Outcome, kind_of};
 #[derive(Args, Clone, Debug)]
 pub struct OutputArgs {
     /// File to write; may be given several times. The ending says what: .tif Cloud-Optimized GeoTIFF,
-    /// .png picture, .npz arrays `data` and `mask` (True = invalid), .npy one array, .json a number or a
-    /// list; `-` is JSON on standard output. NAME chooses a result of a graft that returns an object
+    /// .png picture, .npz arrays `data` and `mask` (True = invalid), .npy one array, .json a number, a
+    /// list or a small array; `-` is JSON on standard output. NAME chooses a result of a graft that returns an object
     #[arg(long, value_name = "[NAME=]FILE", help_heading = "Result")]
     pub out: Vec<Output>,
     /// File for the result's metadata, as JSON
@@ -183,7 +183,7 @@ impl OutputArgs {
             .iter()
             .map(|out| {
                 let at = out.choose(results)?;
-                out.check(kind_of(&results[at]).unwrap_or(Kind::Number), self)?;
+                out.check(kind_of(&results[at])?, self)?;
                 Ok(at)
             })
             .collect()
@@ -241,12 +241,12 @@ impl Output {
     fn check(&self, kind: Kind, how: &OutputArgs) -> Result<(), Failure> {
         let file = self.path.display();
         match (self.format, kind) {
-            (Format::GeoTiff | Format::Png, Kind::Number) => {
-                Err(impossible(format!("`{file}`: the result is not a raster; write it to .json or .npz")))
-            }
-            (Format::Json | Format::Stdout, Kind::Mosaic { .. } | Kind::Stack { .. }) => {
-                Err(impossible(format!("`{file}`: a {kind} is no number or list; write it to .tif or .npz")))
-            }
+            (Format::GeoTiff | Format::Png, Kind::Number | Kind::Array(_)) => Err(impossible(format!(
+                "`{file}`: the result is not a raster; write it to .json, .npz or .npy"
+            ))),
+            (Format::Json | Format::Stdout, Kind::Mosaic { .. } | Kind::Stack { .. }) => Err(impossible(
+                format!("`{file}`: a {kind} is no array, number or list; write it to .tif or .npz"),
+            )),
             (Format::GeoTiff, kind) if kind.planes() == 0 => {
                 Err(Failure::of(SinkError::NoBands { kind, path: file.to_string() }))
             }
@@ -284,11 +284,11 @@ impl Output {
             }
             (Format::Npz, outcome) => arrays::write_npz(file, &self.path, outcome).map(|()| None),
             (Format::Npy, outcome) => arrays::write_npy(file, &self.path, outcome, how.fill).map(|()| None),
-            (Format::Json | Format::Stdout, Outcome::Value(value)) => {
-                std::fs::write(file, format!("{}\n", value.to_json())).map_err(failed).map(|()| None)
+            (Format::Json | Format::Stdout, outcome @ (Outcome::Value { .. } | Outcome::Array { .. })) => {
+                std::fs::write(file, format!("{}\n", as_json(outcome))).map_err(failed).map(|()| None)
             }
             // The header said that this cannot be.
-            (Format::GeoTiff | Format::Png, Outcome::Value(_))
+            (Format::GeoTiff | Format::Png, Outcome::Value { .. } | Outcome::Array { .. })
             | (Format::Json | Format::Stdout, Outcome::Raster { .. }) => {
                 Err(Failure::new(ErrorClass::Internal, "the result is not what the header said"))
             }
@@ -297,16 +297,57 @@ impl Output {
 }
 
 /// A result on standard output.
-pub fn print(value: &Literal) -> Result<(), Failure> {
-    crate::failure::print_line(format_args!("{}", value.to_json()))
+pub fn print(outcome: &Outcome) -> Result<(), Failure> {
+    crate::failure::print_line(format_args!("{}", as_json(outcome)))
 }
 
-/// Writes metadata: of one result an object for a mosaic, a list of objects for a stack; of several an
-/// object of these by name.
+/// A number, a list or an array as JSON: an array as nested lists, null where it is invalid. JSON has no
+/// numbers that are not finite: they are the texts `NaN`, `Infinity` and `-Infinity`.
+pub fn as_json(outcome: &Outcome) -> serde_json::Value {
+    fn number(value: f64) -> serde_json::Value {
+        match value {
+            value if value.is_finite() => value.into(),
+            value if value.is_nan() => "NaN".into(),
+            value if value > 0.0 => "Infinity".into(),
+            _ => "-Infinity".into(),
+        }
+    }
+    fn literal(value: &Literal) -> serde_json::Value {
+        match value {
+            Literal::Float(value) => number(*value),
+            Literal::List(items) => items.iter().map(literal).collect(),
+            value => value.to_json(),
+        }
+    }
+    fn nested(axes: &[u32], values: &mut dyn Iterator<Item = serde_json::Value>) -> serde_json::Value {
+        match axes {
+            [] => values.next().unwrap_or_default(),
+            [len, inner @ ..] => (0..*len).map(|_| nested(inner, values)).collect(),
+        }
+    }
+    match outcome {
+        Outcome::Value { literal: value, .. } => literal(value),
+        Outcome::Array { block, .. } => {
+            let axes = match block.kind() {
+                Kind::Array(shape) => shape.axes().to_vec(),
+                Kind::Number | Kind::Mosaic { .. } | Kind::Stack { .. } => Vec::new(),
+            };
+            let value = |at: usize| match block.samples() {
+                _ if block.valid()[at] == 0 => serde_json::Value::Null,
+                Samples::F32(values) => number(f64::from(values[at])),
+                Samples::Bool(values) => (values[at] != 0).into(),
+            };
+            nested(&axes, &mut (0..block.valid().len()).map(value))
+        }
+        Outcome::Raster { .. } => serde_json::Value::Null,
+    }
+}
+
+/// Writes metadata: of one result an object, or a list of objects for the images of a stack; of several
+/// an object of these by name.
 pub fn write_properties(file: &Path, shown: &Path, results: &[Finished]) -> Result<(), Failure> {
     let of = |result: &Finished| match &result.outcome {
-        Outcome::Value(_) => Ok(serde_json::Value::Object(Default::default())),
-        Outcome::Raster { props, .. } => {
+        Outcome::Value { props, .. } | Outcome::Array { props, .. } | Outcome::Raster { props, .. } => {
             let mut dicts: Vec<_> = props.dicts().collect();
             if props.images().is_some() {
                 serde_json::to_value(dicts)
@@ -410,6 +451,48 @@ mod tests {
         assert_eq!(parsed(&["a.tif"]).pair(&[result("", Some(1))]).unwrap(), [0]);
         // One name is still a name.
         assert_eq!(parsed(&["a=a.tif"]).pair(&[result("a", Some(1))]).unwrap(), [0]);
+    }
+
+    #[test]
+    fn arrays_are_nested_lists() {
+        use graticule_common::block::ArrayShape;
+        let array = |axes: &[u32], values: Vec<f32>, valid: Vec<u8>| Outcome::Array {
+            block: Block::new(
+                Kind::Array(ArrayShape::new(axes, true).unwrap()),
+                (1, 1),
+                Samples::F32(values),
+                valid,
+            ),
+            props: Props::none(),
+        };
+        let inf = f32::INFINITY;
+        let of = |outcome: &Outcome| as_json(outcome).to_string();
+        // 0.1 in single precision, as numpy's `tolist` gives it.
+        let values = vec![0.1, f32::NAN, inf, -inf, 2.0, 7.0];
+        assert_eq!(
+            of(&array(&[2, 3], values, vec![1, 1, 1, 1, 1, 0])),
+            r#"[[0.10000000149011612,"NaN","Infinity"],["-Infinity",2.0,null]]"#
+        );
+        assert_eq!(of(&array(&[0, 3], vec![], vec![])), "[]");
+        assert_eq!(of(&array(&[2, 0], vec![], vec![])), "[[],[]]");
+        assert_eq!(of(&array(&[], vec![3.0], vec![1])), "3.0");
+        let list = Literal::List(vec![Literal::Int(1), Literal::Float(f64::NAN), Literal::Str("x".into())]);
+        assert_eq!(of(&Outcome::Value { literal: list, props: Props::none() }), r#"[1,"NaN","x"]"#);
+    }
+
+    #[test]
+    fn an_array_is_no_picture() {
+        let shape = graticule_common::block::ArrayShape::new(&[2], true).unwrap();
+        let array = Block::new(Kind::Array(shape), (1, 1), Samples::F32(vec![0.0; 2]), vec![1; 2]);
+        let result = pb::Result { array: Some(array.encode().into()), ..pb::Result::default() };
+        for (file, code) in [("a.tif", 4), ("a.png", 4)] {
+            let failure = parsed(&[file]).pair(std::slice::from_ref(&result)).unwrap_err();
+            assert_eq!(failure.code, code, "{file}");
+            assert!(failure.message.contains("not a raster"), "{}", failure.message);
+        }
+        for file in ["a.json", "a.npz", "a.npy", "-"] {
+            assert_eq!(parsed(&[file]).pair(std::slice::from_ref(&result)).unwrap(), [0], "{file}");
+        }
     }
 
     #[test]

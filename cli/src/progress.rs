@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use graticule_common::proto::v1 as pb;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A line on standard error that is gone when the work is done.
@@ -26,8 +27,20 @@ impl Progress {
         Progress { bar, received: 0 }
     }
 
+    /// A stage before the result's pixels goes on.
+    pub fn stage(&self, stage: &pb::Progress) {
+        if self.bar.length() != Some(stage.tiles) || self.bar.position() > stage.done {
+            self.bar.reset_eta();
+            self.bar.set_length(stage.tiles);
+            self.bar.set_style(style("{spinner} {bar:30} {pos}/{len} tiles  {msg}  {elapsed} elapsed"));
+        }
+        self.bar.set_message(format!("stage {} of {}", stage.stage, stage.stages));
+        self.bar.set_position(stage.done);
+    }
+
     /// So many tiles will come.
     pub fn tiles(&self, tiles: u64) {
+        self.bar.set_position(0);
         self.bar.set_length(tiles);
         self.bar
             .set_style(style("{spinner} {bar:30} {pos}/{len} tiles  {msg}  {elapsed} elapsed, {eta} left"));

@@ -20,7 +20,19 @@ use crate::progress::Progress;
 #[derive(Debug)]
 pub enum Outcome {
     /// A number or a list for the whole area.
-    Value(Literal),
+    Value {
+        /// It.
+        literal: Literal,
+        /// Its metadata.
+        props: Props,
+    },
+    /// A small array for the whole area.
+    Array {
+        /// Its values.
+        block: Block,
+        /// Their metadata.
+        props: Props,
+    },
     /// Pixels.
     Raster {
         /// Where they lie.
@@ -72,11 +84,14 @@ pub async fn receive(
     check: impl FnOnce(&pb::Header) -> Result<(), Failure>,
     progress: &mut Progress,
 ) -> Result<Answer, Failure> {
-    let next = answers.next().await.map_err(|status| Failure::status(&status))?;
-    let header = match next.and_then(|answer| answer.message) {
-        Some(Message::Header(header)) => header,
-        Some(_) => return Err(nonsense("messages out of order")),
-        None => return Err(ended_early()),
+    let header = loop {
+        let next = answers.next().await.map_err(|status| Failure::status(&status))?;
+        match next.and_then(|answer| answer.message) {
+            Some(Message::Progress(stage)) => progress.stage(&stage),
+            Some(Message::Header(header)) => break header,
+            Some(_) => return Err(nonsense("messages out of order")),
+            None => return Err(ended_early()),
+        }
     };
     check(&header)?;
     progress.tiles(header.tiles);
@@ -107,8 +122,16 @@ fn nonsense(what: &str) -> Failure {
     Failure::new(ErrorClass::Internal, format!("the coordinator's answer makes no sense: {what}"))
 }
 
-/// Kind of a result; `None` for a number or a list.
-pub fn kind_of(result: &pb::Result) -> Option<Kind> {
+/// Kind of a result; a list counts as a number.
+pub fn kind_of(result: &pb::Result) -> Result<Kind, Failure> {
+    match &result.array {
+        Some(array) => Ok(Block::decode(array).map_err(Failure::of)?.kind()),
+        None => Ok(wire::kind_from(result.shape.as_ref())),
+    }
+}
+
+/// The pixels' kind of a result that has some.
+fn raster_kind(result: &pb::Result) -> Option<Kind> {
     result.shape.as_ref().map(|shape| wire::kind_from(Some(shape)))
 }
 
@@ -137,7 +160,7 @@ impl Assembly {
         let mut place = None;
         let mut rasters = Vec::new();
         for result in &header.results {
-            let Some(kind) = kind_of(result) else { continue };
+            let Some(kind) = raster_kind(result) else { continue };
             let grid = header.grid.as_ref().ok_or_else(|| nonsense("no grid"))?;
             let grid = wire::grid_from(grid).map_err(Failure::of)?;
             let size = TileSize::new(header.tile_size).ok_or_else(|| nonsense("no tile size"))?;
@@ -187,19 +210,25 @@ impl Assembly {
         }
         let mut rasters = self.rasters.into_iter();
         let finished = |result: &pb::Result| {
-            let outcome = match (kind_of(result), &result.number, &self.place) {
-                (Some(_), _, Some((grid, _))) => {
+            let mut dicts = result.properties.iter().map(wire::properties_from);
+            let props = if result.property_list {
+                Props::many(dicts.map(Arc::new).collect())
+            } else {
+                dicts.next().map_or_else(Props::none, Props::one)
+            };
+            let outcome = match (raster_kind(result), &result.array, &result.number, &self.place) {
+                (Some(_), _, _, Some((grid, _))) => {
                     let Pixels { kind, samples, valid } =
                         rasters.next().ok_or_else(|| nonsense("a result is missing"))?;
-                    let mut dicts = result.properties.iter().map(wire::properties_from);
-                    let props = match kind.images() {
-                        Some(_) => Props::many(dicts.map(Arc::new).collect()),
-                        None => dicts.next().map_or_else(Props::none, Props::one),
-                    };
                     let block = Block::new(kind, (grid.rows(), grid.cols()), samples, valid);
                     Outcome::Raster { grid: grid.clone(), block, props }
                 }
-                (None, Some(number), _) => Outcome::Value(wire::literal_from(number)),
+                (None, Some(array), _, _) => {
+                    Outcome::Array { block: Block::decode(array).map_err(Failure::of)?, props }
+                }
+                (None, None, Some(number), _) => {
+                    Outcome::Value { literal: wire::literal_from(number), props }
+                }
                 _ => return Err(nonsense("a result without shape and value")),
             };
             Ok(Finished { name: result.name.clone(), outcome, bands: result.bands.clone() })
@@ -260,6 +289,35 @@ mod tests {
         receive(Made(messages.into_iter()), |_| Ok(()), &mut Progress::new(true)).await
     }
 
+    fn array(values: [f32; 4], valid: [u8; 4]) -> Block {
+        let shape = graticule_common::block::ArrayShape::new(&[2, 2], true).unwrap();
+        Block::new(Kind::Array(shape), (1, 1), Samples::F32(values.to_vec()), valid.to_vec())
+    }
+
+    #[tokio::test]
+    async fn progress_comes_before_the_header_and_arrays_in_it() {
+        let block = array([1.5, f32::NAN, 0.0, f32::INFINITY], [1, 1, 0, 1]);
+        let of_array = |array: &[u8]| pb::Result {
+            array: Some(array.to_vec()),
+            property_list: true,
+            properties: vec![pb::ValueMap::default(); 2],
+            ..pb::Result::default()
+        };
+        let stage = Message::Progress(pb::Progress { stage: 1, stages: 1, done: 3, tiles: 12 });
+        let header = |array: &[u8]| {
+            Message::Header(pb::Header { results: vec![of_array(array)], ..pb::Header::default() })
+        };
+        let end = Message::Summary(pb::Summary { tiles: 12, ..pb::Summary::default() });
+        let whole = vec![stage.clone(), stage.clone(), header(&block.encode()), end.clone()];
+        let answer = received(whole).await.unwrap();
+        let Outcome::Array { block: arrived, props } = &answer.results[0].outcome else { panic!() };
+        assert_eq!((arrived.encode(), props.images()), (block.encode(), Some(2)));
+        let late = vec![header(&block.encode()), stage, end.clone()];
+        assert_eq!(received(late).await.unwrap_err().code, 70, "progress of a stage after the last");
+        let damaged = vec![header(&block.encode()[..30]), end];
+        assert_eq!(received(damaged).await.unwrap_err().code, 70);
+    }
+
     /// Three results on a grid of 1 x 40 pixels in two tiles: a mosaic, a number, a stack of truth values.
     fn header() -> pb::Header {
         let lattice = Lattice::try_new(Crs::from_canonical("EPSG:32613"), (1.0, 1.0), (0.0, 0.0)).unwrap();
@@ -267,6 +325,7 @@ mod tests {
         let raster = |name: &str, images, bands, dtype| pb::Result {
             name: name.into(),
             shape: Some(pb::Shape { images, bands }),
+            property_list: images.is_some(),
             data_type: wire::dtype_to(dtype).into(),
             ..pb::Result::default()
         };
@@ -333,7 +392,7 @@ mod tests {
         assert_eq!((grid.cols(), block.valid()[3], block.valid()[4]), (40, 0, 1));
         let Samples::F32(values) = block.samples() else { panic!() };
         assert_eq!((values[4], values[39]), (4.0, 39.0));
-        assert!(matches!(&n.outcome, Outcome::Value(Literal::Int(7))));
+        assert!(matches!(&n.outcome, Outcome::Value { literal: Literal::Int(7), .. }));
         let Outcome::Raster { block, .. } = &s.outcome else { panic!() };
         let Samples::Bool(values) = block.samples() else { panic!() };
         assert_eq!((values[38], values[39], values[78], values[79]), (1, 0, 1, 0));

@@ -13,7 +13,7 @@ use graticule_common::proto::v1 as pb;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::output::{band_names, valid_values};
+use crate::output::{as_json, band_names, valid_values};
 use crate::progress::size;
 use crate::receive::{Answer, Finished, Outcome};
 
@@ -43,13 +43,20 @@ pub fn lines(answer: &Answer) -> Vec<String> {
     let mut lines = Vec::new();
     let grid = answer.results.iter().find_map(|result| match &result.outcome {
         Outcome::Raster { grid, .. } => Some(grid),
-        Outcome::Value(_) => None,
+        Outcome::Value { .. } | Outcome::Array { .. } => None,
     });
     lines.extend(grid.map(|grid| format!("grid     {grid}")));
     for result in &answer.results {
         let name = if result.name.is_empty() { String::new() } else { format!("{}: ", result.name) };
         match &result.outcome {
-            Outcome::Value(value) => lines.push(format!("value    {name}{}", value.to_json())),
+            Outcome::Value { .. } => {
+                lines.push(format!("value    {name}{}", shortened(&as_json(&result.outcome))));
+            }
+            Outcome::Array { block, .. } => {
+                let dtype = block.samples().dtype().name();
+                lines.push(format!("result   {name}{} of {dtype}", block.kind()));
+                lines.push(format!("values   {}", shortened(&as_json(&result.outcome))));
+            }
             Outcome::Raster { block, props, .. } => {
                 let names = props.bands().map_or(String::new(), |names| format!(" ({})", names.join(", ")));
                 let dtype = block.samples().dtype();
@@ -101,6 +108,16 @@ pub fn lines(answer: &Answer) -> Vec<String> {
         if summary.retries > 0 { format!(", {} tiles tried again", summary.retries) } else { String::new() },
     ));
     lines
+}
+
+/// A value on one line, which a long list does not fit.
+fn shortened(value: &Value) -> String {
+    const CHARS_MAX: usize = 400;
+    let text = value.to_string();
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text,
+    }
 }
 
 /// Sources that are missing from the result, each with its reason.
@@ -155,7 +172,7 @@ fn document(answer: &Answer, context: &Context) -> Value {
         .collect();
     let grid = answer.results.iter().find_map(|result| match &result.outcome {
         Outcome::Raster { grid, .. } => Some(place(grid)),
-        Outcome::Value(_) => None,
+        Outcome::Value { .. } | Outcome::Array { .. } => None,
     });
     let results: Vec<Value> =
         answer.results.iter().enumerate().map(|(at, result)| of_result(at, result, context)).collect();
@@ -205,7 +222,16 @@ fn of_result(at: usize, result: &Finished, context: &Context) -> Value {
     let files: Vec<&str> =
         context.files.iter().filter(|(_, of)| *of == at).map(|(file, _)| file.as_str()).collect();
     match &result.outcome {
-        Outcome::Value(value) => json!({"name": result.name, "value": value.to_json(), "files": files}),
+        outcome @ Outcome::Value { .. } => {
+            json!({"name": result.name, "value": as_json(outcome), "files": files})
+        }
+        outcome @ Outcome::Array { block, .. } => json!({
+            "name": result.name,
+            "kind": block.kind().name(),
+            "dtype": block.samples().dtype().name(),
+            "value": as_json(outcome),
+            "files": files,
+        }),
         Outcome::Raster { block, props, .. } => {
             let Statistics { valid, range } = Statistics::of(block);
             json!({

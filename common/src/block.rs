@@ -306,6 +306,37 @@ impl Block {
         Block { kind: self.kind, rows: inner.rows, cols: inner.cols, samples, valid }
     }
 
+    /// The block on another window than the one it covers: invalid where it has no pixel.
+    pub fn on(&self, covered: &crate::grid::Window, window: &crate::grid::Window) -> Block {
+        fn moved<T: Copy + Default>(
+            from: &[T],
+            planes: usize,
+            covered: &crate::grid::Window,
+            window: &crate::grid::Window,
+        ) -> Vec<T> {
+            let (plane, width) = (covered.pixels(), window.cols as usize);
+            let mut out = vec![T::default(); planes * window.pixels()];
+            let Some(common) = covered.intersect(window) else { return out };
+            let (left, to) = ((common.col - covered.col) as usize, (common.col - window.col) as usize);
+            let cols = common.cols as usize;
+            for at in 0..planes {
+                for row in common.row..common.row_end() {
+                    let line = at * plane + (row - covered.row) as usize * covered.cols as usize + left;
+                    let target = at * window.pixels() + (row - window.row) as usize * width + to;
+                    out[target..target + cols].copy_from_slice(&from[line..line + cols]);
+                }
+            }
+            out
+        }
+        let planes = self.kind.planes();
+        let samples = match &self.samples {
+            Samples::F32(values) => Samples::F32(moved(values, planes, covered, window)),
+            Samples::Bool(values) => Samples::Bool(moved(values, planes, covered, window)),
+        };
+        let valid = moved(&self.valid, planes, covered, window);
+        Block { kind: self.kind, rows: window.rows, cols: window.cols, samples, valid }
+    }
+
     /// The block as bytes: the same pixels always give the same bytes.
     ///
     /// A 24-byte header, the values little-endian (zero where invalid, one NaN for all NaNs), then

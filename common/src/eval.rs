@@ -24,7 +24,7 @@ pub trait Surroundings {
     fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, Self::Error>;
 
     /// Called with every read, or every image of one, that was not done because all of it is hidden.
-    fn spared(&mut self, read: &Read, image: Option<u32>, window: &Window);
+    fn spared(&mut self, _read: &Read, _image: Option<u32>, _window: &Window) {}
 
     /// Called with every block that is worth remembering.
     fn finished(&mut self, node: NodeId, block: &Block);
@@ -128,7 +128,7 @@ impl<S: Surroundings> Run<'_, '_, S> {
                 match fold {
                     Some(fold) => {
                         if let Some(input) = plan.node(*id).inputs().first() {
-                            let block = self.block(*input, Some(turn));
+                            let block = self.input(*input, &self.tile.input_window(*id), Some(turn));
                             fold.add(values(block.samples(), 0..block.samples().len()), block.valid());
                         }
                     }
@@ -148,16 +148,29 @@ impl<S: Surroundings> Run<'_, '_, S> {
         Ok(())
     }
 
-    /// A block that is there; in a loop, of stacks the image at hand.
-    fn block(&self, id: NodeId, turn: Option<Turn>) -> Cow<'_, Block> {
+    /// The inputs of a node, each once, on the window that it needs them on; in a loop, of stacks the image
+    /// at hand. They may be there on a larger window, for others, or end before it does: beyond its domain
+    /// a node has no pixel.
+    fn inputs(&self, id: NodeId, turn: Option<Turn>) -> Inputs<'_> {
+        let wanted = self.tile.input_window(id);
+        let mut inputs = self.tile.plan().node(id).inputs();
+        inputs.sort_unstable();
+        inputs.dedup();
+        Inputs(inputs.into_iter().map(|input| (input, self.input(input, &wanted, turn))).collect())
+    }
+
+    fn input(&self, id: NodeId, wanted: &Window, turn: Option<Turn>) -> Cow<'_, Block> {
         let block = block_of(&self.blocks, id);
-        match turn {
+        let block = match turn {
             // A stack from outside the loop; those inside have one image.
             Some(turn) if turn.of > 1 && block.kind().images() == Some(turn.of) => {
                 Cow::Owned(block.image(turn.image))
             }
             _ => Cow::Borrowed(block),
-        }
+        };
+        let there = self.tile.node_window(id);
+        let is_same = there == *wanted || !block.kind().is_raster();
+        if is_same { block } else { Cow::Owned(block.on(&there, wanted)) }
     }
 
     /// Whether the images of a read are hidden by a mask: of all images, or of the one at hand.
@@ -191,9 +204,10 @@ impl<S: Surroundings> Run<'_, '_, S> {
 
     /// Whether a mask hides everything, for each of its images.
     fn hides(&self, guard: &Guard, turn: Option<Turn>) -> Vec<bool> {
-        let inputs: Vec<Cow<'_, Block>> = guard.mask.inputs.iter().map(|id| self.block(*id, turn)).collect();
-        let inputs: Vec<&Block> = inputs.iter().map(Cow::as_ref).collect();
         let window = self.tile.node_window(guard.node);
+        let inputs: Vec<Cow<'_, Block>> =
+            guard.mask.inputs.iter().map(|id| self.input(*id, &window, turn)).collect();
+        let inputs: Vec<&Block> = inputs.iter().map(Cow::as_ref).collect();
         let facts = if turn.is_some() { stream::one_image(guard.facts) } else { guard.facts };
         let computed;
         let mask = match inputs[..] {
@@ -267,27 +281,33 @@ impl<S: Surroundings> Run<'_, '_, S> {
             NodeKind::Constant(array) => Block::clone(array),
             NodeKind::Spread { input, spread, place } => {
                 let image = turn.map(|turn| turn.image);
-                lay_out(&self.block(*input, None), spread, place.as_ref(), &window, image)
+                lay_out(block_of(&self.blocks, *input), spread, place.as_ref(), &window, image)
             }
             NodeKind::Call { op, params, inputs } => {
-                // All inputs of a node are there on the same window.
-                let first = node.inputs().first().map(|id| self.tile.node_window(*id));
-                let windows = (window, first.unwrap_or(window));
-                let blocks: Vec<Cow<'_, Block>> =
-                    node.inputs().into_iter().map(|id| self.block(id, turn)).collect();
-                let mut blocks = blocks.iter();
-                let operands = inputs.iter().filter_map(|input| match input {
-                    Input::Node(_) => blocks.next().map(|block| Operands::Block(block)),
-                    Input::Number(literal) => Some(Operands::Number(literal)),
+                let windows = (window, self.tile.input_window(id));
+                let blocks = self.inputs(id, turn);
+                let operands = inputs.iter().map(|input| match input {
+                    Input::Node(id) => Operands::Block(blocks.of(*id)),
+                    Input::Number(literal) => Operands::Number(literal),
                 });
                 call(*op, params, &operands.collect::<Vec<_>>(), facts, (shape, windows))
             }
             NodeKind::Program(program) => {
-                let inputs: Vec<Cow<'_, Block>> =
-                    program.inputs.iter().map(|id| self.block(*id, turn)).collect();
-                run(program, &inputs.iter().map(Cow::as_ref).collect::<Vec<_>>(), facts, shape)
+                let blocks = self.inputs(id, turn);
+                let inputs: Vec<&Block> = program.inputs.iter().map(|id| blocks.of(*id)).collect();
+                run(program, &inputs, facts, shape)
             }
         })
+    }
+}
+
+/// The inputs of a node.
+struct Inputs<'b>(Vec<(NodeId, Cow<'b, Block>)>);
+
+impl Inputs<'_> {
+    fn of(&self, id: NodeId) -> &Block {
+        let block = self.0.iter().find(|(input, _)| *input == id).map(|(_, block)| block.as_ref());
+        block.expect("every input of the node is there")
     }
 }
 

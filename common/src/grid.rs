@@ -295,6 +295,11 @@ impl Grid {
         Grid { lattice, window }
     }
 
+    /// The grid with `pixels` more rows and columns on every side.
+    pub fn pad(&self, pixels: u32) -> Grid {
+        Grid { lattice: self.lattice.clone(), window: self.window.pad(pixels, pixels) }
+    }
+
     /// The lattice this grid is a window of.
     pub fn lattice(&self) -> &Lattice {
         &self.lattice

@@ -7,6 +7,13 @@ pub const BANDS_MAX: u32 = 1024;
 /// Values of an array that is no raster: a constant of a graft, or a reduction over pixels.
 pub const ARRAY_VALUES_MAX: u64 = 1 << 18;
 
+/// Pixels of padding that a source may ask for.
+pub const PAD_MAX: u32 = 1024;
+
+/// Rows or columns of the window that an op over neighbourhoods may look at: each pixel of a result
+/// takes time for every pixel of it.
+pub const FOCAL_SIDE_MAX: u32 = 101;
+
 /// Bytes of the names of one value's bands: combinations of bands join names.
 pub const BAND_NAMES_BYTES_MAX: usize = 64 << 10;
 
@@ -43,6 +50,13 @@ pub struct Limits {
     pub tile_peak_bytes: u64,
     /// Tiles of one interactive request.
     pub tiles: u64,
+    /// Stages of reductions over pixels that need one another.
+    pub stages: usize,
+    /// Planes of what is reduced over pixels, times the stage's tiles, times its rounds: what a number
+    /// may cost.
+    pub stage_planes: u64,
+    /// Bytes of the partials of one tile, which the coordinator holds for every tile in flight.
+    pub partial_bytes: u64,
 }
 
 impl Default for Limits {
@@ -61,6 +75,9 @@ impl Default for Limits {
             outline_vertices: 50_000,
             tile_peak_bytes: 512 << 20,
             tiles: 100_000,
+            stages: 16,
+            stage_planes: 16 << 20,
+            partial_bytes: 64 << 20,
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct SceneQuery {
     pub end: Option<Timestamp>,
     /// What else must hold for a scene's properties.
     pub predicate: Option<Predicate>,
+    /// Pixels around the grid whose scenes are wanted as well. They enlarge the area; nothing else.
+    pub pad: u32,
 }
 
 impl SceneQuery {

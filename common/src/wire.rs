@@ -8,9 +8,12 @@ use crate::block::{ArrayShape, Block, DType, Kind};
 use crate::error::{Classify, ErrorClass};
 use crate::grid::{Crs, Grid, Lattice, TileId, TileSize, Window};
 use crate::hash::ContentHash;
+use crate::limits::PAD_MAX;
 use crate::literal::Literal;
 use crate::ops::{self, Op, Spread};
-use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Options, Plan, Program, Read, ReadScene, Root};
+use crate::plan::{
+    Input, Instr, NodeId, NodeKind, Operand, Options, Partial, Plan, Program, Read, ReadScene, Root,
+};
 use crate::proto::v1 as pb;
 use crate::scene::{Affine, Asset, AssetGrid, BandSource, Format, Layout, Resampler, SourceRef, Store};
 
@@ -301,12 +304,33 @@ pub fn plan_to(plan: &Plan) -> pb::Plan {
         roots: plan
             .roots()
             .iter()
-            .map(|root| pb::Root { name: root.name.clone(), node: root.node.0 })
+            .map(|root| pb::Root {
+                name: root.name.clone(),
+                node: root.node.0,
+                partials: root.partials.iter().map(partial_to).collect(),
+            })
             .collect(),
         tile_size: plan.tile_size().pixels(),
         assets: assets.messages,
         streams: plan.streams(),
     }
+}
+
+fn partial_to(partial: &Partial) -> pb::Partial {
+    pb::Partial {
+        op: partial.op.name().to_owned(),
+        version: partial.op.version(),
+        params: partial.params.iter().map(literal_to).collect(),
+        round: Some(literal_to(&partial.round)),
+    }
+}
+
+fn partial_from(partial: &pb::Partial) -> Checked<Partial> {
+    Ok(Partial {
+        op: op_from(&partial.op, partial.version)?,
+        params: partial.params.iter().map(literal_from).collect(),
+        round: literal_from(partial.round.as_ref().ok_or(missing("round"))?),
+    })
 }
 
 /// The files of a plan, each once.
@@ -366,6 +390,7 @@ fn node_to(kind: &NodeKind, assets: &mut Assets) -> pb::node::Kind {
             resampler: read.resampler.name().to_owned(),
             mosaic: read.layout == Layout::Mosaic,
             overviews: read.overviews,
+            pad: read.pad,
             scenes: read
                 .scenes
                 .iter()
@@ -468,8 +493,11 @@ pub fn plan_from(plan: &pb::Plan) -> Checked<Plan> {
             Ok((kind, ContentHash::from_bytes(hash), node.cached))
         })
         .collect::<Checked<Vec<_>>>()?;
-    let roots =
-        plan.roots.iter().map(|root| Root { name: root.name.clone(), node: NodeId(root.node) }).collect();
+    let root = |root: &pb::Root| {
+        let partials = root.partials.iter().map(partial_from).collect::<Checked<_>>()?;
+        Ok(Root { name: root.name.clone(), node: NodeId(root.node), partials })
+    };
+    let roots = plan.roots.iter().map(root).collect::<Checked<_>>()?;
     let parts = Plan::from_parts(grid, nodes, roots, size).map_err(|error| invalid("nodes", error))?;
     Ok(parts.with_streams(plan.streams))
 }
@@ -509,6 +537,7 @@ fn node_from(kind: &pb::node::Kind, assets: &[Arc<Asset>]) -> Checked<NodeKind> 
                 .ok_or_else(|| invalid("resampler", &read.resampler))?,
             overviews: read.overviews,
             layout: if read.mosaic { Layout::Mosaic } else { Layout::Stack },
+            pad: Some(read.pad).filter(|pad| *pad <= PAD_MAX).ok_or_else(|| invalid("pad", read.pad))?,
             scenes: read.scenes.iter().map(|scene| scene_from(scene, assets)).collect::<Checked<_>>()?,
         })),
         pb::node::Kind::Outline(outline) => {

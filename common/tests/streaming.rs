@@ -41,6 +41,7 @@ impl Sketch {
             resampler: Resampler::Near,
             overviews: false,
             layout,
+            pad: 0,
             scenes: (0..scenes).map(scene).collect(),
         })))
     }
@@ -64,7 +65,8 @@ impl Sketch {
         let lattice = Lattice::try_new(Crs::from_canonical("EPSG:32633"), (10.0, 10.0), (0.0, 0.0));
         let window = Window { row: 0, col: 0, rows: 8, cols: 9 };
         let grid = Grid::from_window(lattice.expect("a lattice"), window);
-        let root = |(at, node): (usize, &NodeId)| Root { name: format!("r{at}"), node: *node };
+        let root =
+            |(at, node): (usize, &NodeId)| Root { name: format!("r{at}"), node: *node, partials: vec![] };
         let roots = roots.iter().enumerate().map(root).collect();
         let size = TileSize::new(8).expect("a size");
         Plan::from_parts(grid, self.0, roots, size).expect("a plan").with_streams(streams)

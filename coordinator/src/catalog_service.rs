@@ -126,7 +126,7 @@ impl CatalogService for Catalog {
             start: instant(&request.start, "start")?,
             end: instant(&request.end, "end")?,
             predicate,
-            product: request.product,
+            ..SceneQuery::all(request.product)
         };
         let limit = match request.limit {
             0 => Limits::default().scenes,

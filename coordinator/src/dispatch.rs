@@ -10,6 +10,7 @@ use graticule_common::ENGINE_VERSION;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::grid::TileId;
 use graticule_common::proto::v1 as pb;
+use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::proto::v1::execute_response::Outcome;
 use graticule_common::proto::v1::worker_service_client::WorkerServiceClient;
 use graticule_common::status::class_of;
@@ -26,7 +27,7 @@ use crate::schedule::{Action, Event, Schedule, WorkerId};
 const ATTEMPTS_MAX: u32 = 3;
 
 /// Sources that one request may skip: their list travels in one message.
-const SKIPPED_MAX: usize = 4096;
+pub(crate) const SKIPPED_MAX: usize = 4096;
 
 /// Messages from workers that wait for the client.
 const WAITING_MAX: usize = 4;
@@ -95,6 +96,30 @@ impl Classify for DispatchError {
 /// Where a request's messages go.
 pub type Out = mpsc::Sender<Result<pb::ComputeResponse, Status>>;
 
+/// Where the bytes of tiles go.
+#[derive(Debug)]
+pub enum Sink {
+    /// To the client, piece by piece.
+    Client(Out),
+    /// Whole tiles to whoever merges them.
+    Merge {
+        /// Each tile once, in any order.
+        tiles: mpsc::Sender<Vec<u8>>,
+        /// The client that waits.
+        client: Out,
+        /// How far the stage is.
+        progress: pb::Progress,
+    },
+}
+
+impl Sink {
+    fn client(&self) -> &Out {
+        match self {
+            Sink::Client(client) | Sink::Merge { client, .. } => client,
+        }
+    }
+}
+
 /// Tiles to compute, and how long that may take.
 #[derive(Debug)]
 pub struct Work {
@@ -114,6 +139,11 @@ pub struct Work {
     pub patience: Duration,
 }
 
+/// A message to the client.
+pub fn message(message: Message) -> pb::ComputeResponse {
+    pb::ComputeResponse { message: Some(message) }
+}
+
 /// What a worker's call reports.
 enum Report {
     Message(pb::ExecuteResponse),
@@ -121,14 +151,14 @@ enum Report {
     Ended(Option<Status>),
 }
 
-/// Computes all tiles and passes their pieces to `out`. The summary has no times yet.
+/// Computes all tiles and passes their bytes to `sink`. The summary has no times yet.
 ///
 /// # Errors
 /// [`DispatchError`]; pieces may have been passed on by then.
-pub async fn run(work: Work, fleet: &Fleet, out: &Out) -> Result<pb::Summary, DispatchError> {
+pub async fn run(work: Work, fleet: &Fleet, sink: Sink) -> Result<pb::Summary, DispatchError> {
     let limit = work.deadline;
-    let gone = out.clone();
-    let mut dispatch = Dispatch::new(&work, fleet, out);
+    let gone = sink.client().clone();
+    let mut dispatch = Dispatch::new(&work, fleet, sink);
     tokio::select! {
         result = dispatch.run(&work) => result,
         () = gone.closed() => Err(DispatchError::Gone),
@@ -138,7 +168,7 @@ pub async fn run(work: Work, fleet: &Fleet, out: &Out) -> Result<pb::Summary, Di
 
 struct Dispatch<'a> {
     fleet: &'a Fleet,
-    out: &'a Out,
+    sink: Sink,
     schedule: Schedule,
     workers: HashMap<WorkerId, Worker>,
     /// Calls in flight; dropped with this, which cancels them.
@@ -147,23 +177,26 @@ struct Dispatch<'a> {
     reporter: mpsc::Sender<(Worker, Report)>,
     /// How much of each tile has gone out: a retry goes on from there, since its bytes are the same.
     sent: HashMap<TileId, (u64, u64)>,
+    /// What there is of tiles that are to be merged and are not complete.
+    pieces: HashMap<TileId, Vec<u8>>,
     summary: pb::Summary,
     /// Reasons of the sources that were skipped, by product, scene, asset, band and path.
     skipped: BTreeMap<[String; 5], String>,
 }
 
 impl<'a> Dispatch<'a> {
-    fn new(work: &Work, fleet: &'a Fleet, out: &'a Out) -> Self {
+    fn new(work: &Work, fleet: &'a Fleet, sink: Sink) -> Self {
         let (reporter, reports) = mpsc::channel(WAITING_MAX);
         Dispatch {
             fleet,
-            out,
+            sink,
             schedule: Schedule::new(work.tiles.clone(), ATTEMPTS_MAX),
             workers: HashMap::new(),
             calls: JoinSet::new(),
             reports,
             reporter,
             sent: HashMap::new(),
+            pieces: HashMap::new(),
             summary: pb::Summary::default(),
             skipped: BTreeMap::new(),
         }
@@ -341,8 +374,8 @@ impl<'a> Dispatch<'a> {
         }
     }
 
-    /// Passes a piece of a tile to the client, unless it went out before the tile was tried again.
-    /// The error is what is wrong with the piece; none means that the client has gone.
+    /// Passes a piece of a tile on, unless it was passed on before the tile was tried again. The error is
+    /// what is wrong with the piece; none means that nobody takes it any more.
     async fn pass_on(&mut self, tile: TileId, chunk: pb::TileChunk) -> Result<(), Option<String>> {
         let (sent, total) = self.sent.entry(tile).or_insert((0, chunk.total));
         let end = chunk.offset.saturating_add(chunk.data.len() as u64);
@@ -359,8 +392,23 @@ impl<'a> Dispatch<'a> {
             return Err(Some(format!("tile {tile}: pieces are not cut alike")));
         }
         *sent = end;
-        let message = pb::ComputeResponse { message: Some(pb::compute_response::Message::Chunk(chunk)) };
-        self.out.send(Ok(message)).await.map_err(|_| None)
+        let is_whole = end == *total;
+        match &mut self.sink {
+            Sink::Client(out) => out.send(Ok(message(Message::Chunk(chunk)))).await.map_err(|_| None),
+            Sink::Merge { tiles, client, progress } => {
+                let bytes = self.pieces.entry(tile).or_default();
+                bytes.extend_from_slice(&chunk.data);
+                if !is_whole {
+                    return Ok(());
+                }
+                let bytes = self.pieces.remove(&tile).unwrap_or_default();
+                tiles.send(bytes).await.map_err(|_| None)?;
+                progress.done += 1;
+                // A client that is slow to read is shown the next one.
+                let _ = client.try_send(Ok(message(Message::Progress(*progress))));
+                Ok(())
+            }
+        }
     }
 
     /// Lists sources that a tile lacks, each once: tiles and workers may report the same one.

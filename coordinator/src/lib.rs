@@ -33,6 +33,7 @@ pub mod render;
 pub mod request;
 pub mod schedule;
 pub mod service;
+mod stages;
 
 /// Settings of a coordinator.
 #[derive(Clone, Debug)]

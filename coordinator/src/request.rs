@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use graticule_common::aoi::{AoiError, lon_lat_box};
-use graticule_common::block::Block;
+use graticule_common::block::{Block, DType};
 use graticule_common::error::{Classify, ErrorClass, GraftPath};
 use graticule_common::expr::Expr;
 use graticule_common::graft::{self, GraftError};
 use graticule_common::grid::Grid;
 use graticule_common::limits::Limits;
+use graticule_common::literal::Literal;
 use graticule_common::ops::{Answer, BindCx, Origin, Props, TypeError};
+use graticule_common::plan::stage::StageError;
 use graticule_common::plan::{self, BindError, Named, Outcome, Plan, Root, explain};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
@@ -22,8 +24,9 @@ use graticule_common::wire::{self, WireError};
 use tracing::{info, instrument};
 
 use crate::catalog::{CatalogError, SceneCatalog};
-use crate::dispatch::{self, DispatchError, Out, Work};
+use crate::dispatch::{self, DispatchError, Out, Sink, Work};
 use crate::fleet::{Fleet, FleetError, Worker};
+use crate::stages;
 
 /// Everything a request needs.
 #[derive(Clone)]
@@ -79,7 +82,30 @@ pub enum RequestError {
     /// The computation.
     #[error(transparent)]
     Dispatch(#[from] DispatchError),
-    /// Planning panicked: a defect.
+    /// A stage.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// More stored pixels than the request's budget.
+    #[error(
+        "the request would read {bytes} bytes of stored pixels, its budget is {limit} (`max_read_bytes`); ask for a smaller AOI, select fewer scenes or bands, or allow more"
+    )]
+    ReadBudget {
+        /// Bytes.
+        bytes: u64,
+        /// The budget.
+        limit: u64,
+    },
+    /// More processor time than the request's budget.
+    #[error(
+        "the request would take about {seconds:.1} s of processor time, its budget is {limit} s (`max_cpu_s`); ask for a smaller AOI or a coarser resolution, select fewer scenes or bands, or allow more"
+    )]
+    CpuBudget {
+        /// Seconds.
+        seconds: f64,
+        /// The budget.
+        limit: f64,
+    },
+    /// Planning or merging panicked: a defect.
     #[error("planning stopped by a defect of the engine: {reason}")]
     Panicked {
         /// What is known of it.
@@ -98,6 +124,8 @@ impl Classify for RequestError {
             RequestError::Bind(error) => error.class(),
             RequestError::Fleet(error) => error.class(),
             RequestError::Dispatch(error) => error.class(),
+            RequestError::Stage(error) => error.class(),
+            RequestError::ReadBudget { .. } | RequestError::CpuBudget { .. } => ErrorClass::LimitExceeded,
             RequestError::Panicked { .. } => ErrorClass::Internal,
         }
     }
@@ -106,11 +134,22 @@ impl Classify for RequestError {
 /// Workers with less memory for a tile are not planned for.
 const SHARE_BYTES_MIN: u64 = 128 << 20;
 
+/// How a request is computed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// Whether remembered tiles are neither used nor made.
+    no_cache: bool,
+    /// Whether sources that cannot be read are skipped and listed.
+    skip_faulty: bool,
+    /// When it arrived.
+    started: Instant,
+}
+
 /// A request with its plan.
 struct Prepared {
     expr: Arc<Expr>,
     outcome: Outcome,
-    header: pb::Header,
+    sources: Sources,
 }
 
 impl Requests {
@@ -120,35 +159,19 @@ impl Requests {
     /// [`RequestError`].
     pub async fn explain(&self, request: pb::ComputeRequest) -> Result<pb::ExplainResponse, RequestError> {
         let prepared = self.prepare(&request, &self.fleet.snapshot()).await?;
-        let (text, bill) = match &prepared.outcome {
-            Outcome::Number(number) => (format!("number  {number}\n"), explain::Bill::default()),
-            Outcome::Array { array, .. } => (format!("{}\n", array.kind()), explain::Bill::default()),
-            Outcome::Raster { plan, .. } => (explain::text(plan), explain::bill(plan)),
-            Outcome::Several { plan, results } => {
-                let (mut text, bill) = plan
-                    .as_ref()
-                    .map_or_else(Default::default, |plan| (explain::text(plan), explain::bill(plan)));
-                for (name, result) in results {
-                    match result {
-                        Named::Number(number) => text.push_str(&format!("result  {name} = {number}\n")),
-                        Named::Array(array, _) => {
-                            text.push_str(&format!("result  {name} = {}\n", array.kind()))
-                        }
-                        Named::Raster(_) => {}
-                    }
-                }
-                (text, bill)
-            }
-        };
+        let (text, bill) = explain::outcome(&prepared.outcome);
         let bill = pb::Bill {
             tiles: bill.tiles,
             scenes: bill.scenes,
             read_bytes: bill.read_bytes,
             result_bytes: bill.result_bytes,
             tile_peak_bytes: bill.tile_peak_bytes,
+            read_pixels: bill.read_pixels,
+            cpu_s: bill.cpu_s,
         };
         let graft = prepared.expr.to_graft().to_string();
-        Ok(pb::ExplainResponse { text, graft, bill: Some(bill), header: Some(prepared.header) })
+        let header = Some(prepared.sources.header(&prepared.outcome));
+        Ok(pb::ExplainResponse { text, graft, bill: Some(bill), header })
     }
 
     /// Computes a request into `out`: header, pieces of tiles, summary; or an error as the last message.
@@ -191,32 +214,36 @@ impl Requests {
             workers = self.fleet.wait(self.patience).await?;
             prepared = self.prepare(&request, &workers).await?;
         }
-        let Prepared { outcome, header, .. } = prepared;
-        let send = async |message| {
-            let message = pb::ComputeResponse { message: Some(message) };
-            out.send(Ok(message)).await.map_err(|_| DispatchError::Gone)
-        };
+        check_budget(&prepared.outcome, request.options.as_ref())?;
+        let Prepared { outcome, sources, .. } = prepared;
+        let how = How { no_cache, skip_faulty, started };
+        let planned = sources.header(&outcome);
+        let (outcome, mut sums) = stages::run(self, outcome, how, out).await?;
+        // What is read was known before the stages; values were not.
+        let header = pb::Header { scenes: planned.scenes, ..sources.header(&outcome) };
+        let send =
+            async |message| out.send(Ok(dispatch::message(message))).await.map_err(|_| DispatchError::Gone);
         send(Message::Header(header)).await?;
-        let mut summary = match outcome {
-            Outcome::Number(_) | Outcome::Array { .. } | Outcome::Several { plan: None, .. } => {
-                pb::Summary::default()
-            }
-            Outcome::Raster { plan, .. } | Outcome::Several { plan: Some(plan), .. } => {
-                let work = Work {
-                    tiles: plan.tiles(),
-                    plan: wire::plan_to(&plan),
-                    tile_peak_bytes: plan.tile_peak_bytes(),
-                    no_cache,
-                    skip_faulty,
-                    deadline: self.deadline.saturating_sub(started.elapsed()),
-                    patience: self.patience,
-                };
-                dispatch::run(work, &self.fleet, out).await?
-            }
-        };
+        if let Some(plan) = outcome.plan() {
+            sums.add(dispatch::run(self.work(plan, how), &self.fleet, Sink::Client(out.clone())).await?)?;
+        }
+        let mut summary = sums.summary();
         summary.wall_ms = started.elapsed().as_secs_f64() * 1e3;
         send(Message::Summary(summary.clone())).await?;
         Ok(summary)
+    }
+
+    /// What is asked of the workers for a plan.
+    pub(crate) fn work(&self, plan: &Plan, how: How) -> Work {
+        Work {
+            tiles: plan.tiles(),
+            plan: wire::plan_to(plan),
+            tile_peak_bytes: plan.tile_peak_bytes(),
+            no_cache: how.no_cache,
+            skip_faulty: how.skip_faulty,
+            deadline: self.deadline.saturating_sub(how.started.elapsed()),
+            patience: self.patience,
+        }
     }
 
     /// bytes → expression → scenes → plan.
@@ -247,12 +274,12 @@ impl Requests {
                 let transform = transform.as_ref();
                 let cx = BindCx { grid: &grid, transform, answers: &answers, images: &images };
                 let outcome = plan::build(&expr, &cx, outline, &limits, &options)?;
-                let header = header(&outcome, &grid, &scenes_known(&answers, &images), &products);
-                Ok::<_, BindError>((outcome, header))
+                let acquired = acquired(&answers, &images);
+                Ok::<_, BindError>((outcome, Sources { grid, acquired, products }))
             }
         };
-        let (outcome, header) = tokio::task::spawn_blocking(planning).await.map_err(panicked)??;
-        Ok(Prepared { expr, outcome, header })
+        let (outcome, sources) = tokio::task::spawn_blocking(planning).await.map_err(panicked)??;
+        Ok(Prepared { expr, outcome, sources })
     }
 
     /// What the catalog has for every selection of the graft.
@@ -262,9 +289,9 @@ impl Requests {
         if queries.is_empty() {
             return Ok(answers);
         }
-        let area = lon_lat_box(grid, self.transform.as_ref());
         for (query, at) in queries {
             let failed = |error| RequestError::Catalog { at: at.clone(), error };
+            let area = lon_lat_box(&grid.pad(query.pad), self.transform.as_ref());
             let scenes = self.catalog.search(&query, &area, self.limits.scenes).await.map_err(failed)?;
             let product = self.catalog.product(&query.product).await.map_err(failed)?;
             answers.insert(query, Answer { product, scenes });
@@ -311,61 +338,98 @@ impl Requests {
     }
 }
 
-/// When the scenes that the catalog answered with were acquired, by product and id.
-fn scenes_known<'a>(
-    answers: &'a BTreeMap<SceneQuery, Answer>,
-    images: &'a BTreeMap<String, Scene>,
-) -> BTreeMap<(&'a str, &'a str), Timestamp> {
-    let known = answers.values().flat_map(|answer| &answer.scenes).chain(images.values());
-    known.map(|scene| ((scene.product.as_str(), scene.id.as_str()), scene.acquired)).collect()
+/// Refuses what would take more than the request allows.
+fn check_budget(outcome: &Outcome, options: Option<&pb::Options>) -> Result<(), RequestError> {
+    let Some(options) = options.filter(|o| o.max_cpu_s.is_some() || o.max_read_bytes.is_some()) else {
+        return Ok(());
+    };
+    let bill = explain::bill_of(outcome);
+    if let Some(limit) = options.max_read_bytes.filter(|limit| bill.read_bytes > *limit) {
+        return Err(RequestError::ReadBudget { bytes: bill.read_bytes, limit });
+    }
+    // A limit that is no number allows nothing.
+    if let Some(limit) = options.max_cpu_s.filter(|limit| bill.cpu_s > *limit || limit.is_nan()) {
+        return Err(RequestError::CpuBudget { seconds: bill.cpu_s, limit });
+    }
+    Ok(())
 }
 
-fn header(
-    outcome: &Outcome,
-    grid: &Grid,
-    acquired: &BTreeMap<(&str, &str), Timestamp>,
-    products: &BTreeMap<String, Product>,
-) -> pb::Header {
-    let number = |name: &str, number| pb::Result {
-        name: name.to_owned(),
-        number: Some(wire::literal_to(number)),
-        ..pb::Result::default()
-    };
-    let (plan, results) = match outcome {
-        Outcome::Number(value) => (None, vec![number("", value)]),
-        Outcome::Array { array, props } => (None, vec![small("", array, props)]),
-        Outcome::Raster { plan, props } => {
-            (Some(plan), vec![raster(plan, &plan.roots()[0], props, products)])
+/// When the scenes that the catalog answered with were acquired, by product and id.
+fn acquired(answers: &BTreeMap<SceneQuery, Answer>, images: &BTreeMap<String, Scene>) -> Acquired {
+    let mut acquired = Acquired::new();
+    for scene in answers.values().flat_map(|answer| &answer.scenes).chain(images.values()) {
+        acquired.entry(scene.product.clone()).or_default().insert(scene.id.clone(), scene.acquired);
+    }
+    acquired
+}
+
+type Acquired = BTreeMap<String, BTreeMap<String, Timestamp>>;
+
+/// What a header says beside the outcome.
+struct Sources {
+    grid: Grid,
+    acquired: Acquired,
+    products: BTreeMap<String, Product>,
+}
+
+impl Sources {
+    /// The header of an outcome. Arrays that are not known before pixels are reduced have no values in it.
+    fn header(&self, outcome: &Outcome) -> pb::Header {
+        let (stages, last) = match outcome {
+            Outcome::Staged(staged) => (staged.plans(), staged.last()),
+            outcome => (&[][..], outcome),
+        };
+        let are_known = stages.is_empty();
+        let small = |name: &str, array: &Block, props: &Props| pb::Result {
+            array: are_known.then(|| array.encode().into()),
+            ..described(name, props, array.samples().dtype())
+        };
+        let results = match last {
+            Outcome::Value { literal, props } => vec![value("", literal, props)],
+            Outcome::Array { array, props } => vec![small("", array, props)],
+            Outcome::Raster { plan, props } => vec![raster(plan, &plan.roots()[0], props, &self.products)],
+            Outcome::Several { plan, results } => {
+                let mut roots =
+                    plan.iter().flat_map(|plan| plan.roots().iter().map(move |root| (plan, root)));
+                let results = results.iter().filter_map(|(name, result)| match result {
+                    Named::Value(literal, props) => Some(value(name, literal, props)),
+                    Named::Array(array, props) => Some(small(name, array, props)),
+                    Named::Raster(props) => {
+                        roots.next().map(|(plan, root)| raster(plan, root, props, &self.products))
+                    }
+                });
+                results.collect()
+            }
+            // The last of a computation's stages has none after it.
+            Outcome::Staged(_) => Vec::new(),
+        };
+        let plan = last.plan();
+        pb::Header {
+            grid: Some(wire::grid_to(&self.grid)),
+            results,
+            tile_size: plan.map_or(0, |plan| plan.tile_size().pixels()),
+            tiles: plan.map_or(0, |plan| plan.tiles().len() as u64),
+            scenes: scenes_read(stages.iter().chain(plan), &self.acquired),
         }
-        Outcome::Several { plan, results } => {
-            let mut roots = plan.iter().flat_map(|plan| plan.roots().iter().map(move |root| (plan, root)));
-            let results = results.iter().filter_map(|(name, result)| match result {
-                Named::Number(value) => Some(number(name, value)),
-                Named::Array(array, props) => Some(small(name, array, props)),
-                Named::Raster(props) => roots.next().map(|(plan, root)| raster(plan, root, props, products)),
-            });
-            let results = results.collect();
-            (plan.as_ref(), results)
-        }
-    };
-    let header = pb::Header { grid: Some(wire::grid_to(grid)), results, ..pb::Header::default() };
-    match plan {
-        None => header,
-        Some(plan) => pb::Header {
-            tile_size: plan.tile_size().pixels(),
-            tiles: plan.tiles().len() as u64,
-            scenes: scenes_read(plan, acquired),
-            ..header
-        },
     }
 }
 
-fn small(name: &str, array: &Block, props: &Props) -> pb::Result {
+fn described(name: &str, props: &Props, dtype: DType) -> pb::Result {
     pb::Result {
         name: name.to_owned(),
-        data_type: wire::dtype_to(array.samples().dtype()).into(),
+        data_type: wire::dtype_to(dtype).into(),
         properties: props.dicts().map(|properties| wire::properties_to(&properties)).collect(),
-        array: Some(array.encode().into()),
+        property_list: props.images().is_some(),
+        ..pb::Result::default()
+    }
+}
+
+fn value(name: &str, literal: &Literal, props: &Props) -> pb::Result {
+    pb::Result {
+        name: name.to_owned(),
+        number: Some(wire::literal_to(literal)),
+        properties: props.dicts().map(|properties| wire::properties_to(&properties)).collect(),
+        property_list: props.images().is_some(),
         ..pb::Result::default()
     }
 }
@@ -373,16 +437,12 @@ fn small(name: &str, array: &Block, props: &Props) -> pb::Result {
 fn raster(plan: &Plan, root: &Root, props: &Props, products: &BTreeMap<String, Product>) -> pb::Result {
     let facts = plan.node(root.node).facts;
     pb::Result {
-        name: root.name.clone(),
         shape: wire::kind_to(facts.kind),
-        data_type: wire::dtype_to(facts.dtype).into(),
-        properties: props.dicts().map(|properties| wire::properties_to(&properties)).collect(),
-        number: None,
-        array: None,
         bands: props
             .origin()
             .and_then(|origin| meanings(origin, products.get(&origin.product)?))
             .unwrap_or_default(),
+        ..described(&root.name, props, facts.dtype)
     }
 }
 
@@ -404,16 +464,15 @@ fn meanings(origin: &Origin, product: &Product) -> Option<Vec<pb::BandMeaning>> 
         .then(|| infos.into_iter().map(|info| info.map(meaning).unwrap_or_default()).collect())
 }
 
-/// The scenes a plan reads, each once, in the order of time.
-fn scenes_read(plan: &Plan, acquired: &BTreeMap<(&str, &str), Timestamp>) -> Vec<pb::SceneUse> {
-    let grid = plan.grid().window();
-    let mut used: Vec<_> = plan
-        .reads()
-        .flat_map(|read| {
+/// The scenes that plans read, each once, in the order of time.
+fn scenes_read<'a>(plans: impl Iterator<Item = &'a Plan>, acquired: &Acquired) -> Vec<pb::SceneUse> {
+    let reads = plans.flat_map(|plan| plan.reads().map(|read| (plan.grid().window(), read)));
+    let mut used: Vec<_> = reads
+        .flat_map(|(grid, read)| {
             let touching = read.scenes.iter().filter(move |scene| scene.touches(&grid));
             touching.map(|scene| (scene.product.as_str(), scene.id.as_str()))
         })
-        .map(|key| (acquired.get(&key).copied(), key))
+        .map(|(product, id)| (acquired.get(product).and_then(|of| of.get(id)).copied(), (product, id)))
         .collect();
     used.sort_unstable();
     used.dedup();

@@ -1,4 +1,6 @@
 //! Golden tests: arrays that an independent numpy.ma program computed, and plans as text.
 
 mod arrays;
+mod compat;
+mod manual;
 mod plans;

@@ -42,6 +42,7 @@ fn plan(world: &World, graft: &[u8], passes_off: Vec<String>) -> (Plan, Block) {
         }
         Outcome::Several { .. } => panic!("several results"),
         Outcome::Array { array, .. } => panic!("an {}", array.kind()),
-        Outcome::Number(number) => panic!("a number: {number}"),
+        Outcome::Value { literal, .. } => panic!("a number: {literal}"),
+        Outcome::Staged(_) => panic!("stages"),
     }
 }

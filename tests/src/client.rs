@@ -60,6 +60,8 @@ pub struct Answer {
 pub struct Received {
     /// First message.
     pub header: Option<pb::Header>,
+    /// How far stages before the last were.
+    pub progress: Vec<pb::Progress>,
     /// Pieces of tiles.
     pub chunks: Vec<pb::TileChunk>,
     /// Last message.
@@ -119,6 +121,10 @@ impl Client {
                         assert!(received.header.is_some() && received.summary.is_none(), "{chunk:?}");
                         assert!(chunk.data.len() <= 1 << 20, "pieces are bounded");
                         received.chunks.push(chunk);
+                    }
+                    Message::Progress(progress) => {
+                        assert!(received.header.is_none(), "progress comes before the header");
+                        received.progress.push(progress);
                     }
                     Message::Summary(summary) => {
                         assert!(received.header.is_some() && received.summary.is_none(), "{summary:?}");

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod cluster;
 pub mod colorado;
+pub mod conform;
 pub mod probe;
 pub mod process;
 pub mod scenes;

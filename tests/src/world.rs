@@ -12,6 +12,7 @@ use graticule_common::expr::Expr;
 use graticule_common::grid::{Crs, Grid, Window};
 use graticule_common::limits::Limits;
 use graticule_common::ops::{Answer, BindCx, Facts};
+use graticule_common::plan::stage::{self, RoundEnd};
 use graticule_common::plan::{self, NodeId, Options, Outcome, Plan, Read};
 use graticule_common::scene::{
     Affine, Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
@@ -53,6 +54,20 @@ impl World {
     pub fn load() -> World {
         let document = json("golden/arrays/world.json");
         let mut arrays = npz("golden/arrays/world.npz");
+        World::build(&document, |name, _| {
+            let data: Array3<f32> = arrays.by_name(&format!("{name}_data")).expect("data");
+            let mask: Array3<bool> = arrays.by_name(&format!("{name}_mask")).expect("mask");
+            (data, mask)
+        })
+    }
+
+    /// The world that a document describes: its grid, and for each product its scenes, a window of the
+    /// grid each. `pixels` gives values and masks (true = invalid) of a scene by its position and id, as
+    /// in `0_s1`, and its entry in the document.
+    pub fn build(
+        document: &Value,
+        mut pixels: impl FnMut(&str, &Value) -> (Array3<f32>, Array3<bool>),
+    ) -> World {
         let number = |value: &Value, key: &str| value[key].as_f64().expect("a number");
         let text = |value: &Value, key: &str| value[key].as_str().expect("a string").to_owned();
         let names =
@@ -60,10 +75,13 @@ impl World {
         let place = &document["grid"];
         let (x, y) =
             (place["upper_left"][0].as_f64().expect("x"), place["upper_left"][1].as_f64().expect("y"));
-        let res = number(place, "resolution");
+        // One number, or one for columns and one for rows.
+        let side = |at: usize| place["resolution"].as_f64().or(place["resolution"][at].as_f64());
+        let (res_x, res_y) = (side(0).expect("a resolution"), side(1).expect("a resolution"));
         let size = (number(place, "rows") as u64, number(place, "cols") as u64);
         let crs = Crs::from_canonical(format!("EPSG:{}", place["epsg"]));
-        let grid = Grid::try_new(crs.clone(), (x, y), (res, res), size, &Limits::default()).expect("a grid");
+        let grid =
+            Grid::try_new(crs.clone(), (x, y), (res_x, res_y), size, &Limits::default()).expect("a grid");
         let mut world = World { grid, products: BTreeMap::new(), pixels: BTreeMap::new() };
         for (index, entry) in document["products"].as_array().expect("products").iter().enumerate() {
             let product = text(entry, "id");
@@ -71,17 +89,19 @@ impl World {
             for scene in entry["scenes"].as_array().expect("scenes") {
                 let id = text(scene, "id");
                 let name = format!("{index}_{id}");
-                let data: Array3<f32> = arrays.by_name(&format!("{name}_data")).expect("data");
-                let mask: Array3<bool> = arrays.by_name(&format!("{name}_mask")).expect("mask");
+                let (data, mask) = pixels(&name, scene);
                 let (row, col) = (number(scene, "row"), number(scene, "col"));
                 let (rows, cols) = (data.dim().1 as u32, data.dim().2 as u32);
                 let raster = AssetGrid {
                     crs: crs.clone(),
-                    affine: Affine::upright((x + col * res, y - row * res), res, -res),
+                    affine: Affine::upright((x + col * res_x, y - row * res_y), res_x, -res_y),
                     rows,
                     cols,
                 };
-                let window = raster.reach(&world.grid, &ByText).expect("a window");
+                // On the grid's own lattice, beyond its edges too: reads may be padded.
+                let origin = world.grid.window();
+                let window =
+                    Window { row: origin.row + row as i64, col: origin.col + col as i64, rows, cols };
                 let source = SourceRef::Synthetic(name.clone());
                 let asset = Arc::new(Asset { raster: Some(raster), ..Asset::new("data", source, "1") });
                 world.pixels.insert(name, (data, mask, window));
@@ -156,6 +176,32 @@ impl World {
         let images = self.images(&expr)?;
         let cx = BindCx { grid, transform: &ByText, answers: &answers, images: &images };
         plan::build(&expr, &cx, outline, &limits, options).map_err(Failure::of)
+    }
+
+    /// An outcome after its stages: values that depend on all pixels are known.
+    pub fn settle(&self, mut outcome: Outcome) -> Outcome {
+        while let Outcome::Staged(staged) = outcome {
+            let mut rounds = staged.rounds();
+            let values = loop {
+                let plan = rounds.plan().clone();
+                for tile in plan.tiles() {
+                    let tile = plan.tile(tile).expect("a tile of the plan");
+                    let blocks = match eval(&tile, Vec::new(), &mut Pixels(self)) {
+                        Ok(blocks) => blocks,
+                        Err(EvalError::Cancelled) => panic!("nobody cancels"),
+                        Err(EvalError::Read(never)) => match never {},
+                    };
+                    let partials = stage::collect(&plan, &blocks).expect("a stage");
+                    rounds.merge(&partials).expect("partials of this round");
+                }
+                match rounds.end().expect("a round that ends") {
+                    RoundEnd::Again(next) => rounds = next,
+                    RoundEnd::Done(values) => break values,
+                }
+            };
+            outcome = staged.resume(values).expect("what was planned");
+        }
+        outcome
     }
 
     /// Computes a plan tile by tile and puts the tiles together.

@@ -9,7 +9,7 @@ use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::eval::{EvalError, Surroundings, eval};
 use graticule_common::grid::{TileId, Window};
 use graticule_common::ops::Facts;
-use graticule_common::plan::{NodeId, Plan, Read, ReadScene, TilePlan};
+use graticule_common::plan::{NodeId, Plan, Read, ReadScene, TilePlan, stage};
 use graticule_common::scene::Layout;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ pub struct Tiles {
 /// A finished tile.
 #[derive(Clone, Debug)]
 pub struct TileResult {
-    /// The encoded block.
+    /// The encoded blocks, or the partials of a stage.
     pub bytes: Bytes,
     /// What it took.
     pub cost: TileCost,
@@ -138,7 +138,7 @@ impl Tiles {
         let keys = if options.use_cache { steps.keys(&self.salt) } else { Vec::new() };
         let mut cost = TileCost::default();
         let ready = self.remembered(&steps, &keys, &mut cost).await;
-        if let Some(bytes) = whole(&steps, &ready) {
+        if let Some(bytes) = whole(&steps, &ready).filter(|_| !stage::is_stage(plan)) {
             cost.from_cache = true;
             return Ok(TileResult { bytes, cost, skipped: Vec::new() });
         }
@@ -148,6 +148,7 @@ impl Tiles {
             // The tile plan borrows the plan, which the other thread owns: it is made anew there.
             let steps = plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
             let steps = steps.with_ready(&|id| ready.iter().any(|(ready, _, _)| *ready == id));
+            cost.from_cache = steps.steps().is_empty();
             let blocks = ready.into_iter().map(|(id, block, _)| (id, block)).collect();
             let (finished, skipped) = (Vec::new(), options.skip_faulty.then(Vec::new));
             let mut around = Around { plan: &plan, source, cancel, cost, finished, skipped };
@@ -156,7 +157,11 @@ impl Tiles {
                 EvalError::Read(error) => error,
                 EvalError::Cancelled => TileError::Cancelled,
             })?;
-            let bytes = joined(blocks.into_iter().map(|block| block.encode()));
+            // Of pixels that are reduced over the whole area only the partials travel.
+            let bytes = match stage::collect(&plan, &blocks) {
+                Some(partials) => Bytes::from(partials),
+                None => joined(blocks.into_iter().map(|block| block.encode())),
+            };
             around.cost.eval = started.elapsed().saturating_sub(around.cost.read);
             Ok::<_, TileError>((bytes, around.cost, around.finished, around.skipped.unwrap_or_default()))
         };

@@ -251,8 +251,12 @@ impl Search {
             (None, Some(path)) => box_around(path)?,
             (None, None) => world,
         };
-        let query =
-            SceneQuery { product: self.product, start: self.start, end: self.end, predicate: self.condition };
+        let query = SceneQuery {
+            start: self.start,
+            end: self.end,
+            predicate: self.condition,
+            ..SceneQuery::all(self.product)
+        };
         let mut is_all = true;
         let scenes = match &self.place.endpoint {
             Some(endpoint) => {

@@ -6,6 +6,7 @@ use crate::error::{Classify, ErrorClass, GraftPath, listing};
 use crate::expr::Expr;
 use crate::limits::Limits;
 use crate::literal::Literal;
+use crate::ops::Op;
 
 mod dialect;
 mod resolve;
@@ -32,6 +33,12 @@ pub type Parameters = BTreeMap<String, Literal>;
 /// [`GraftError`], also for a parameter of the graft that has no value.
 pub fn resolve_with(bytes: &[u8], parameters: &Parameters, limits: &Limits) -> Result<Expr, GraftError> {
     resolve::resolve(syntax::parse(bytes, limits)?, parameters, limits)
+}
+
+/// How the published client writes a call of an op, piece by piece: constants in quotes, `null`, and keys
+/// by the names of the op's parameters. `None` for ops that it does not have.
+pub fn published(op: &dyn Op) -> Option<Vec<String>> {
+    dialect::published(op)
 }
 
 /// Why a text is not a graft that means something.

@@ -366,7 +366,6 @@ impl Machine<'_> {
         let at = at.clone();
         match spelling.meaning(|arg| self.builder.as_literal(args[arg])) {
             Meaning::Op(op, taken) => Ok((op, taken.into_iter().map(|arg| args[arg]).collect())),
-            Meaning::Later(name) => Err(GraftError::Unsupported { at, name }),
             Meaning::Callable(instead) => Err(GraftError::Callable { at, instead }),
             Meaning::Wrong(problem) => Err(GraftError::Arguments {
                 at,

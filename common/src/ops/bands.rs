@@ -81,7 +81,7 @@ impl Op for PickBands {
         true
     }
 
-    fn is_imagewise(&self) -> bool {
+    fn is_imagewise(&self, _: &[Literal], _: &[Facts]) -> bool {
         true
     }
 
@@ -112,6 +112,17 @@ impl Op for RenameBands {
             accuracy: "Exact.",
             source: "Metadata only.",
         }
+    }
+
+    fn example(&self) -> serde_json::Value {
+        serde_json::json!({
+            "product": "made:up",
+            "bands": "a b",
+            "image": ["mosaic", "product", "bands"],
+            "names": "red nir",
+            "result": ["rename_bands", "image", "names"],
+            "returns": "result",
+        })
     }
 
     fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
@@ -201,7 +212,7 @@ impl Op for ConcatBands {
         Ok(Facts { kind, dtype: DType::F32 })
     }
 
-    fn is_imagewise(&self) -> bool {
+    fn is_imagewise(&self, _: &[Literal], _: &[Facts]) -> bool {
         true
     }
 

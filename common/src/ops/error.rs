@@ -32,8 +32,10 @@ pub enum TypeError {
         what: String,
     },
     /// A condition on scenes that is none.
-    #[error("argument `predicate_filter`: {error}")]
+    #[error("argument `{name}`: {error}")]
     Predicate {
+        /// Which argument.
+        name: &'static str,
         /// What is wrong with it.
         error: crate::predicate::PredicateError,
     },
@@ -56,6 +58,9 @@ pub enum TypeError {
     /// Band names are needed and were lost on the way.
     #[error("the bands of this raster have no names; give them some with `rename_bands`")]
     NoBandNames,
+    /// A stack made of an array: its images have no metadata.
+    #[error("the images of this stack have no properties; filter the stack before it meets an array")]
+    NoImageProperties,
     /// Rasters with different numbers of bands.
     #[error(
         "rasters with {left} and {right} bands do not fit; select with `pick_bands`, or use one band on one side"
@@ -191,10 +196,11 @@ impl Classify for TypeError {
         match self {
             TypeError::Argument { .. } | TypeError::Value { .. } => ErrorClass::InvalidRequest,
             TypeError::Unsupported { .. } | TypeError::Callable { .. } => ErrorClass::Unsupported,
-            TypeError::Predicate { error } => error.class(),
+            TypeError::Predicate { error, .. } => error.class(),
             TypeError::TooManyBands { .. } | TypeError::LongBandNames { .. } => ErrorClass::LimitExceeded,
             TypeError::UnknownBand { .. }
             | TypeError::NoBandNames
+            | TypeError::NoImageProperties
             | TypeError::BandCount { .. }
             | TypeError::ImageCount { .. }
             | TypeError::Shapes { .. }

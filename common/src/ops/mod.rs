@@ -19,6 +19,8 @@ mod broadcast;
 pub mod compare;
 pub mod dot;
 mod error;
+pub mod focal;
+pub mod images;
 pub mod mask;
 pub mod math;
 pub mod object;
@@ -36,18 +38,58 @@ pub use error::TypeError;
 pub use props::{Origin, Props};
 
 /// Every op, in the order of the manual.
-pub const FAMILIES: &[&[&dyn Op]] = &[
-    source::OPS,
-    arith::OPS,
-    math::OPS,
-    compare::OPS,
-    select::OPS,
-    mask::OPS,
-    bands::OPS,
-    dot::OPS,
-    reduce::OPS,
-    array::OPS,
+pub const FAMILIES: &[Family] = &[
+    Family::new("Sources", "Where pixels come from: scenes of the catalog, chosen and read.", source::OPS),
+    Family::new(
+        "Arithmetic",
+        "Value by value, in single precision; names that begin with `r` swap the operands.",
+        arith::OPS,
+    ),
+    Family::new(
+        "Functions",
+        "Value by value; angles are in radians, and what is outside a function's domain is invalid.",
+        math::OPS,
+    ),
+    Family::new("Comparison and logic", "Value by value; the result is true or false.", compare::OPS),
+    Family::new("Choosing values", "Value by value: one of several, or a part of one.", select::OPS),
+    Family::new("Masks", "What is valid.", mask::OPS),
+    Family::new(
+        "Neighbourhoods",
+        "A pixel and those around it; `pad` of the sources gives the pixels at the edge their neighbours.",
+        focal::OPS,
+    ),
+    Family::new("Bands", "Choosing, naming and joining bands.", bands::OPS),
+    Family::new("Sums of products", "Over the bands of a mosaic or the images of a stack.", dot::OPS),
+    Family::new("Images", "Images of a stack, by position, id and condition.", images::OPS),
+    Family::new(
+        "Reductions",
+        "Many values to one: those of all images, all bands or all pixels.",
+        reduce::OPS,
+    ),
+    Family::new("Arrays", "Constants that are no single number.", array::OPS),
 ];
+
+/// Ops that belong together: one file.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Heading in the manual.
+    pub title: &'static str,
+    /// One sentence: what they do.
+    pub summary: &'static str,
+    /// The ops.
+    pub ops: &'static [&'static dyn Op],
+}
+
+impl Family {
+    const fn new(title: &'static str, summary: &'static str, ops: &'static [&'static dyn Op]) -> Family {
+        Family { title, summary, ops }
+    }
+
+    /// The ops.
+    pub fn iter(&self) -> std::slice::Iter<'static, &'static dyn Op> {
+        self.ops.iter()
+    }
+}
 
 /// The op with a name.
 pub fn find(name: &str) -> Option<&'static dyn Op> {
@@ -68,18 +110,10 @@ pub trait Op: Sync + Debug {
     fn doc(&self) -> OpDoc;
 
     /// A graft that uses the op, for the manual; the test suite runs it on the world of its golden
-    /// cases: product `made:up` with the bands `a b c q`.
+    /// cases: product `made:up` with the bands `a b c q`. This one goes by the names of the parameters that
+    /// must be given, which mean the same in every op; rasters where they mean nothing.
     fn example(&self) -> serde_json::Value {
-        let params = self.doc().params.iter().filter(|param| !param.optional);
-        let names: Vec<&str> = params.map(|param| param.name).collect();
-        let mut graft = serde_json::json!({ "product": "made:up", "returns": "result" });
-        let bands = ["a", "b", "c", "q"];
-        for (name, band) in names.iter().zip(bands) {
-            graft[format!("{name}_band")] = (*band).into();
-            graft[*name] = serde_json::json!(["mosaic", "product", format!("{name}_band")]);
-        }
-        graft["result"] = std::iter::once(self.name()).chain(names).collect::<Vec<_>>().into();
-        graft
+        example(self.name(), self.doc().params)
     }
 
     /// Type rule over a graft's values: resolves names, propagates properties, and says which of the
@@ -89,8 +123,9 @@ pub trait Op: Sync + Debug {
     /// Type rule of the plan node: facts of the result, or why the inputs do not fit.
     fn infer(&self, params: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError>;
 
-    /// Input pixels that one output pixel depends on. Decides halos and what may be fused.
-    fn footprint(&self) -> Footprint {
+    /// Input pixels that one output pixel of a plan node with these constants depends on; `infer` has
+    /// checked them. Decides halos and what may be fused.
+    fn footprint(&self, _params: &[Literal]) -> Footprint {
         Footprint::Pixel
     }
 
@@ -100,14 +135,67 @@ pub trait Op: Sync + Debug {
         false
     }
 
-    /// Whether each image of its result needs the same image of its inputs and no other: stacks of it can
-    /// be computed image by image. Value-by-value ops always can.
-    fn is_imagewise(&self) -> bool {
-        false
+    /// Whether each image of the result depends on the same image of its inputs alone (on all of a mosaic):
+    /// images that nobody needs can be left out.
+    fn is_imagewise(&self, params: &[Literal], inputs: &[Facts]) -> bool {
+        matches!(self.kernel(params, inputs), Kernel::Pixel(_))
+    }
+
+    /// Bytes that its kernel holds beside its inputs and its result, for a plan node like this: of
+    /// `PerBand` and `Block` kernels that hold more than a few planes of one pixel. The planner adds it up.
+    fn scratch_bytes(&self, _params: &[Literal], _inputs: &[Facts]) -> u64 {
+        0
     }
 
     /// The code that computes it, for a plan node with these constants and inputs with these facts.
     fn kernel(&self, params: &[Literal], inputs: &[Facts]) -> Kernel;
+}
+
+/// See [`Op::example`].
+fn example(op: &str, params: &[Param]) -> serde_json::Value {
+    use serde_json::json;
+    let names: Vec<&str> = params.iter().filter(|param| !param.optional).map(|param| param.name).collect();
+    let mut graft = json!({ "returns": "result" });
+    // Keys of its own for each parameter; `wanted` are those the op itself takes.
+    let mut add = |key: &str, value: serde_json::Value| {
+        graft[key] = value;
+        key.to_owned()
+    };
+    let mut rasters = ["a", "b", "c", "q"].into_iter();
+    let mut wanted = Vec::new();
+    for name in &names {
+        wanted.push(match *name {
+            "product_id" => add("product", "made:up".into()),
+            "bands" => add("bands", "b a".into()),
+            "ids" => add("ids", json!(json!(["s1", "s2"]).to_string())),
+            "axis" => add("axis", "images".into()),
+            "scenes" => {
+                add("product", "made:up".into());
+                add("bands", "b a".into());
+                add("scenes", json!(["select_scenes", "product", "bands"]))
+            }
+            "mask" => {
+                add("half", 0.5.into());
+                add("bright", json!(["gt", "data", "half"]))
+            }
+            name => {
+                let bands = if names.contains(&"bands") { "bands" } else { "band" };
+                let bands = match rasters.next() {
+                    Some("a") | None => add(bands, if bands == "band" { "a" } else { "b a" }.into()),
+                    Some(band) => add(&format!("{band} band"), band.into()),
+                };
+                add("product", "made:up".into());
+                if name == "stack" || names.contains(&"axis") {
+                    add("scenes", json!(["select_scenes", "product", bands]));
+                    add("stack", json!(["stack_scenes", "scenes", bands]))
+                } else {
+                    add(name, json!(["mosaic", "product", bands]))
+                }
+            }
+        });
+    }
+    graft["result"] = std::iter::once(op).chain(wanted.iter().map(String::as_str)).collect::<Vec<_>>().into();
+    graft
 }
 
 /// Manual entry of an op; the reference page is generated from it.
@@ -272,6 +360,13 @@ impl<'a> Arg<'a> {
 pub enum Bound {
     /// A constant: nothing is left to compute.
     Literal(Literal),
+    /// A constant with metadata, for where it is a result.
+    Value {
+        /// The constant.
+        literal: Literal,
+        /// Its metadata.
+        props: Props,
+    },
     /// Scenes.
     Scenes(SceneSet),
     /// Pixels of scenes, to be read.
@@ -284,6 +379,8 @@ pub enum Bound {
         bands: Vec<String>,
         /// How stored pixels become the grid's.
         resampler: Resampler,
+        /// Pixels around the grid that are read as well, where an op looks at them.
+        pad: u32,
         /// Metadata of the images.
         props: Props,
     },
@@ -298,6 +395,15 @@ pub enum Bound {
     },
     /// A constant array.
     Array(Block),
+    /// Some images of a stack.
+    Images {
+        /// Which argument is the stack.
+        arg: usize,
+        /// Their positions, ascending.
+        positions: Vec<u32>,
+        /// Metadata of the result.
+        props: Props,
+    },
     /// The pixels of an argument under other metadata.
     Same {
         /// Which argument.
@@ -505,6 +611,8 @@ mod tests {
             for text in [doc.summary, doc.shapes, doc.units, doc.validity, doc.accuracy, doc.source] {
                 assert!(text.ends_with('.'), "{}: {text}", op.name());
             }
+            let family = FAMILIES.iter().find(|family| family.iter().any(|other| other.name() == op.name()));
+            assert!(family.is_some_and(|family| family.summary.ends_with('.')), "{}", op.name());
             let first_optional = doc.params.iter().position(|p| p.optional).unwrap_or(doc.params.len());
             assert!(doc.params[first_optional..].iter().all(|p| p.optional), "{}", op.name());
         }

@@ -35,6 +35,18 @@ impl Op for Object {
         }
     }
 
+    fn example(&self) -> serde_json::Value {
+        serde_json::json!({
+            "product": "made:up",
+            "bands": "a b",
+            "image": ["mosaic", "product", "bands"],
+            "half": 0.5,
+            "bright": ["gt", "image", "half"],
+            "results": ["object", { "image": "image", "bright": "bright" }],
+            "returns": "results",
+        })
+    }
+
     fn bind(&self, _: &BindCx<'_>, _: &[Arg<'_>]) -> Result<Bound, TypeError> {
         Err(TypeError::Argument {
             name: "results",

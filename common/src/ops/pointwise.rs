@@ -86,6 +86,20 @@ impl Op for Pointwise {
         }
     }
 
+    fn example(&self) -> serde_json::Value {
+        let OnBool::Only = self.on_bool else { return super::example(self.name, self.doc().params) };
+        let mut graft = serde_json::json!({
+            "product": "made:up", "first": "a", "second": "b", "half": 0.5, "returns": "result",
+        });
+        for (key, band) in [("a", "first"), ("b", "second")].into_iter().take(self.operands()) {
+            graft[format!("{band} band")] = serde_json::json!(["mosaic", "product", band]);
+            graft[key] = serde_json::json!(["gt", format!("{band} band"), "half"]);
+        }
+        let keys = self.doc().params.iter().map(|param| param.name);
+        graft["result"] = std::iter::once(self.name).chain(keys).collect::<Vec<_>>().into();
+        graft
+    }
+
     fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let (a, a_props) = args[0].operand("a")?;
         if self.operands() == 1 {

@@ -81,6 +81,32 @@ impl Props {
         })
     }
 
+    /// The metadata of one image, as of a mosaic. What is no list stays as it is.
+    pub(super) fn image(&self, at: usize) -> Props {
+        match self.dicts.get(at).filter(|_| self.is_list) {
+            Some(dict) => Props { dicts: Arc::new(vec![dict.clone()]), is_list: false, ..self.clone() },
+            None => self.clone(),
+        }
+    }
+
+    /// The metadata of some images, in this order. What is no list stays as it is.
+    pub(super) fn pick(&self, positions: &[u32]) -> Props {
+        if !self.is_list {
+            return self.clone();
+        }
+        let dicts = positions.iter().filter_map(|at| self.dicts.get(*at as usize)).cloned().collect();
+        Props { dicts: Arc::new(dicts), ..self.clone() }
+    }
+
+    /// The ids of the images, where they have one.
+    pub(super) fn ids(&self) -> impl Iterator<Item = Option<String>> + '_ {
+        let changed = self.changes.get("id");
+        self.dicts.iter().map(move |dict| {
+            let id = changed.map_or_else(|| dict.get("id"), Option::as_ref);
+            id.and_then(serde_json::Value::as_str).map(str::to_owned)
+        })
+    }
+
     /// An entry of the dict, or of the first image's.
     pub fn get(&self, name: &str) -> Option<&serde_json::Value> {
         let first = self.dicts.first()?;

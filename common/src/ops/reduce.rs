@@ -396,12 +396,21 @@ impl Op for Reducer {
     }
 
     /// Over bands it is; over images and pixels the result is no stack.
-    fn is_imagewise(&self) -> bool {
+    fn is_imagewise(&self, _: &[Literal], _: &[Facts]) -> bool {
         true
     }
 
     fn keeps_values(&self) -> bool {
         self.keeps_values
+    }
+
+    fn scratch_bytes(&self, params: &[Literal], inputs: &[Facts]) -> u64 {
+        let kind = inputs.first().map_or(Kind::Number, |facts| facts.kind);
+        match (self.way, Axis::of(params)) {
+            (Way::Whole(_), Some(Axis::Images)) => order::scratch_bytes(kind.images().unwrap_or(0)),
+            (Way::Whole(_), _) => order::scratch_bytes(kind.bands().unwrap_or(0)),
+            (Way::Fold(_, _, state_bytes), _) => fold::scratch_bytes(state_bytes),
+        }
     }
 
     fn kernel(&self, params: &[Literal], _: &[Facts]) -> Kernel {

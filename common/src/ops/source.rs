@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use super::bands::band_names;
 use super::{Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, Props, SceneSet, TypeError, optional, required};
+use crate::grid::Grid;
+use crate::limits::PAD_MAX;
 use crate::literal::Literal;
 use crate::predicate::Predicate;
 use crate::scene::{AssetGrid, Layout, Properties, Resampler, Scene, SceneQuery, Timestamp};
+use crate::transform::Transform;
 
 /// The ops of this family.
 pub const OPS: &[&dyn Op] = &[&SelectScenes, &StackScenes, &Mosaic, &FromImageIds];
@@ -44,6 +47,7 @@ fn query(product: &Arg<'_>, (start, end): (&Arg<'_>, &Arg<'_>)) -> Result<SceneQ
         start: instant(start, "start_datetime")?,
         end: instant(end, "end_datetime")?,
         predicate: None,
+        pad: 0,
     })
 }
 
@@ -55,7 +59,9 @@ fn selection(cx: &BindCx<'_>, query: &SceneQuery) -> Result<SceneSet, TypeError>
         value: query.product.clone(),
     };
     let answer = cx.answers.get(query).ok_or_else(unknown)?;
-    let mut scenes: Vec<Scene> = answer.scenes.iter().filter(|scene| may_touch(scene, cx)).cloned().collect();
+    let area = cx.grid.pad(query.pad);
+    let touching = answer.scenes.iter().filter(|scene| may_touch(scene, &area, cx.transform));
+    let mut scenes: Vec<Scene> = touching.cloned().collect();
     scenes.sort_by(|a, b| (a.acquired, &a.id).cmp(&(b.acquired, &b.id)));
     Ok(SceneSet { product: answer.product.clone(), scenes })
 }
@@ -67,7 +73,7 @@ impl Op for SelectScenes {
 
     fn doc(&self) -> OpDoc {
         OpDoc {
-            summary: "Scenes of a product with start <= acquired < end that touch the AOI, by time, or by `sort_by`.",
+            summary: "Scenes of a product with start <= acquired < end that touch the AOI, by time, or by `sort_by`; padding selects no more.",
             params: const {
                 &[
                     required("product_id"),
@@ -86,6 +92,18 @@ impl Op for SelectScenes {
             accuracy: "Exact.",
             source: "The published client's op of this name.",
         }
+    }
+
+    fn example(&self) -> serde_json::Value {
+        serde_json::json!({
+            "product": "made:up",
+            "bands": "b a",
+            "start": "2024-01-01",
+            "clear": [{"op": "lt", "name": "cloud_fraction", "val": 0.5}],
+            "scenes": ["select_scenes", "product", "bands", {"start_datetime": "start", "predicate_filter": "clear"}],
+            "stack": ["stack_scenes", "scenes", "bands"],
+            "returns": "stack",
+        })
     }
 
     fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
@@ -151,7 +169,7 @@ impl Op for StackScenes {
             images.push(Arc::new(properties));
         }
         let (scenes, layout, props) = (scenes.scenes.clone(), Layout::Stack, Props::many(images));
-        Ok(Bound::Read { scenes, layout, bands, resampler, props })
+        Ok(Bound::Read { scenes, layout, bands, resampler, pad, props })
     }
 
     fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {
@@ -170,7 +188,7 @@ pub struct Mosaic;
 impl Mosaic {
     /// What a call with these arguments asks of the catalog.
     pub fn query(args: &[Arg<'_>]) -> Result<SceneQuery, TypeError> {
-        query(&args[0], (&args[2], &args[3]))
+        Ok(SceneQuery { pad: padding(&args[4])?, ..query(&args[0], (&args[2], &args[3]))? })
     }
 }
 
@@ -286,9 +304,10 @@ fn painted(
         properties.insert("product_id".into(), product.into());
     }
     properties.insert("bands".into(), bands.as_slice().into());
-    properties.insert("pad".into(), padding(pad)?.into());
+    let pad = padding(pad)?;
+    properties.insert("pad".into(), pad.into());
     let (resampler, layout, props) = (resampler(resampler_arg)?, Layout::Mosaic, Props::one(properties));
-    Ok(Bound::Read { scenes, layout, bands, resampler, props })
+    Ok(Bound::Read { scenes, layout, bands, resampler, pad, props })
 }
 
 /// The resampler an argument names.
@@ -316,7 +335,9 @@ fn have_bands(scenes: &[Scene], bands: &[String]) -> Result<(), TypeError> {
 fn predicate(arg: &Arg<'_>) -> Result<Option<Predicate>, TypeError> {
     match arg.literal("predicate_filter")? {
         Literal::Null => Ok(None),
-        literal => Predicate::from_literal(literal).map(Some).map_err(|error| TypeError::Predicate { error }),
+        literal => Predicate::from_literal(literal)
+            .map(Some)
+            .map_err(|error| TypeError::Predicate { name: "predicate_filter", error }),
     }
 }
 
@@ -357,7 +378,7 @@ fn compare(a: Option<&serde_json::Value>, b: Option<&serde_json::Value>, ascendi
 
 /// Whether a scene has a file with pixels on the grid. The catalog looked for rectangles in degrees;
 /// where a file's own pixel grid is known, this is exact.
-fn may_touch<'s>(scene: &'s Scene, cx: &BindCx<'_>) -> bool {
+fn may_touch<'s>(scene: &'s Scene, area: &Grid, transform: &dyn Transform) -> bool {
     let mut seen: Vec<&'s AssetGrid> = Vec::new();
     let mut overlaps = |raster: Option<&'s AssetGrid>| {
         let Some(raster) = raster else { return true };
@@ -366,17 +387,17 @@ fn may_touch<'s>(scene: &'s Scene, cx: &BindCx<'_>) -> bool {
             return false;
         }
         seen.push(raster);
-        raster.overlaps(cx.grid, cx.transform)
+        raster.overlaps(area, transform)
     };
     scene.bands.is_empty() || scene.bands.values().any(|band| overlaps(band.asset.raster.as_ref()))
 }
 
-/// Padding changes no pixel of value-by-value ops: the margin would be computed and cropped again.
-/// It stays in the metadata; ops with a halo will ask for their margin themselves.
-fn padding(arg: &Arg<'_>) -> Result<i64, TypeError> {
+/// Pixels around the grid that a source has as well. They are read only where an op looks at
+/// neighbours: the margin of value-by-value ops would be computed and cropped again.
+fn padding(arg: &Arg<'_>) -> Result<u32, TypeError> {
     match arg.literal("pad")? {
         Literal::Null => Ok(0),
-        Literal::Int(pad) if (0..=PAD_MAX).contains(pad) => Ok(*pad),
+        Literal::Int(pad) if (0..=i64::from(PAD_MAX)).contains(pad) => Ok(*pad as u32),
         other => Err(TypeError::Value {
             name: "pad",
             expected: format!("a whole number of pixels from 0 to {PAD_MAX}"),
@@ -384,9 +405,6 @@ fn padding(arg: &Arg<'_>) -> Result<i64, TypeError> {
         }),
     }
 }
-
-/// Pixels of padding that a source may ask for.
-const PAD_MAX: i64 = 1024;
 
 fn known_bands(bands: &[String], product: &str, available: &[String]) -> Result<(), TypeError> {
     match bands.iter().find(|band| !available.contains(band)) {

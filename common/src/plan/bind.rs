@@ -8,16 +8,17 @@ use crate::aoi::Outline;
 use crate::block::{Block, Kind};
 use crate::error::GraftPath;
 use crate::expr::{Expr, ExprId, ExprNode};
-use crate::grid::Window;
+use crate::grid::{Grid, Window};
 use crate::literal::Literal;
 use crate::ops::bands::PickBands;
+use crate::ops::images::PickImages;
 use crate::ops::object::Object;
-use crate::ops::{self, Arg, BindCx, Bound, BoundInput, Op as _, Origin, Props, SceneSet, TypeError};
+use crate::ops::{self, Arg, BindCx, Bound, BoundInput, Kernel, Op as _, Origin, Props, SceneSet, TypeError};
 use crate::scene::{AssetGrid, Layout, Resampler, Scene};
 
 /// A plan before its passes, or a constant.
 pub(super) enum Result {
-    Number(Literal),
+    Value(Literal, Props),
     Raster(Plan, Props),
     Several(Option<Plan>, Vec<(String, Named)>),
 }
@@ -27,7 +28,7 @@ const RESULTS_MAX: usize = 64;
 
 /// Value of an expression's node.
 enum Value {
-    Literal(Literal),
+    Literal(Literal, Props),
     Scenes(SceneSet),
     /// Pixels, or an array.
     Raster(NodeId, Props),
@@ -40,16 +41,17 @@ pub(super) fn bind(
     overviews: bool,
 ) -> std::result::Result<Result, BindError> {
     let mut builder = Builder::default();
+    let outline = outline.map(Arc::new);
     let mut values: Vec<Value> = Vec::with_capacity(expr.nodes().len());
     for (id, node) in expr.iter() {
         if let Some(names) = several(expr, id) {
-            return results(builder, (expr, cx, outline), &names, &values);
+            return results(builder, (expr, cx, outline.as_ref()), &names, &values);
         }
         let value = match node {
-            ExprNode::Literal(literal) => Value::Literal(literal.clone()),
+            ExprNode::Literal(literal) => Value::Literal(literal.clone(), Props::none()),
             ExprNode::Call { op, args } => {
                 let args: Vec<&Value> = args.iter().map(|arg| &values[arg.index()]).collect();
-                call(&mut builder, cx, *op, &args, (expr.path(id), overviews))?
+                call(&mut builder, cx, *op, &args, (expr.path(id), overviews, outline.as_ref()))?
             }
         };
         values.push(value);
@@ -57,18 +59,21 @@ pub(super) fn bind(
     let root = expr.root();
     let no_raster = |is| Err(BindError::NoRaster { at: expr.path(root), is });
     match values.swap_remove(root.index()) {
-        Value::Literal(literal) => match ops::Facts::number(&literal) {
-            Some(_) => Ok(Result::Number(literal)),
-            None => no_raster(literal.kind_name()),
-        },
+        Value::Literal(literal, props) if is_result(&literal) => Ok(Result::Value(literal, props)),
+        Value::Literal(literal, _) => no_raster(literal.kind_name()),
         Value::Scenes(_) => no_raster("a selection of scenes, not read yet"),
         Value::Raster(root, props) => {
             let props = props.with_origin(origin(&builder, root));
-            let node = hide_outside(&mut builder, outline.map(Arc::new).as_ref(), root)?;
-            let roots = vec![Root { name: String::new(), node }];
+            let node = hide_outside(&mut builder, outline.as_ref(), root)?;
+            let roots = vec![Root::new("", node)];
             Ok(Result::Raster(builder.finish(cx.grid.clone(), roots), props))
         }
     }
+}
+
+/// Whether a constant can be a result: numbers and lists can.
+fn is_result(literal: &Literal) -> bool {
+    matches!(literal, Literal::List(_)) || ops::Facts::number(literal).is_some()
 }
 
 /// The bands whose values a node has, where nothing but picking and hiding lies between it and a read of
@@ -126,7 +131,7 @@ fn several(expr: &Expr, id: ExprId) -> Option<Vec<(String, ExprId)>> {
 
 fn results(
     mut builder: Builder,
-    (expr, cx, outline): (&Expr, &BindCx<'_>, Option<Outline>),
+    (expr, cx, outline): (&Expr, &BindCx<'_>, Option<&Arc<Outline>>),
     names: &[(String, ExprId)],
     values: &[Value],
 ) -> std::result::Result<Result, BindError> {
@@ -138,7 +143,6 @@ fn results(
     if names.is_empty() || names.len() > RESULTS_MAX {
         return Err(wrong(format!("1 to {RESULTS_MAX} results by name"), names.len().to_string()));
     }
-    let outline = outline.map(Arc::new);
     let (mut results, mut roots) = (Vec::with_capacity(names.len()), Vec::new());
     for (name, id) in names {
         if name.is_empty() {
@@ -146,15 +150,15 @@ fn results(
         }
         let no_raster = |is| BindError::NoRaster { at: expr.path(*id), is };
         let result = match &values[id.index()] {
-            Value::Literal(literal) if ops::Facts::number(literal).is_some() => {
-                Named::Number(literal.clone())
+            Value::Literal(literal, props) if is_result(literal) => {
+                Named::Value(literal.clone(), props.clone())
             }
-            Value::Literal(literal) => return Err(no_raster(literal.kind_name())),
+            Value::Literal(literal, _) => return Err(no_raster(literal.kind_name())),
             Value::Scenes(_) => return Err(no_raster("a selection of scenes, not read yet")),
             Value::Raster(root, props) => {
                 let props = props.clone().with_origin(origin(&builder, *root));
-                let node = hide_outside(&mut builder, outline.as_ref(), *root)?;
-                roots.push(Root { name: name.clone(), node });
+                let node = hide_outside(&mut builder, outline, *root)?;
+                roots.push(Root::new(name, node));
                 match builder.node(node).facts {
                     // Its values are filled in as soon as they are known.
                     ops::Facts { kind: kind @ Kind::Array(_), dtype } => {
@@ -191,41 +195,53 @@ fn call(
     cx: &BindCx<'_>,
     op: &'static dyn ops::Op,
     args: &[&Value],
-    (at, overviews): (GraftPath, bool),
+    (at, overviews, outline): (GraftPath, bool, Option<&Arc<Outline>>),
 ) -> std::result::Result<Value, BindError> {
     let typed = |error: TypeError| BindError::Type { at: at.clone(), op: op.name(), error };
     let seen: Vec<Arg<'_>> = args
         .iter()
         .map(|value| match value {
-            Value::Literal(literal) => Arg::Literal(literal),
+            Value::Literal(literal, _) => Arg::Literal(literal),
             Value::Scenes(scenes) => Arg::Scenes(scenes),
             Value::Raster(id, props) => Arg::Raster(builder.node(*id).facts, props),
         })
         .collect();
     Ok(match op.bind(cx, &seen).map_err(typed)? {
-        Bound::Literal(literal) => Value::Literal(literal),
+        Bound::Literal(literal) => Value::Literal(literal, Props::none()),
+        Bound::Value { literal, props } => Value::Literal(literal, props),
         Bound::Scenes(scenes) => Value::Scenes(scenes),
         Bound::Array(array) => {
             let array = NodeKind::Constant(Arc::new(array));
             Value::Raster(builder.add(array, None).map_err(typed)?, Props::none())
         }
-        Bound::Read { scenes, bands, resampler, layout, props } => {
-            let read = Read { overviews, ..read(cx, &scenes, bands, (resampler, layout)) };
+        Bound::Read { scenes, bands, resampler, layout, pad, props } => {
+            let read = Read { overviews, ..read(cx, &scenes, bands, (resampler, layout, pad)) };
             Value::Raster(builder.add(NodeKind::Read(Arc::new(read)), None).map_err(typed)?, props)
         }
         Bound::Call { params, inputs, props } => {
             let pad = seen.iter().map(Arg::pad).max().unwrap_or(0);
             let domain = cx.grid.window().pad(pad, pad);
-            let inputs = inputs
+            let mut inputs = inputs
                 .into_iter()
                 .map(|input| self::input(builder, args, input, &domain))
-                .collect::<std::result::Result<_, _>>()
+                .collect::<std::result::Result<Vec<_>, _>>()
                 .map_err(typed)?;
+            // What lies outside the AOI has no part in its numbers.
+            if let [Input::Node(id)] = &mut inputs[..]
+                && matches!(op.kernel(&params, &[builder.node(*id).facts]), Kernel::Pixels(_))
+            {
+                *id = hide_outside(builder, outline, *id)?;
+            }
             Value::Raster(builder.add(NodeKind::Call { op, params, inputs }, None).map_err(typed)?, props)
+        }
+        Bound::Images { arg, positions, props } => {
+            let inputs = vec![input(builder, args, arg.into(), &cx.grid.window()).map_err(typed)?];
+            let pick = NodeKind::Call { op: &PickImages, params: PickImages::params(&positions), inputs };
+            Value::Raster(builder.add(pick, None).map_err(typed)?, props)
         }
         Bound::Same { arg, props } => match args[arg] {
             Value::Raster(id, _) => Value::Raster(*id, props),
-            Value::Literal(literal) => Value::Literal(literal.clone()),
+            Value::Literal(literal, _) => Value::Literal(literal.clone(), props),
             Value::Scenes(scenes) => Value::Scenes(scenes.clone()),
         },
     })
@@ -241,7 +257,7 @@ fn input(
     let (BoundInput::Arg(arg) | BoundInput::Spread(arg, _)) = input;
     let node = match args[arg] {
         Value::Raster(id, _) => *id,
-        Value::Literal(literal) => return Ok(Input::Number(literal.clone())),
+        Value::Literal(literal, _) => return Ok(Input::Number(literal.clone())),
         Value::Scenes(_) => {
             return Err(TypeError::Argument { name: "a", expected: "a raster", got: "scenes" });
         }
@@ -259,21 +275,22 @@ fn read(
     cx: &BindCx<'_>,
     scenes: &[Scene],
     bands: Vec<String>,
-    (resampler, layout): (Resampler, Layout),
+    (resampler, layout, pad): (Resampler, Layout, u32),
 ) -> Read {
+    let domain = cx.grid.pad(pad);
     let products: BTreeSet<&str> = scenes.iter().map(|scene| scene.product.as_str()).collect();
     let product = products.into_iter().collect::<Vec<_>>().join("+");
     let image = |scene: &Scene| {
         let sources = bands.iter().filter_map(|band| scene.bands.get(band)).cloned().collect();
         let (product, id) = (scene.product.clone(), scene.id.clone());
-        ReadScene { product, id, bands: sources, reach: reach(cx, scene, &bands) }
+        ReadScene { product, id, bands: sources, reach: reach((&domain, cx), scene, &bands) }
     };
     let images = scenes.iter().map(image).collect();
-    Read { product, bands, resampler, overviews: false, layout, scenes: images }
+    Read { product, bands, resampler, overviews: false, layout, pad, scenes: images }
 }
 
 /// The window that holds all pixels of a scene's bands, where their files' grids are known.
-fn reach(cx: &BindCx<'_>, scene: &Scene, bands: &[String]) -> Option<Window> {
+fn reach((domain, cx): (&Grid, &BindCx<'_>), scene: &Scene, bands: &[String]) -> Option<Window> {
     let mut rasters: Vec<&AssetGrid> = Vec::new();
     for band in bands.iter().filter_map(|band| scene.bands.get(band)) {
         let raster = band.asset.raster.as_ref()?;
@@ -284,7 +301,7 @@ fn reach(cx: &BindCx<'_>, scene: &Scene, bands: &[String]) -> Option<Window> {
     }
     let mut union: Option<Window> = None;
     for raster in rasters {
-        let window = raster.reach(cx.grid, cx.transform)?;
+        let window = raster.reach(domain, cx.transform)?;
         union = Some(union.map_or(window, |union| union.union(&window)));
     }
     union

@@ -16,8 +16,10 @@ pub(super) fn run(mut plan: Plan) -> Plan {
         let shrinks = matches!(node.kind, NodeKind::Call { .. }) && planes_in > 2 * node.facts.kind.planes();
         let has_marked = node.inputs().iter().any(|id| below[id.index()]);
         let is_bare = matches!(node.kind, NodeKind::Read(_) | NodeKind::Outline(_) | NodeKind::Spread { .. });
-        let is_result = plan.is_root(super::NodeId(at as u32)) && !has_marked && !is_bare;
-        plan.nodes[at].cached = shrinks || is_result;
+        // Later rounds of a stage look at the same pixels again.
+        let is_again = plan.rounds_of(super::NodeId(at as u32)) > 1;
+        let is_result = plan.is_root(super::NodeId(at as u32)) && !has_marked && (!is_bare || is_again);
+        plan.nodes[at].cached |= shrinks || is_result;
         below[at] = has_marked || plan.nodes[at].cached;
     }
     plan

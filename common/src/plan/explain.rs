@@ -1,13 +1,16 @@
 //! A plan as text, for people and for golden files, and what it will take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::{Input, NodeId, NodeKind, Operand, Plan, Program, Read, ReadScene, Step};
+use super::{
+    Input, Named, NodeId, NodeKind, Operand, Outcome, Plan, Program, Read, ReadScene, Staged, Step, exit,
+    stage, stream,
+};
 use crate::scene::{BandSource, Layout, Resampler};
 
 /// What a plan will take, counted before anything is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bill {
     /// Tiles.
     pub tiles: u64,
@@ -19,27 +22,98 @@ pub struct Bill {
     pub result_bytes: u64,
     /// Most memory that one tile takes.
     pub tile_peak_bytes: u64,
+    /// Pixels of the grid that are read, once for each band and scene.
+    pub read_pixels: u64,
+    /// Processor time, in seconds, as [`cost`](super::cost) estimates it.
+    pub cpu_s: f64,
+}
+
+/// The bill of a request.
+pub fn bill_of(outcome: &Outcome) -> Bill {
+    self::outcome(outcome).1
 }
 
 /// Bytes of a stored value where the catalog does not say.
 const SAMPLE_BYTES: u64 = 2;
 
+/// What a request will do and take, for people.
+pub fn outcome(outcome: &Outcome) -> (String, Bill) {
+    match outcome {
+        Outcome::Value { literal, .. } => {
+            let name = if crate::ops::Facts::number(literal).is_some() { "number" } else { "value " };
+            (format!("{name}  {literal}\n"), Bill::default())
+        }
+        Outcome::Array { array, .. } => (format!("{}\n", array.kind()), Bill::default()),
+        Outcome::Raster { plan, .. } => (text(plan), bill(plan)),
+        Outcome::Several { plan, results } => {
+            let (mut out, bill) =
+                plan.as_ref().map_or_else(Default::default, |plan| (text(plan), bill(plan)));
+            for (name, result) in results {
+                let _ = match result {
+                    Named::Value(literal, _) => writeln!(out, "result  {name} = {literal}"),
+                    Named::Array(array, _) => writeln!(out, "result  {name} = {}", array.kind()),
+                    Named::Raster(_) => Ok(()),
+                };
+            }
+            (out, bill)
+        }
+        Outcome::Staged(staged) => stages(staged),
+    }
+}
+
+/// All stages, one after another; every round over the same tiles counts.
+fn stages(staged: &Staged) -> (String, Bill) {
+    let (mut out, mut bill, mut scenes) = (String::new(), Bill::default(), BTreeSet::new());
+    let all = staged.stages();
+    for (plan, at) in staged.plans().iter().zip(staged.stage()..) {
+        let rounds = stage::rounds(plan);
+        let rounds_text = if rounds == 1 { "1 round".to_owned() } else { format!("at most {rounds} rounds") };
+        let _ = writeln!(out, "stage   {at} of {all}, {rounds_text}\n{}", text(plan));
+        let of_stage = collect(plan, &mut scenes);
+        bill.tiles += of_stage.tiles * u64::from(rounds);
+        bill.read_bytes += of_stage.read_bytes * u64::from(rounds);
+        bill.read_pixels += of_stage.read_pixels * u64::from(rounds);
+        bill.cpu_s += of_stage.cpu_s * f64::from(rounds);
+        bill.tile_peak_bytes = bill.tile_peak_bytes.max(of_stage.tile_peak_bytes);
+    }
+    if staged.last().plan().is_some() {
+        let _ = writeln!(out, "stage   {all} of {all}");
+    }
+    out.push_str(&outcome(staged.last()).0);
+    if let Some(plan) = staged.last().plan() {
+        let of_last = collect(plan, &mut scenes);
+        bill.tiles += of_last.tiles;
+        bill.read_bytes += of_last.read_bytes;
+        bill.read_pixels += of_last.read_pixels;
+        bill.cpu_s += of_last.cpu_s;
+        bill.result_bytes += of_last.result_bytes;
+        bill.tile_peak_bytes = bill.tile_peak_bytes.max(of_last.tile_peak_bytes);
+    }
+    (out, Bill { scenes: scenes.len() as u64, ..bill })
+}
+
 /// The bill of a plan.
 pub fn bill(plan: &Plan) -> Bill {
-    let mut scenes = std::collections::BTreeSet::new();
-    let mut read_bytes = 0u64;
+    collect(plan, &mut BTreeSet::new())
+}
+
+/// The bill of a plan; its scenes join those that are known already, and the bill counts all of them.
+fn collect<'p>(plan: &'p Plan, scenes: &mut BTreeSet<(&'p str, &'p str)>) -> Bill {
+    let (mut read_bytes, mut read_pixels, mut cpu_s) = (0u64, 0u64, 0.0);
     let tiles = plan.tiles();
     for tile in tiles.iter().filter_map(|tile| plan.tile(*tile)) {
+        let cpu = tile.cpu();
+        cpu_s += cpu.read_s + cpu.eval_s;
         for id in tile.steps().iter().flat_map(Step::nodes) {
             let NodeKind::Read(read) = &plan.node(id).kind else { continue };
             let window = tile.node_window(id);
             for scene in read.scenes.iter().filter(|scene| scene.touches(&window)) {
-                scenes.insert((&scene.product, &scene.id));
+                scenes.insert((scene.product.as_str(), scene.id.as_str()));
                 let pixels =
                     scene.reach.and_then(|reach| reach.intersect(&window)).unwrap_or(window).pixels();
                 for band in &scene.bands {
-                    let bytes = band.sample_bytes.map_or(SAMPLE_BYTES, u64::from);
-                    let density = stored_per_pixel(plan, read, scene, band);
+                    let (density, bytes) = stored(plan, read, scene, band);
+                    read_pixels += pixels as u64;
                     read_bytes += (bytes as f64 * pixels as f64 * density).ceil() as u64;
                 }
             }
@@ -56,7 +130,15 @@ pub fn bill(plan: &Plan) -> Bill {
             .map(|root| plan.node(root.node).facts.pixel_bytes() * grid.pixels() as u64)
             .sum(),
         tile_peak_bytes: plan.tile_peak_bytes(),
+        read_pixels,
+        cpu_s,
     }
+}
+
+/// Stored pixels that are looked at for one pixel of the grid, and the bytes of one.
+pub(super) fn stored(plan: &Plan, read: &Read, scene: &ReadScene, band: &BandSource) -> (f64, u64) {
+    let bytes = band.sample_bytes.map_or(SAMPLE_BYTES, u64::from);
+    (stored_per_pixel(plan, read, scene, band), bytes)
 }
 
 /// Stored pixels that are looked at for one pixel of the grid. Where the nearest pixel is all that is
@@ -81,16 +163,34 @@ pub fn text(plan: &Plan) -> String {
     let _ = writeln!(out, "grid    {}", plan.grid());
     let size = plan.tile_size().pixels();
     let _ = writeln!(out, "tiles   {} of up to {size} x {size} pixels", plan.tiles().len());
+    let (loops, guards) = (stream::loops(plan), exit::guards(plan));
     for (at, node) in plan.nodes().iter().enumerate() {
-        let mark = if plan.is_root(NodeId(at as u32)) { "result" } else { "" };
+        // What is done image by image, and what may be left out.
+        let is_streamed = loops[at].is_some() && node.facts.kind.images().is_some();
+        let streamed = if is_streamed { "  [image by image]" } else { "" };
+        let mut guarded =
+            guards.iter().filter(|guard| guard.reads.iter().any(|(read, _)| read.index() == at));
+        let spared = guarded.next().map(|guard| format!("  [not read where %{} hides it]", guard.node.0));
+        let spared = spared.unwrap_or_default();
+        let mark = match plan.is_root(NodeId(at as u32)) {
+            true if stage::is_stage(plan) => "stage",
+            true => "result",
+            false => "",
+        };
         let cached = if node.cached { "  [remembered]" } else { "" };
         let what = describe(&node.kind);
         let _ = writeln!(
             out,
-            "%{at:<3} {mark:6} {} {} = {what}{cached}",
+            "%{at:<3} {mark:6} {} {} = {what}{streamed}{spared}{cached}",
             node.facts.kind,
             node.facts.dtype.name()
         );
+    }
+    for root in plan.roots() {
+        for partial in &root.partials {
+            let params = partial.params.iter().map(|param| format!(", {param}")).collect::<String>();
+            let _ = writeln!(out, "reduces {}(%{}{params}) over pixels", partial.op.name(), root.node.0);
+        }
     }
     for root in plan.roots().iter().filter(|root| !root.name.is_empty()) {
         let _ = writeln!(out, "result  {} = %{}", root.name, root.node.0);

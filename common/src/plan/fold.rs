@@ -7,7 +7,7 @@ use crate::block::{Block, Kind};
 use crate::eval;
 
 pub(super) fn run(plan: Plan) -> Plan {
-    let mut builder = Builder::default();
+    let mut builder = Builder::like(&plan);
     let mut moved: Vec<NodeId> = Vec::with_capacity(plan.nodes.len());
     for node in &plan.nodes {
         let kind = node.kind.clone().on(|id| moved[id.index()]);

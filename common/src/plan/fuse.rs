@@ -14,7 +14,7 @@ pub(super) fn run(plan: Plan) -> Plan {
             members[*last].push(at);
         }
     }
-    let mut builder = Builder::default();
+    let mut builder = Builder::like(&plan);
     let mut moved: Vec<NodeId> = Vec::with_capacity(plan.nodes.len());
     for (at, node) in plan.nodes.iter().enumerate() {
         let is_last = groups[at] == Some(at);
@@ -51,9 +51,13 @@ fn groups(plan: &Plan) -> Vec<Option<usize>> {
         }
         let first = users[at].first().and_then(|user| groups[*user]);
         let joins = !plan.is_root(NodeId(at as u32))
+            // Remembered by an earlier stage: it is there already.
+            && !plan.nodes[at].cached
             && first.is_some_and(|group| {
                 users[at].iter().all(|user| groups[*user] == Some(group))
                     && plan.nodes[group].facts.kind == plan.nodes[at].facts.kind
+                    // Beyond its own domain it has no pixel, whatever its ops make of that.
+                    && plan.nodes[group].pad == plan.nodes[at].pad
             });
         groups[at] = if joins { first } else { Some(at) };
     }

@@ -3,7 +3,7 @@
 //! [`build`] takes an expression, a grid and the catalog's answers and is pure. `bind` makes a plan
 //! node of every op; the passes of [`PASSES`] make the plan cheaper and nothing else; `tile` cuts it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::aoi::Outline;
@@ -16,17 +16,22 @@ use crate::limits::Limits;
 use crate::literal::Literal;
 use crate::ops::{BindCx, Facts, Footprint, Kernel, Op, Props, Spread, TypeError};
 use crate::scene::{BandSource, Layout, Resampler};
+use stage::Form;
 
 mod bind;
 mod cache;
+pub mod cost;
 pub(crate) mod exit;
 pub mod explain;
 mod fold;
 mod fuse;
+mod memory;
 mod pushdown;
+pub mod stage;
 pub(crate) mod stream;
 pub mod tile;
 
+pub use stage::{Partial, Staged};
 pub use tile::{Step, TilePlan, Work};
 
 /// Rewrites that make a plan cheaper and nothing else: the same pixels, bit for bit. Order matters.
@@ -166,6 +171,8 @@ pub struct Read {
     pub overviews: bool,
     /// What becomes of the scenes.
     pub layout: Layout,
+    /// Pixels around the grid that it has as well, at most [`PAD_MAX`](crate::limits::PAD_MAX).
+    pub pad: u32,
     /// The scenes, in the order of the images; in a mosaic from the bottom to the top.
     pub scenes: Vec<ReadScene>,
 }
@@ -240,6 +247,9 @@ pub struct Node {
     pub kind: NodeKind,
     /// What results.
     pub facts: Facts,
+    /// Pixels around the grid that the node has as well: the grid so enlarged is its domain, beyond which
+    /// it has no pixel. `None` where it has one value, or one along each axis, everywhere.
+    pub pad: Option<u32>,
     /// Identity of the value, for any way of computing it: passes keep it.
     pub hash: ContentHash,
     /// Whether tiles of this node are worth remembering.
@@ -266,7 +276,7 @@ impl Node {
     /// Pixels of the inputs that one pixel of this node needs.
     pub fn footprint(&self) -> Footprint {
         match &self.kind {
-            NodeKind::Call { op, .. } => op.footprint(),
+            NodeKind::Call { op, params, .. } => op.footprint(params),
             NodeKind::Read(_)
             | NodeKind::Outline(_)
             | NodeKind::Constant(_)
@@ -282,12 +292,22 @@ impl Node {
 }
 
 /// A result of a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Root {
     /// Its name; empty where there is one result.
     pub name: String,
     /// Its node.
     pub node: NodeId,
+    /// Reductions over its pixels, which are wanted instead of them: all roots of a stage's plan have
+    /// some, those of other plans none.
+    pub partials: Vec<Partial>,
+}
+
+impl Root {
+    /// A result whose pixels are wanted.
+    pub fn new(name: &str, node: NodeId) -> Root {
+        Root { name: name.to_owned(), node, partials: Vec::new() }
+    }
 }
 
 /// A computation on a grid, ready to be cut into tiles.
@@ -310,7 +330,14 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// A constant: no pixel needs to be looked at.
-    Number(Literal),
+    Value {
+        /// A number, a truth value or a list.
+        literal: Literal,
+        /// Metadata of the result.
+        props: Props,
+    },
+    /// Pixels are reduced over the whole area first; the result follows from the values.
+    Staged(Box<Staged>),
     /// A small array: no pixel needs to be looked at any more.
     Array {
         /// Its values.
@@ -334,11 +361,22 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// How to compute the pixels of the result, where it has some and nothing comes before them.
+    pub fn plan(&self) -> Option<&Plan> {
+        match self {
+            Outcome::Raster { plan, .. } => Some(plan),
+            Outcome::Several { plan, .. } => plan.as_ref(),
+            Outcome::Value { .. } | Outcome::Array { .. } | Outcome::Staged(_) => None,
+        }
+    }
+}
+
 /// A result of several.
 #[derive(Clone, Debug)]
 pub enum Named {
-    /// A constant.
-    Number(Literal),
+    /// A constant with metadata.
+    Value(Literal, Props),
     /// A small array with metadata.
     Array(Block, Props),
     /// Pixels with metadata.
@@ -378,25 +416,33 @@ pub fn build(
     if let Some(name) = options.passes_off.iter().find(|name| PASSES.iter().all(|pass| pass.name != **name)) {
         return Err(BindError::UnknownPass { name: name.clone() });
     }
-    Ok(match bind::bind(expr, cx, outline, options.overviews)? {
-        bind::Result::Number(literal) => Outcome::Number(literal),
-        bind::Result::Raster(plan, props) => match known(plan) {
-            (None, arrays) => {
-                let array = arrays.into_iter().next().expect("a plan has a result");
-                Outcome::Array { array: Block::clone(&array), props }
-            }
-            (Some(plan), _) => Outcome::Raster { plan: finish(plan, limits, options)?, props },
-        },
-        bind::Result::Several(None, results) => Outcome::Several { plan: None, results },
-        bind::Result::Several(Some(plan), mut results) => {
-            let (plan, arrays) = known(plan);
-            let mut arrays = arrays.into_iter();
+    match bind::bind(expr, cx, outline, options.overviews)? {
+        bind::Result::Value(literal, props) => Ok(Outcome::Value { literal, props }),
+        bind::Result::Several(None, results) => Ok(Outcome::Several { plan: None, results }),
+        bind::Result::Raster(plan, props) => stage::plan(plan, Form::One(props), limits, options),
+        bind::Result::Several(Some(plan), results) => {
+            stage::plan(plan, Form::Several(results), limits, options)
+        }
+    }
+}
+
+/// The outcome of a bound plan that reduces no pixels.
+fn settle(bound: Plan, form: Form, (limits, options): (&Limits, &Options)) -> Result<Outcome, BindError> {
+    let (plan, arrays) = known(bound);
+    let plan = plan.map(|plan| finish(plan, limits, options)).transpose()?;
+    let mut arrays = arrays.into_iter();
+    Ok(match (form, plan) {
+        (Form::One(props), Some(plan)) => Outcome::Raster { plan, props },
+        (Form::One(props), None) => {
+            let array = arrays.next().expect("a plan has a result");
+            Outcome::Array { array: Block::clone(&array), props }
+        }
+        (Form::Several(mut results), plan) => {
             for (_, result) in &mut results {
                 if let Named::Array(array, _) = result {
                     *array = Block::clone(&arrays.next().expect("an array a result"));
                 }
             }
-            let plan = plan.map(|plan| finish(plan, limits, options)).transpose()?;
             Outcome::Several { plan, results }
         }
     })
@@ -414,25 +460,31 @@ fn known(plan: Plan) -> (Option<Plan>, Vec<Arc<Block>>) {
     };
     let arrays = roots.iter().filter_map(array).collect();
     let roots: Vec<Root> = roots.into_iter().filter(|root| array(root).is_none()).collect();
-    let plan = (!roots.is_empty()).then(|| Builder { nodes, known: HashMap::new() }.finish(grid, roots));
+    let plan = (!roots.is_empty()).then(|| Builder { nodes, ..Builder::default() }.finish(grid, roots));
     (plan, arrays)
 }
 
 /// Runs the passes over a plan and chooses its tile size.
-fn finish(mut plan: Plan, limits: &Limits, options: &Options) -> Result<Plan, BindError> {
-    let facts = |plan: &Plan| plan.roots.iter().map(|root| plan.node(root.node).facts).collect::<Vec<_>>();
-    let planes: u64 = facts(&plan).iter().map(|facts| facts.kind.planes() as u64).sum();
+fn finish(plan: Plan, limits: &Limits, options: &Options) -> Result<Plan, BindError> {
+    let planes: u64 = plan.roots.iter().map(|root| plan.node(root.node).facts.kind.planes() as u64).sum();
     let samples = planes * u64::from(plan.grid.rows()) * u64::from(plan.grid.cols());
     if samples > limits.output_samples {
         return Err(BindError::Output { samples, limit: limits.output_samples });
     }
+    let mut plan = run_passes(plan, options);
+    tile::choose_size(&mut plan, limits, options)?;
+    Ok(plan)
+}
+
+/// Makes a plan cheaper.
+fn run_passes(mut plan: Plan, options: &Options) -> Plan {
+    let facts = |plan: &Plan| plan.roots.iter().map(|root| plan.node(root.node).facts).collect::<Vec<_>>();
     for pass in PASSES.iter().filter(|pass| !options.passes_off.iter().any(|off| off == pass.name)) {
         let before = facts(&plan);
         plan = (pass.run)(plan);
         assert_eq!(facts(&plan), before, "pass `{}` changed what the plan computes", pass.name);
     }
-    tile::choose_size(&mut plan, limits, options)?;
-    Ok(plan)
+    plan
 }
 
 impl Plan {
@@ -450,10 +502,24 @@ impl Plan {
         let mut nodes: Vec<Node> = Vec::with_capacity(parts.len());
         for (kind, hash, cached) in parts {
             let facts = infer(&kind, &nodes).unwrap_or(Err(unfit.clone()))?;
-            nodes.push(Node { kind, facts, hash, cached });
+            let pad = pad(&kind, facts, &nodes);
+            nodes.push(Node { kind, facts, pad, hash, cached });
         }
         if roots.is_empty() || roots.iter().any(|root| root.node.index() >= nodes.len()) {
             return Err(unfit);
+        }
+        let is_stage = !roots[0].partials.is_empty();
+        let is_sound = |root: &Root| {
+            let facts = nodes[root.node.index()].facts;
+            let mut kernels = root.partials.iter().map(|partial| partial.kernel(facts));
+            root.partials.is_empty() != is_stage && kernels.all(|kernel| kernel.is_some())
+        };
+        if !roots.iter().all(is_sound) {
+            return Err(TypeError::Argument {
+                name: "plan",
+                expected: "reductions over pixels",
+                got: "others",
+            });
         }
         let mut plan = Plan { grid, nodes, roots, tile_size, tile_peak_bytes: 0, streams: false };
         plan.tile_peak_bytes = tile::peak_bytes(&plan, tile_size);
@@ -487,6 +553,11 @@ impl Plan {
         &self.nodes[id.index()]
     }
 
+    /// The pixels that a node has; `None` where it has no end.
+    pub fn domain(&self, id: NodeId) -> Option<Window> {
+        self.node(id).pad.map(|pad| self.grid.window().pad(pad, pad))
+    }
+
     /// The results, in the order of their blocks in a tile.
     pub fn roots(&self) -> &[Root] {
         &self.roots
@@ -495,6 +566,13 @@ impl Plan {
     /// Whether a node is a result.
     pub fn is_root(&self, id: NodeId) -> bool {
         self.roots.iter().any(|root| root.node == id)
+    }
+
+    /// The most rounds over the pixels of a node that a stage takes; 0 where it reduces others.
+    fn rounds_of(&self, id: NodeId) -> u32 {
+        let facts = self.node(id).facts;
+        let partials = self.roots.iter().filter(|root| root.node == id).flat_map(|root| &root.partials);
+        partials.filter_map(|partial| Some(partial.kernel(facts)?.rounds)).max().unwrap_or(0)
     }
 
     /// The node of the first result; the only one unless the graft gives an object of results.
@@ -613,14 +691,42 @@ fn infer(kind: &NodeKind, nodes: &[Node]) -> Option<Result<Facts, TypeError>> {
     })
 }
 
+/// Padding of a node: the most that an input has.
+fn pad(kind: &NodeKind, facts: Facts, nodes: &[Node]) -> Option<u32> {
+    let of_node = |id: &NodeId| nodes.get(id.index()).and_then(|node| node.pad);
+    match kind {
+        NodeKind::Read(read) => Some(read.pad),
+        NodeKind::Outline(_) => Some(0),
+        // What is laid out along rows and columns says itself where it ends.
+        NodeKind::Constant(_) | NodeKind::Spread { .. } => None,
+        NodeKind::Call { .. } | NodeKind::Program(_) if !facts.kind.is_raster() => None,
+        NodeKind::Call { inputs, .. } => {
+            let pads = inputs.iter().filter_map(|input| match input {
+                Input::Node(id) => of_node(id),
+                Input::Number(_) => None,
+            });
+            pads.max()
+        }
+        NodeKind::Program(program) => program.inputs.iter().filter_map(of_node).max(),
+    }
+}
+
 /// Grows a plan node by node; equal values exist once.
 #[derive(Debug, Default)]
 struct Builder {
     nodes: Vec<Node>,
     known: HashMap<ContentHash, NodeId>,
+    /// Values that are remembered already, wherever they are computed.
+    remembered: HashSet<ContentHash>,
 }
 
 impl Builder {
+    /// For a rewrite of a plan: what is remembered stays so.
+    fn like(plan: &Plan) -> Builder {
+        let remembered = plan.nodes.iter().filter(|node| node.cached).map(|node| node.hash).collect();
+        Builder { remembered, ..Builder::default() }
+    }
+
     /// Adds a node. `hash` is the identity of its value, where it is that of a value known under it;
     /// otherwise it follows from what is done.
     fn add(&mut self, kind: NodeKind, hash: Option<ContentHash>) -> Result<NodeId, TypeError> {
@@ -631,7 +737,9 @@ impl Builder {
         let unfit = TypeError::Argument { name: "plan", expected: "nodes after their inputs", got: "others" };
         let facts = infer(&kind, &self.nodes).unwrap_or(Err(unfit))?;
         let id = NodeId(self.nodes.len() as u32);
-        self.nodes.push(Node { kind, facts, hash, cached: false });
+        let pad = pad(&kind, facts, &self.nodes);
+        let cached = self.remembered.contains(&hash);
+        self.nodes.push(Node { kind, facts, pad, hash, cached });
         self.known.insert(hash, id);
         Ok(id)
     }
@@ -668,7 +776,7 @@ fn identity(kind: &NodeKind, nodes: &[Node]) -> ContentHash {
     match kind {
         NodeKind::Read(read) => {
             hasher.str("read").str(read.resampler.name()).str(read.layout.name());
-            hasher.int(read.overviews.into());
+            hasher.int(read.overviews.into()).int(read.pad.into());
             hasher.int(read.scenes.len() as i64).int(read.bands.len() as i64);
             for band in read.scenes.iter().flat_map(|scene| &scene.bands) {
                 hasher.str(&band.asset.source.to_string()).str(&band.asset.version).int(band.band.into());
@@ -751,8 +859,8 @@ pub enum BindError {
         /// What does not fit.
         error: TypeError,
     },
-    /// The value of the graft is neither pixels nor a number.
-    #[error("{at}: the graft's value is {is}; it must be a raster or a number")]
+    /// The value of the graft is nothing that can be a result.
+    #[error("{at}: the graft's value is {is}; it must be a raster, an array, a number or a list")]
     NoRaster {
         /// Where in the graft.
         at: GraftPath,
@@ -793,6 +901,34 @@ pub enum BindError {
         /// The limit.
         limit: u64,
     },
+    /// More reductions over pixels that need one another than `Limits::stages`.
+    #[error(
+        "reductions over pixels depend on one another in more than {limit} stages; compute some of them in a request of their own"
+    )]
+    Stages {
+        /// The limit.
+        limit: usize,
+    },
+    /// More planes to be reduced over pixels than `Limits::stage_planes`.
+    #[error(
+        "reducing over pixels would take {planes} planes of tiles (images x bands x tiles x rounds), the limit is {limit}; ask for a smaller AOI or a coarser resolution, or select fewer scenes or bands"
+    )]
+    Stage {
+        /// Planes.
+        planes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// More state of reductions over pixels than `Limits::partial_bytes`.
+    #[error(
+        "reducing over pixels would take {bytes} bytes for each tile in flight, the limit is {limit}; select fewer scenes or bands"
+    )]
+    Partials {
+        /// Bytes of the partials of a tile.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// A pass that does not exist was to be left out.
     #[error("there is no pass `{name}`; there are fold, pushdown, fuse, cache and stream")]
     UnknownPass {
@@ -806,9 +942,12 @@ impl Classify for BindError {
         match self {
             BindError::Type { error, .. } => error.class(),
             BindError::NoRaster { .. } | BindError::UnknownPass { .. } => ErrorClass::InvalidRequest,
-            BindError::Output { .. } | BindError::Memory { .. } | BindError::Tiles { .. } => {
-                ErrorClass::LimitExceeded
-            }
+            BindError::Output { .. }
+            | BindError::Memory { .. }
+            | BindError::Tiles { .. }
+            | BindError::Stages { .. }
+            | BindError::Stage { .. }
+            | BindError::Partials { .. } => ErrorClass::LimitExceeded,
         }
     }
 }

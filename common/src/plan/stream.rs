@@ -80,9 +80,7 @@ pub(super) fn images_of(plan: &Plan, node: &Node) -> Option<u32> {
     let images = node.facts.kind.images()?;
     let is_imagewise = match &node.kind {
         NodeKind::Read(_) | NodeKind::Spread { .. } | NodeKind::Program(_) => true,
-        NodeKind::Call { op, params, inputs } => {
-            op.is_imagewise() || matches!(op.kernel(params, &facts(plan, inputs)?), Kernel::Pixel(_))
-        }
+        NodeKind::Call { op, params, inputs } => op.is_imagewise(params, &facts(plan, inputs)?),
         NodeKind::Outline(_) | NodeKind::Constant(_) => false,
     };
     is_imagewise.then_some(images)

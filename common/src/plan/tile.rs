@@ -1,12 +1,11 @@
 //! A plan and a tile → steps with windows, memory and keys. The same pure function on both sides.
 
 use super::exit::Guard;
-use super::{BindError, NodeId, NodeKind, Options, Plan, exit, hash_place, stream};
+use super::{BindError, NodeId, Options, Plan, exit, hash_place, stream};
 use crate::grid::{TileId, TileSize, Window};
 use crate::hash::{ContentHash, Hasher};
-use crate::limits::{Limits, READ_BLOCK_BYTES_MAX};
-use crate::ops::{Facts, Footprint, Kernel};
-use crate::scene::Layout;
+use crate::limits::Limits;
+use crate::ops::Footprint;
 
 /// Sizes the planner chooses from. Multiples of 256 match the blocks of most files; the smaller ones
 /// are for stacks that do not fit otherwise.
@@ -154,29 +153,35 @@ impl<'p> TilePlan<'p> {
         let node = self.plan.node(id);
         let mut hasher = Hasher::new("tile");
         hasher.str(salt).hash(node.hash);
-        // Input windows say where a halo met the grid's edge.
-        let inputs = self.input_windows(id);
-        hash_place(
-            &mut hasher,
-            self.plan.grid.lattice(),
-            std::iter::once(self.windows[id.index()]).chain(inputs),
-        );
+        hash_place(&mut hasher, self.plan.grid.lattice(), [self.windows[id.index()]]);
+        for (hash, windows) in self.other_windows(id) {
+            hasher.hash(hash);
+            windows.into_iter().for_each(|window| window.hash_into(&mut hasher));
+        }
         hasher.finish()
     }
 
-    /// Windows of everything below a node that has a halo somewhere; empty where no halo makes a
-    /// difference, so that equal pixels have equal keys on any grid.
-    fn input_windows(&self, id: NodeId) -> Vec<Window> {
-        let mut below = vec![false; self.plan.nodes.len()];
-        below[id.index()] = true;
-        for at in (0..=id.index()).rev() {
-            if below[at] {
-                self.plan.nodes[at].inputs().into_iter().for_each(|input| below[input.index()] = true);
-            }
-        }
+    /// The nodes that this one is computed from, itself included, on other windows than its own: what
+    /// they have of these says where a halo met the edge of a domain. Empty where no edge makes a
+    /// difference, so that equal pixels have equal keys on any grid. The order is that of the hashes:
+    /// it does not depend on what else the plan computes.
+    fn other_windows(&self, id: NodeId) -> Vec<(ContentHash, [Window; 2])> {
         let own = self.windows[id.index()];
-        let others = (0..id.index()).filter(|at| below[*at]).map(|at| self.windows[at]);
-        others.filter(|window| *window != own).collect()
+        let needed = needed(self.plan, [(id, own)]);
+        let on_others = (0..=id.index()).filter_map(|at| {
+            let (node, window) = (&self.plan.nodes[at], needed[at]?);
+            let windows = [window, input_window(self.plan, NodeId(at as u32), &window)];
+            let is_other = node.pad.is_some() && windows.iter().any(|window| *window != own);
+            is_other.then_some((node.hash, windows))
+        });
+        let mut others: Vec<_> = on_others.collect();
+        others.sort_unstable();
+        others
+    }
+
+    /// The window that a node needs its inputs on.
+    pub fn input_window(&self, node: NodeId) -> Window {
+        input_window(self.plan, node, &self.windows[node.index()])
     }
 
     /// Steps in depth-first order, which keeps few blocks alive, with the moment each can be dropped.
@@ -231,117 +236,6 @@ impl<'p> TilePlan<'p> {
         };
         with_drops(plan, order.into_iter().map(work).collect(), &|id| !plan.is_root(id))
     }
-
-    /// Bytes of a node's block on this tile; of a stack inside a loop, those of one image.
-    fn block_bytes(&self, id: NodeId, in_loop: bool) -> u64 {
-        let node = self.plan.node(id);
-        let facts = if in_loop { stream::one_image(node.facts) } else { node.facts };
-        facts.pixel_bytes() * node.pixels(&self.windows[id.index()]) as u64
-    }
-
-    /// Most memory that the tile takes at any moment, in bytes: live blocks, those that were ready among
-    /// them, the scratch space of the running step, and at the end the encoded result.
-    pub fn peak_bytes(&self) -> u64 {
-        let bytes = |id: NodeId| self.block_bytes(id, false);
-        // What is used and never computed was ready.
-        let mut ready: Vec<NodeId> = self.steps.iter().flat_map(|step| step.drops.iter().copied()).collect();
-        ready.extend(self.plan.roots.iter().map(|root| root.node));
-        ready.sort_unstable();
-        ready.dedup();
-        let mut computed = vec![false; self.plan.nodes.len()];
-        self.steps.iter().flat_map(Step::nodes).for_each(|id| computed[id.index()] = true);
-        let mut live: u64 = ready.into_iter().filter(|id| !computed[id.index()]).map(bytes).sum();
-        let mut peak = live;
-        for step in &self.steps {
-            let results: u64 = step.results(self.plan).into_iter().map(bytes).sum();
-            peak = peak.max(live + self.step_bytes(step, results));
-            live += results;
-            live -= step.drops.iter().map(|id| bytes(*id)).sum::<u64>();
-        }
-        let encoded: u64 = self.plan.roots.iter().map(|root| bytes(root.node)).sum();
-        peak.max(live + encoded) + STEP_BYTES
-    }
-
-    /// The most that a step takes beside the blocks that are there before it, its results included.
-    fn step_bytes(&self, step: &Step, results: u64) -> u64 {
-        let Work::Images { steps, .. } = &step.work else {
-            return results + step.nodes().iter().map(|id| self.scratch_bytes(*id, false)).sum::<u64>();
-        };
-        let is_fold = |id: NodeId| self.plan.node(id).facts.kind.images().is_none();
-        let folds: Vec<NodeId> = step.nodes().into_iter().filter(|id| is_fold(*id)).collect();
-        let states: u64 = folds.iter().map(|id| self.scratch_bytes(*id, true)).sum();
-        let (mut live, mut peak) = (0, 0);
-        for step in steps {
-            for id in step.nodes().into_iter().filter(|id| !is_fold(*id)) {
-                live += self.block_bytes(id, true);
-                peak = peak.max(live + self.scratch_bytes(id, true));
-            }
-            live -= step.drops.iter().map(|id| self.block_bytes(*id, true)).sum::<u64>();
-        }
-        states + peak.max(results)
-    }
-
-    /// What a node needs while it is computed beside its inputs and its result; in a loop, for one image.
-    fn scratch_bytes(&self, id: NodeId, in_loop: bool) -> u64 {
-        let (node, window) = (self.plan.node(id), self.windows[id.index()]);
-        let of = |facts: Facts| if in_loop { stream::one_image(facts) } else { facts };
-        let planes = of(node.facts).kind.planes() as u64;
-        // Stacks that are there as a whole are taken apart.
-        let images = if in_loop { self.image_bytes(id) } else { 0 };
-        images
-            + match &node.kind {
-                NodeKind::Read(read) => {
-                    let pixels = window.pixels() as u64;
-                    let stored = (read.stored_per_pixel() * pixels as f64).ceil() as u64;
-                    // The mask that may spare it, and the image that is put beside the others.
-                    let guarded =
-                        self.guards.iter().filter(|guard| guard.reads.iter().any(|(read, _)| *read == id));
-                    let mask = guarded.map(|guard| of(guard.facts).pixel_bytes()).max();
-                    let spared = mask.map_or(0, |mask| mask + stream::one_image(node.facts).pixel_bytes());
-                    let layer = if read.layout == Layout::Mosaic { LAYER_PIXEL_BYTES } else { 0 };
-                    stored.saturating_mul(STORED_BYTES).min(READ_BLOCK_BYTES_MAX)
-                        + pixels * (PLACE_BYTES + layer + spared)
-                }
-                NodeKind::Outline(_) => window.pixels() as u64,
-                NodeKind::Constant(_) => 0,
-                // Where each value comes from.
-                NodeKind::Spread { .. } => 16 * planes * node.pixels(&window) as u64,
-                NodeKind::Program(program) => {
-                    let strips = program.instrs.iter().map(|instr| 1 + instr.operands.len() as u64);
-                    strips.sum::<u64>() * STRIP_BYTES
-                }
-                NodeKind::Call { op, params, inputs } => {
-                    let facts: Vec<_> = inputs
-                        .iter()
-                        .filter_map(|input| super::pushdown::facts(self.plan, input))
-                        .map(of)
-                        .collect();
-                    match op.kernel(params, &facts) {
-                        Kernel::Pixel(_) | Kernel::Pixels(_) | Kernel::Bind => 0,
-                        Kernel::Fold(fold) => fold.state_bytes * planes * window.pixels() as u64,
-                        // Sums and counts in double precision; truth values become numbers first.
-                        Kernel::PerBand(_) | Kernel::Block(_) => {
-                            let from: u64 = facts.iter().map(|facts| 4 * facts.kind.planes() as u64).sum();
-                            let converted = if facts.iter().any(|f| f.dtype == crate::block::DType::Bool) {
-                                from
-                            } else {
-                                0
-                            };
-                            (12 * planes + converted) * window.pixels() as u64
-                        }
-                    }
-                }
-            }
-    }
-
-    /// One image of each stack from outside the loop that a node of the loop takes.
-    fn image_bytes(&self, id: NodeId) -> u64 {
-        let loops = &self.loops;
-        let inputs = self.plan.node(id).inputs().into_iter();
-        let outer = inputs.filter(|input| loops[input.index()] != loops[id.index()]);
-        let stacks = outer.filter(|input| self.plan.node(*input).facts.kind.images().is_some());
-        stacks.map(|input| self.block_bytes(input, true)).sum()
-    }
 }
 
 /// Nodes with everything that they need, inputs first, those of the first first.
@@ -382,43 +276,40 @@ fn with_drops(plan: &Plan, work: Vec<Work>, may_drop: &dyn Fn(NodeId) -> bool) -
     steps
 }
 
-/// The strips that numbers are converted in, the columns of a median, a decoder's block: small and the same for every tile.
-const STEP_BYTES: u64 = 2 << 20;
-
-/// The most that one strip of a program takes: numbers with their validity.
-const STRIP_BYTES: u64 = crate::eval::STRIP as u64 * 5;
-
-/// A stored pixel with its mask, in double precision at worst.
-const STORED_BYTES: u64 = 9;
-
-/// Where a pixel lies in a file of another CRS: polynomials for whole cells, and the points they are
-/// made from.
-const PLACE_BYTES: u64 = 2;
-
-/// One plane of a scene before it is painted into a mosaic: a value and its validity.
-const LAYER_PIXEL_BYTES: u64 = 5;
-
-/// The window every node is needed on when the result is wanted on one: halos add up, the grid's edge
-/// clips them.
+/// The window every node is computed on when the results are wanted on one.
 fn windows(plan: &Plan, window: Window) -> Vec<Window> {
-    let mut needed: Vec<Option<Window>> = vec![None; plan.nodes.len()];
-    plan.roots.iter().for_each(|root| needed[root.node.index()] = Some(window));
-    for at in (0..plan.nodes.len()).rev() {
-        let Some(own) = needed[at] else { continue };
-        let wanted = input_window(plan, &own, plan.nodes[at].footprint());
-        for input in plan.nodes[at].inputs() {
-            let slot = &mut needed[input.index()];
-            *slot = Some(slot.map_or(wanted, |window| window.union(&wanted)));
-        }
-    }
+    let needed = needed(plan, plan.roots.iter().map(|root| (root.node, window)));
     needed.into_iter().map(|needed| needed.unwrap_or(window)).collect()
 }
 
+/// The windows on which nodes are computed, where some are wanted on others: halos add up, and the edge
+/// of a node's domain clips what is wanted of it. `None` for nodes that nothing wanted needs.
+fn needed(plan: &Plan, wanted: impl IntoIterator<Item = (NodeId, Window)>) -> Vec<Option<Window>> {
+    let mut needed: Vec<Option<Window>> = vec![None; plan.nodes.len()];
+    let want = |slot: &mut Option<Window>, wanted: Window| {
+        *slot = Some(slot.map_or(wanted, |window| window.union(&wanted)));
+    };
+    wanted.into_iter().for_each(|(id, window)| want(&mut needed[id.index()], window));
+    for at in (0..plan.nodes.len()).rev() {
+        let id = NodeId(at as u32);
+        let Some(wanted) = needed[at] else { continue };
+        // Every window holds pixels of the tile, which is part of every domain.
+        let own = plan.domain(id).and_then(|domain| wanted.intersect(&domain)).unwrap_or(wanted);
+        needed[at] = Some(own);
+        let inputs = input_window(plan, id, &own);
+        plan.nodes[at].inputs().into_iter().for_each(|input| want(&mut needed[input.index()], inputs));
+    }
+    needed
+}
+
 /// The window of its inputs that a node needs for a window of its own.
-fn input_window(plan: &Plan, own: &Window, footprint: Footprint) -> Window {
-    match footprint {
-        Footprint::Pixel => *own,
-        Footprint::Halo { rows, cols } => own.pad(rows, cols).intersect(&plan.grid.window()).unwrap_or(*own),
+fn input_window(plan: &Plan, node: NodeId, own: &Window) -> Window {
+    match (plan.node(node).footprint(), plan.domain(node)) {
+        (Footprint::Pixel, _) => *own,
+        (Footprint::Halo { rows, cols }, None) => own.pad(rows, cols),
+        (Footprint::Halo { rows, cols }, Some(domain)) => {
+            own.pad(rows, cols).intersect(&domain).unwrap_or(*own)
+        }
     }
 }
 
@@ -426,7 +317,15 @@ fn input_window(plan: &Plan, own: &Window, footprint: Footprint) -> Window {
 pub(super) fn peak_bytes(plan: &Plan, size: TileSize) -> u64 {
     let grid = plan.grid.window();
     let whole = Window { rows: grid.rows.min(size.pixels()), cols: grid.cols.min(size.pixels()), ..grid };
-    TilePlan::new(plan, TileId { row: 0, col: 0 }, whole).peak_bytes()
+    // Wherever the tile lies: an edge may clip the halo on one side, on both, or on neither.
+    let far = Window { row: whole.row + i64::from(grid.rows - whole.rows), ..whole };
+    let far = Window { col: whole.col + i64::from(grid.cols - whole.cols), ..far };
+    let within = Window { row: (whole.row + far.row) / 2, col: (whole.col + far.col) / 2, ..whole };
+    let peak = |window| TilePlan::new(plan, TileId { row: 0, col: 0 }, window).peak_bytes();
+    match plan.nodes.iter().all(|node| node.footprint() == Footprint::Pixel) {
+        true => peak(whole),
+        false => [whole, far, within].into_iter().map(peak).max().unwrap_or(0),
+    }
 }
 
 /// Sets the tile size: the largest whose tiles fit into memory and leave every slot of the fleet

@@ -186,7 +186,7 @@ pub struct Plan {
     pub streams: bool,
 }
 /// A result of a plan.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Root {
     /// Its name; empty where there is one result.
     #[prost(string, tag = "1")]
@@ -194,6 +194,26 @@ pub struct Root {
     /// Index of its node.
     #[prost(uint32, tag = "2")]
     pub node: u32,
+    /// Reductions over its pixels. Where a plan has them, it is a round of a stage: the bytes of a tile are
+    /// the partials, root by root, each after its length (4 bytes, little-endian).
+    #[prost(message, repeated, tag = "3")]
+    pub partials: ::prost::alloc::vec::Vec<Partial>,
+}
+/// A reduction over the pixels of a tile, to be merged with those of all others.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Partial {
+    /// Name of the op.
+    #[prost(string, tag = "1")]
+    pub op: ::prost::alloc::string::String,
+    /// Version of the op; another one is refused.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// Constants its kernel needs.
+    #[prost(message, repeated, tag = "3")]
+    pub params: ::prost::alloc::vec::Vec<Value>,
+    /// What earlier rounds over the same tiles have found out.
+    #[prost(message, optional, tag = "4")]
+    pub round: ::core::option::Option<Value>,
 }
 /// A node. Facts (shape and type) are not sent: both sides derive them by the same rules.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -339,6 +359,9 @@ pub struct Read {
     /// Whether overviews of the files may be read where the grid is coarser.
     #[prost(bool, tag = "6")]
     pub overviews: bool,
+    /// Pixels around the grid that it has as well.
+    #[prost(uint32, tag = "7")]
+    pub pad: u32,
 }
 /// A scene of a read.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -521,7 +544,7 @@ pub struct ExplainResponse {
     pub header: ::core::option::Option<Header>,
 }
 /// What a request will take.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Bill {
     /// Tiles.
     #[prost(uint64, tag = "1")]
@@ -538,6 +561,12 @@ pub struct Bill {
     /// Most memory that one tile takes, in bytes.
     #[prost(uint64, tag = "5")]
     pub tile_peak_bytes: u64,
+    /// Pixels of the grid to be read, once for each band and scene.
+    #[prost(uint64, tag = "6")]
+    pub read_pixels: u64,
+    /// Processor time, in seconds: an estimate.
+    #[prost(double, tag = "7")]
+    pub cpu_s: f64,
 }
 /// An area of interest.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -617,7 +646,7 @@ pub struct GridShape {
     pub cols: u64,
 }
 /// How to compute.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Options {
     /// Edge of a tile in pixels; 0: the planner chooses.
     #[prost(uint32, tag = "1")]
@@ -635,12 +664,19 @@ pub struct Options {
     /// Whether overviews of the files may be read where the grid is coarser: fast, and not exact.
     #[prost(bool, tag = "5")]
     pub display_quality: bool,
+    /// Most processor time, in seconds, that the bill may say; absent: any. A request whose bill says more
+    /// is refused before anything is read.
+    #[prost(double, optional, tag = "6")]
+    pub max_cpu_s: ::core::option::Option<f64>,
+    /// Most bytes of stored pixels that the bill may say; absent: any.
+    #[prost(uint64, optional, tag = "7")]
+    pub max_read_bytes: ::core::option::Option<u64>,
 }
 /// One message of a result.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ComputeResponse {
     /// Which it is.
-    #[prost(oneof = "compute_response::Message", tags = "1, 2, 3")]
+    #[prost(oneof = "compute_response::Message", tags = "1, 2, 3, 4")]
     pub message: ::core::option::Option<compute_response::Message>,
 }
 /// Nested message and enum types in `ComputeResponse`.
@@ -648,7 +684,7 @@ pub mod compute_response {
     /// Which it is.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Message {
-        /// First.
+        /// First, but for progress.
         #[prost(message, tag = "1")]
         Header(super::Header),
         /// Any number of times.
@@ -657,7 +693,26 @@ pub mod compute_response {
         /// Last.
         #[prost(message, tag = "3")]
         Summary(super::Summary),
+        /// Any number of times, before the header.
+        #[prost(message, tag = "4")]
+        Progress(super::Progress),
     }
+}
+/// How far a stage is. Stages before the last send no tiles.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Progress {
+    /// Which stage, from 1.
+    #[prost(uint32, tag = "1")]
+    pub stage: u32,
+    /// Number of stages.
+    #[prost(uint32, tag = "2")]
+    pub stages: u32,
+    /// Tiles that are done, in all rounds of the stage so far.
+    #[prost(uint64, tag = "3")]
+    pub done: u64,
+    /// Tiles of all its rounds; some may turn out not to be needed.
+    #[prost(uint64, tag = "4")]
+    pub tiles: u64,
 }
 /// What the result is.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -666,7 +721,7 @@ pub struct Header {
     #[prost(message, optional, tag = "1")]
     pub grid: ::core::option::Option<Grid>,
     /// What the graft gives: one result without a name, or one for each name of its object of results.
-    /// The bytes of a tile are the encoded blocks of those that are no numbers, one after the other.
+    /// The bytes of a tile are the encoded blocks of those that have pixels, one after the other.
     #[prost(message, repeated, tag = "2")]
     pub results: ::prost::alloc::vec::Vec<Result>,
     /// Edge of a tile in pixels.
@@ -675,7 +730,7 @@ pub struct Header {
     /// Number of tiles that will be sent.
     #[prost(uint64, tag = "6")]
     pub tiles: u64,
-    /// Scenes the plan reads.
+    /// Scenes that are read, in all stages.
     #[prost(message, repeated, tag = "7")]
     pub scenes: ::prost::alloc::vec::Vec<SceneUse>,
 }
@@ -685,13 +740,13 @@ pub struct Result {
     /// Its name; empty where the graft gives one result.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Images and bands; absent: the result is `number`.
+    /// Images and bands; absent: the result is `number` or `array`.
     #[prost(message, optional, tag = "2")]
     pub shape: ::core::option::Option<Shape>,
     /// Type of the values.
     #[prost(enumeration = "DataType", tag = "3")]
     pub data_type: i32,
-    /// Metadata: one dict for a raster, one for each image of a stack.
+    /// Metadata: one dict, or where `property_list` one for each image.
     #[prost(message, repeated, tag = "4")]
     pub properties: ::prost::alloc::vec::Vec<ValueMap>,
     /// The result, where it is one number or a list.
@@ -700,9 +755,13 @@ pub struct Result {
     /// What the bands mean, in their order; empty where nothing is known.
     #[prost(message, repeated, tag = "6")]
     pub bands: ::prost::alloc::vec::Vec<BandMeaning>,
-    /// The result, where it is a small array: an encoded block.
+    /// The result, where it is a small array: an encoded block. Absent from explanations: its values are
+    /// not known.
     #[prost(bytes = "vec", optional, tag = "7")]
     pub array: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// Whether `properties` is a list of dicts: of a stack, and of what was reduced from one.
+    #[prost(bool, tag = "8")]
+    pub property_list: bool,
 }
 /// What a band means.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -759,7 +818,7 @@ pub struct TileChunk {
 /// Sums of a request.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Summary {
-    /// Tiles sent.
+    /// Tiles computed, those of all stages and rounds among them.
     #[prost(uint64, tag = "1")]
     pub tiles: u64,
     /// Tiles whose result was remembered.
@@ -946,8 +1005,9 @@ pub mod compute_service_client {
                 .insert(GrpcMethod::new("graticule.v1.ComputeService", "Explain"));
             self.inner.unary(req, path, codec).await
         }
-        /// Computes. The header comes first, then chunks of tiles in any order, then the summary. A stream
-        /// that ends without a summary is incomplete, whatever it held.
+        /// Computes. The header comes first, then chunks of tiles in any order, then the summary. Before the
+        /// header there may be progress: results that depend on all pixels are computed in stages, and what the
+        /// result is follows from them. A stream that ends without a summary is incomplete, whatever it held.
         pub async fn compute(
             &mut self,
             request: impl tonic::IntoRequest<super::ComputeRequest>,
@@ -998,8 +1058,9 @@ pub mod compute_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Computes. The header comes first, then chunks of tiles in any order, then the summary. A stream
-        /// that ends without a summary is incomplete, whatever it held.
+        /// Computes. The header comes first, then chunks of tiles in any order, then the summary. Before the
+        /// header there may be progress: results that depend on all pixels are computed in stages, and what the
+        /// result is follows from them. A stream that ends without a summary is incomplete, whatever it held.
         async fn compute(
             &self,
             request: tonic::Request<super::ComputeRequest>,

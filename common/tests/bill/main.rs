@@ -27,7 +27,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[test]
 fn tiles_take_the_memory_that_was_said() {
     let mut ratios = Vec::new();
-    for Case { name, plan } in world::matrix(&[64, 256, 512], &[2, 7, 24]) {
+    for Case { name, plan } in world::matrix(&[64, 300], &[2, 17]) {
         let said = plan.tile(plan.tiles()[0]).expect("a tile").peak_bytes();
         let mut world = World::default();
         let (_, taken) = counting::peak(|| tile(&plan, &mut world));
@@ -44,4 +44,35 @@ fn tiles_take_the_memory_that_was_said() {
     assert!(ratios.len() > 300, "only {} cases", ratios.len());
     assert!(*most <= 1.1, "{most:.3} of what was said: {name}");
     assert!((0.6..=1.0).contains(&middle), "a median of {middle:.3}");
+}
+
+/// Seconds that this thread had a processor.
+fn thread_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("a Linux kernel that counts");
+    text.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).expect("nanoseconds") * 1e-9
+}
+
+/// Prints what the matrix takes against what the plan says; meant for an optimised build.
+#[test]
+#[ignore = "a measurement"]
+fn processor_time() {
+    let mut ratios = Vec::new();
+    for Case { name, plan } in world::matrix(&[256, 512], &[3, 24]) {
+        let said = plan.tile(plan.tiles()[0]).expect("a tile").cpu().eval_s;
+        let run = || {
+            let mut world = World::default();
+            let started = thread_seconds();
+            tile(&plan, &mut world);
+            thread_seconds() - started - world.reading_s
+        };
+        let taken = (0..3).map(|_| run()).fold(f64::INFINITY, f64::min);
+        ratios.push((taken / said, name, taken));
+    }
+    ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for (ratio, name, taken) in &ratios {
+        println!("{ratio:.3}  {:>9.3} ms  {name}", taken * 1e3);
+    }
+    let within = ratios.iter().filter(|(ratio, ..)| (0.5..=2.0).contains(ratio)).count();
+    let all = ratios.iter().map(|(ratio, ..)| *ratio).collect();
+    println!("median {:.3}, {within} of {} within a factor of two", median(all), ratios.len());
 }

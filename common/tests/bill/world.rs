@@ -156,12 +156,15 @@ fn programs() -> Vec<(String, Value)> {
 pub struct World {
     /// Encoded blocks.
     pub finished: Vec<(NodeId, bytes::Bytes)>,
+    /// Seconds spent making pixels up.
+    pub reading_s: f64,
 }
 
 impl Surroundings for World {
     type Error = std::convert::Infallible;
 
     fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, Self::Error> {
+        let started = super::thread_seconds();
         let (scenes, kind) = read.images(image);
         let len = kind.planes() * window.pixels();
         let mut seed = scenes
@@ -174,6 +177,7 @@ impl Surroundings for World {
         };
         let samples = (0..len).map(|_| next() as f32 / (1 << 24) as f32).collect();
         let valid = (0..len).map(|_| u8::from(next() % 8 > 0)).collect();
+        self.reading_s += super::thread_seconds() - started;
         Ok(Block::new(kind, (window.rows, window.cols), Samples::F32(samples), valid))
     }
 

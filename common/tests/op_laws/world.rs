@@ -64,21 +64,28 @@ fn in_range(query: &SceneQuery, at: Timestamp) -> bool {
     query.start.is_none_or(|start| start <= at) && query.end.is_none_or(|end| at < end)
 }
 
-/// How many images a selection has on a grid.
-pub fn images(product: &str, range: (Option<&str>, Option<&str>), grid: &Grid) -> u32 {
+/// Ids of the images that a selection has on a grid.
+pub fn images(product: &str, range: (Option<&str>, Option<&str>), grid: &Grid) -> Vec<&'static str> {
     let instant = |text: Option<&str>| text.and_then(Timestamp::parse);
-    let query = SceneQuery {
-        product: product.to_owned(),
-        start: instant(range.0),
-        end: instant(range.1),
-        predicate: None,
-    };
+    let (start, end) = (instant(range.0), instant(range.1));
+    let query = SceneQuery { start, end, ..SceneQuery::all(product) };
     let found = SCENES.iter().filter(|(of, _, date, place)| {
         *of == product
             && in_range(&query, Timestamp::parse(date).expect("a date"))
             && window(*place).intersect(&grid.window()).is_some()
     });
-    found.count() as u32
+    found.map(|(_, id, ..)| *id).collect()
+}
+
+/// Date of an image.
+pub fn date(id: &str) -> &'static str {
+    SCENES.iter().find(|(_, known, ..)| *known == id).expect("an image").2
+}
+
+/// Its share of clouds, where it is known.
+pub fn cloud(id: &str) -> Option<f64> {
+    let at = SCENES.iter().position(|(_, known, ..)| *known == id).expect("an image");
+    [Some(0.0), Some(0.25), None, Some(0.5)][at % 4]
 }
 
 /// What the catalog answers to an expression's queries; `None` for a product that does not exist.
@@ -91,10 +98,7 @@ pub fn answers(expr: &Expr) -> Option<BTreeMap<SceneQuery, Answer>> {
 pub fn named_images(expr: &Expr) -> Option<BTreeMap<String, Scene>> {
     let known: Vec<Scene> = PRODUCTS
         .iter()
-        .filter_map(|(id, _)| {
-            let query = SceneQuery { product: (*id).into(), start: None, end: None, predicate: None };
-            answer(&query).map(|answer| answer.scenes)
-        })
+        .filter_map(|(id, _)| answer(&SceneQuery::all(*id)).map(|answer| answer.scenes))
         .flatten()
         .collect();
     let find = |id: &String| known.iter().find(|scene| scene.id == *id).cloned();
@@ -115,8 +119,9 @@ fn answer(query: &SceneQuery) -> Option<Answer> {
         let source = SourceRef::Synthetic((*name).into());
         let asset = Arc::new(Asset { raster: Some(raster), ..Asset::new("data", source, "1") });
         let source = |band: u32| BandSource { sample_bytes: Some(4), ..BandSource::new(asset.clone(), band) };
-        let properties: Properties =
-            [("id".to_owned(), (*name).into()), ("cloud".to_owned(), name.len().into())].into();
+        let mut properties: Properties =
+            [("id".to_owned(), (*name).into()), ("acquired".to_owned(), (*date).into())].into();
+        properties.extend(cloud(name).map(|cloud| ("cloud_fraction".to_owned(), cloud.into())));
         Scene {
             id: (*name).into(),
             product: (*of).into(),
@@ -127,7 +132,11 @@ fn answer(query: &SceneQuery) -> Option<Answer> {
     });
     let names = bands.iter().map(|band| (*band).to_owned()).collect();
     let product = Product { scenes: scenes.clone().count() as u64, ..Product::new(*id, names) };
-    Some(Answer { product, scenes: scenes.filter(|scene| in_range(query, scene.acquired)).collect() })
+    let asked = |scene: &Scene| {
+        in_range(query, scene.acquired)
+            && query.predicate.as_ref().is_none_or(|predicate| predicate.holds(&scene.properties))
+    };
+    Some(Answer { product, scenes: scenes.filter(asked).collect() })
 }
 
 /// Pixels of a read. What stands under an invalid pixel depends on the window: it must never matter.

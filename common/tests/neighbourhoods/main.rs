@@ -1,0 +1,5 @@
+//! Neighbourhoods: padding, the edges of grids, and ops that look at pixels around a pixel.
+
+mod domains;
+mod gradients;
+mod world;

@@ -1,0 +1,130 @@
+"""Grafts that must be refused."""
+
+from __future__ import annotations
+
+from ..grafts import Key, written
+from .shorthand import *
+
+
+def fault_cases():
+    """Faults as name: (graft, class, words of the message, place or None)."""
+    source = {"m": two("a b")}
+    cases = {}
+
+    def fault(name, kind, contains, at, body, **named):
+        graft = body if not isinstance(body, dict) else written(body, **named)
+        cases[name] = (graft, kind, contains, at)
+
+    def wrong(name, contains, at, body, **named):
+        fault(name, "invalid_request", contains, at, body, **named)
+
+    wrong("not_an_object", [], None, [1, 2])
+    wrong("missing_returns", ["returns"], None, {"x": 1})
+    wrong("returns_not_a_name", ["returns"], None, {"returns": 5, "x": 1})
+    wrong("returns_unknown", ["nowhere"], None, {"returns": "nowhere", "x": 1})
+    wrong("empty_application", [], "/x", {"returns": "x", "x": []})
+    wrong("inline_argument", [], None, {"returns": "x", "n": "add", "x": ["math", "n", "m", 1]}, **source)
+    wrong("unreachable_malformed", [], "/lost", {"returns": "x", "x": 1, "lost": []})
+    wrong("nested_missing_returns", ["returns"], "/f", {"returns": "x", "f": {"y": 1}, "x": ["f"]})
+    wrong("unknown_function", ["nope"], "/x", {"returns": "x", "a": 1, "x": ["nope", "a"]})
+    wrong("unknown_argument", ["gone"], "/x/2", {"returns": "x", "n": "neg", "x": ["math", "n", "gone", "n"]})
+    body = {"returns": "x", "n": "add", "x": ["math", "n", "returns", "n"]}
+    wrong("returns_as_a_key", ["returns"], "/x/2", body)
+    wrong("not_a_function", [], "/x", {"returns": "x", "k": 3, "x": ["k", "k"]})
+    body = {"returns": "x", "n": "add", "x": ["math", "n", "y", "y"], "y": ["math", "n", "x", "x"]}
+    wrong("cycle", ["cycle"], None, body)
+    wrong("cycle_of_one", ["cycle"], None, {"returns": "x", "n": "add", "x": ["math", "n", "x", "x"]})
+    wrong("few_arguments", ["math"], "/x", {"returns": "x", "n": "neg", "x": ["math", "n"]})
+    body = {"returns": "x", "n": "add", "x": ["math", "n", "m", "m", "m"]}
+    wrong("many_arguments", ["math"], "/x", body, **source)
+    body = {"returns": "x", "f": {"parameters": ["v"], "returns": "v"}}
+    wrong("function_few_arguments", ["v"], "/x", {**body, "x": ["f"]})
+    wrong("function_many_arguments", [], "/x", {**body, "x": ["f", "m", "m"]}, **source)
+    wrong("bound_twice", ["v"], "/x", {**body, "x": ["f", "m", {"v": "m"}]}, **source)
+    wrong("no_such_parameter", ["w"], "/x", {**body, "x": ["f", {"w": "m"}]}, **source)
+    body = {"returns": "x", "f": {"parameters": ["v", "v"], "returns": "v"}, "x": ["f", "m", "m"]}
+    wrong("repeated_parameter", [], None, body, **source)
+    body = {"returns": "x", "n": "xor", "x": ["math", "n", "m", "m"]}
+    wrong("unknown_math", ["xor"], "/x", body, **source)
+    body = {"returns": "x", "n": 5, "x": ["math", "n", "m", "m"]}
+    wrong("math_name_not_a_string", [], "/x", body, **source)
+    wrong(
+        "product_not_a_string",
+        [],
+        "/x",
+        {"returns": "y"},
+        y=("stack_scenes", Key("x"), "a", {"pad": 0, "resampler": "near"}),
+        x=select("a", None, None, 5),
+    )
+    wrong(
+        "date_not_a_date",
+        ["someday"],
+        "/x",
+        {"returns": "y"},
+        y=("stack_scenes", Key("x"), "a", {"pad": 0, "resampler": "near"}),
+        x=select("a", "someday", None, "made:up"),
+    )
+    wrong("bands_not_names", [], "/x", {"returns": "x"}, x=("band_op", two("a b"), "pick_bands", "[1]", None))
+    wrong("string_as_operand", [], "/x", {"returns": "x"}, x=math("add", two("a"), "a"))
+    wrong(
+        "unknown_reducer_axis",
+        ["rows"],
+        "/x",
+        {"returns": "x"},
+        x=("reduction", two("a"), "max", "rows", "ImageStack"),
+    )
+
+    def impossible(name, contains, node):
+        fault(name, "impossible", contains, "/x", {"returns": "x"}, x=node)
+
+    impossible("mosaic_unknown_band", ["zz"], mosaic("a zz"))
+    impossible("ids_unknown_band", ["c"], images("a c", "s1", "o1"))
+    fault("ids_unknown", "not_found", ["s9"], "/x", {"returns": "x"}, x=images("a", "s1", "s9"))
+    bools = above(two("a"), 1)
+    impossible(
+        "unknown_band",
+        ["zz"],
+        ("stack_scenes", select("a", None, None, "made:up"), "a zz", {"pad": 0, "resampler": "near"}),
+    )
+    impossible("band_counts_differ", ["2", "3"], math("add", two("a b"), two("a b c")))
+    impossible("band_counts_differ_mosaic", ["3", "2"], math("mul", flat("a b c"), two("a b")))
+    impossible("image_counts_differ", ["2", "3"], math("add", two("a"), three("a")))
+    impossible("image_counts_differ_empty", ["0", "3"], math("add", none("a"), three("a")))
+    impossible("bool_minus_bool", ["bool"], math("sub", bools, bools))
+    impossible("bool_rsub_true", ["bool"], math("rsub", bools, True))
+    impossible("neg_of_bool", ["bool"], math("neg", bools))
+    impossible("and_of_float", ["bool"], math("_and", two("a"), bools))
+    impossible("or_with_a_number", ["bool"], math("_or", bools, 1))
+    impossible("invert_of_float", ["bool"], math("invert", two("a")))
+    impossible("mask_not_bool", ["bool"], ("mask", two("a b"), two("q")))
+    impossible("mask_mosaic_by_stack", [], ("mask", flat("a"), bools))
+    impossible("mask_band_count", ["3", "2"], ("mask", two("a b"), above(two("a b c"), 1)))
+    impossible("mask_one_band_by_two", ["2", "1"], ("mask", two("a"), above(two("a b"), 1)))
+    impossible("mask_image_count", [], ("mask", three("a"), bools))
+    impossible("mask_one_image_on_many", [], ("mask", three("a"), above(one("a"), 1)))
+    impossible("pick_unknown", ["zz"], pick(two("a b"), "a", "zz"))
+    impossible("pick_lost_names", ["a"], pick(over_images(none("a b")), "a"))
+    impossible("pick_old_name", ["a"], pick(rename(two("a b"), "x", "y"), "a"))
+    impossible("rename_count", ["3", "2"], rename(two("a b"), "x", "y", "z"))
+    impossible("concat_image_counts", ["2", "3"], join(two("a"), three("b")))
+    impossible("concat_one_image_with_many", ["1", "3"], join(one("a"), three("b")))
+    impossible("concat_kinds", [], join(two("a"), flat("b")))
+    impossible("reduction_kind", ["Mosaic"], ("reduction", two("a"), "max", "images", "Mosaic"))
+    impossible("reduction_of_mosaic", [], ("reduction", flat("a"), "max", "images", "ImageStack"))
+    body = {
+        "returns": "x",
+        "f": {"parameters": ["v"], "returns": "y", "n": "neg", "z": None, "y": ["math", "n", "v", "z"]},
+        "x": ["f", "m"],
+    }
+    fault("neg_of_bool_in_a_function", "impossible", ["bool"], "/f/y", body, m=bools)
+
+    fault(
+        "unknown_product",
+        "not_found",
+        ["made:none"],
+        "/x",
+        {"returns": "y"},
+        y=("stack_scenes", Key("x"), "a", {"pad": 0, "resampler": "near"}),
+        x=select("a", None, None, "made:none"),
+    )
+    return cases
