@@ -12,3 +12,4 @@ mod processes;
 mod redis;
 mod same_bytes;
 mod sources;
+mod terrain;

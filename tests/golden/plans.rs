@@ -3,6 +3,7 @@
 
 use graticule_common::block::Block;
 use graticule_common::plan::{Options, Outcome, PASSES, Plan, explain};
+use graticule_common::wire;
 use graticule_tests::world::{World, folder};
 
 #[test]
@@ -24,6 +25,13 @@ fn plans_are_as_they_were_reviewed() {
         assert_eq!(passed.encode(), plain.encode(), "{}: passes changed pixels", path.display());
         let text =
             format!("without passes\n{}\nwith passes\n{}", explain::text(&without), explain::text(&with));
+        let sent = wire::plan_from(&wire::plan_to(&with)).expect("a plan arrives");
+        assert_eq!(
+            explain::text(&sent),
+            explain::text(&with),
+            "{}: sending changed the plan",
+            path.display()
+        );
         let golden = path.to_string_lossy().replace(".graft.json", ".plan.txt");
         if bless {
             std::fs::write(&golden, &text).expect("blessed");

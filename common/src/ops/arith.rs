@@ -297,6 +297,7 @@ fn power_numbers(a: &Literal, b: &Literal) -> Option<Literal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::Block;
     use Literal::{Bool, Float, Int};
 
     fn scalar(name: &str, a: Literal, b: Literal) -> Option<Literal> {
@@ -320,6 +321,59 @@ mod tests {
         assert_eq!(scalar("rpow", Int(-1), Int(2)), Some(Float(0.5)));
         assert_eq!(scalar("pow", Int(-8), Float(0.5)), None);
         assert_eq!(scalar("mul", Int(i64::MAX), Int(2)), Some(Float(i64::MAX as f64 * 2.0)));
+    }
+
+    fn pixels(name: &str, a: &[f32], b: &[f32]) -> (Vec<f32>, Vec<u8>) {
+        crate::ops::testing::pixels(name, &[], &[a, b])
+    }
+
+    #[test]
+    fn reflected_forms_swap_their_operands() {
+        let (a, b) = ([2.0, 7.0, 0.0, -4.0], [3.0, -2.0, 5.0, 0.5]);
+        for name in ["add", "sub", "mul", "truediv", "floordiv", "pow"] {
+            let ((is, is_valid), (expected, valid)) =
+                (pixels(&format!("r{name}"), &a, &b), pixels(name, &b, &a));
+            assert_eq!(is_valid, valid, "r{name}");
+            let valid = |values: Vec<f32>| -> Vec<f32> {
+                values.into_iter().zip(&valid).filter(|(_, ok)| **ok == 1).map(|(value, _)| value).collect()
+            };
+            assert_eq!(valid(is), valid(expected), "r{name}");
+        }
+        assert_eq!(pixels("rsub", &[2.0], &[10.0]).0, [8.0]);
+        assert_eq!(pixels("rtruediv", &[0.0, 4.0], &[1.0, 1.0]), (vec![f32::INFINITY, 0.25], vec![0, 1]));
+        assert_eq!(pixels("rpow", &[0.5, 2.0], &[-1.0, 3.0]).1, [0, 1]);
+    }
+
+    #[test]
+    fn division_and_powers_hide_what_numpy_hides_and_sums_do_not() {
+        let (inf, nan) = (f32::INFINITY, f32::NAN);
+        let (a, b) = ([1.0, 0.0, inf, 1.0, nan, 3e38], [0.0, 0.0, 2.0, inf, 1.0, 1e-3]);
+        assert_eq!(pixels("truediv", &a, &b).1, [0, 0, 0, 1, 0, 0]);
+        assert_eq!(pixels("floordiv", &a, &b).1, [0, 0, 0, 1, 0, 0]);
+        let (base, exponent) = ([-1.0, 0.0, 10.0, -8.0], [0.5, -1.0, 39.0, 3.0]);
+        assert_eq!(pixels("pow", &base, &exponent).1, [0, 0, 0, 1]);
+        for name in ["add", "mul"] {
+            let (values, valid) = pixels(name, &[3e38, nan], &[3e38, 1.0]);
+            assert_eq!((values[0], values[1].is_nan(), valid), (inf, true, vec![1, 1]), "{name}");
+        }
+    }
+
+    #[test]
+    fn truth_values_follow_numpy() {
+        use crate::block::Samples;
+        use crate::ops::testing::{evaluate, vector};
+        let [a, b] = [[1, 1, 0, 0], [1, 0, 1, 0]].map(|bits| vector(Samples::Bool(bits.to_vec()), &[1; 4]));
+        let of = |name: &str, inputs: &[Block]| evaluate(name, &[], inputs).into_parts();
+        let both = [a.clone(), b];
+        assert_eq!(of("add", &both).0, Samples::Bool(vec![1, 1, 1, 0]));
+        assert_eq!(of("mul", &both).0, Samples::Bool(vec![1, 0, 0, 0]));
+        let (Samples::F32(quotients), valid) = of("truediv", &both) else { panic!("bool") };
+        assert_eq!((quotients[0], quotients[2], valid), (1.0, 0.0, vec![1, 0, 1, 0]));
+        // The absolute value of a bool is a bool, its root is a number.
+        assert_eq!(of("abs", std::slice::from_ref(&a)).0, Samples::Bool(vec![1, 1, 0, 0]));
+        assert_eq!(of("sqrt", std::slice::from_ref(&a)).0, Samples::F32(vec![1.0, 1.0, 0.0, 0.0]));
+        assert_eq!(of("log", std::slice::from_ref(&a)).1, [1, 1, 0, 0]);
+        assert_eq!(of("minimum", &both).0, Samples::F32(vec![1.0, 0.0, 0.0, 0.0]));
     }
 
     #[test]

@@ -153,17 +153,11 @@ pub const OPS: &[&dyn Op] = &[
         "e to the power of the operand; what overflows is infinite.",
         PURE
     ),
-    rounding!(
-        "floor",
-        f32::floor,
-        f64::floor,
-        "The largest whole number that is not larger.",
-        "numpy.floor."
-    ),
-    rounding!("ceil", f32::ceil, f64::ceil, "The smallest whole number that is not smaller.", "numpy.ceil."),
+    rounding!("floor", floor, f64::floor, "The largest whole number that is not larger.", "numpy.floor."),
+    rounding!("ceil", ceil, f64::ceil, "The smallest whole number that is not smaller.", "numpy.ceil."),
     rounding!(
         "round",
-        f32::round_ties_even,
+        round_even,
         f64::round_ties_even,
         "The nearest whole number; halves go to the even one.",
         "numpy.round."
@@ -242,6 +236,28 @@ pub const OPS: &[&dyn Op] = &[
     },
 ];
 
+/// Half to even, as `f32::round_ties_even`, which the oldest 64-bit processors have no instruction for:
+/// beyond 2^23 a float has no fraction, so adding that rounds.
+#[inline(always)]
+fn round_even(value: f32) -> f32 {
+    const WHOLE: f32 = 8_388_608.0;
+    let rounded = ((value.abs() + WHOLE) - WHOLE).copysign(value);
+    if value.abs() < WHOLE { rounded } else { value }
+}
+
+#[inline(always)]
+fn floor(value: f32) -> f32 {
+    let near = round_even(value);
+    if near > value { near - 1.0 } else { near }
+}
+
+/// The sign stays where the result is zero, as numpy has it.
+#[inline(always)]
+fn ceil(value: f32) -> f32 {
+    let near = round_even(value);
+    if near < value { (near + 1.0).copysign(value) } else { near }
+}
+
 /// numpy's `npy_remainder`: the exact remainder of C, moved by one divisor where the signs differ.
 #[inline(always)]
 fn modulo(a: f32, b: f32) -> f32 {
@@ -308,6 +324,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::approx_constant, reason = "they are numpy's, whatever they are close to")]
     fn values_are_those_of_numpy() {
         // numpy.float32(numpy.f(float(x))) of numpy 2, x single precision.
         let cases: &[(&str, f32, f32)] = &[
@@ -332,6 +349,19 @@ mod tests {
             pixels("arctan2", &[], &[&[1.0, -1.0, 0.0], &[0.0, -1.0, -1.0]]).0,
             [std::f32::consts::FRAC_PI_2, -2.356_194_5, std::f32::consts::PI]
         );
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_standard_library() {
+        let halves = (-40..40).map(|n| n as f32 / 4.0);
+        let large = (0..64).map(|n| f32::from_bits(0x4a80_0000 + (n << 17) + n % 3));
+        let odd = [0.49999997, 8_388_607.5, 8_388_609.0, f32::MIN_POSITIVE, 1e-45, f32::MAX, INF, 1e10];
+        for value in halves.chain(large).chain(odd).flat_map(|value| [value, -value]) {
+            assert_eq!(round_even(value).to_bits(), value.round_ties_even().to_bits(), "{value}");
+            assert_eq!(floor(value).to_bits(), value.floor().to_bits(), "{value}");
+            assert_eq!(ceil(value).to_bits(), value.ceil().to_bits(), "{value}");
+        }
+        assert!(round_even(NAN).is_nan() && floor(NAN).is_nan() && ceil(NAN).is_nan());
     }
 
     #[test]

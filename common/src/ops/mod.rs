@@ -20,11 +20,13 @@ pub mod compare;
 pub mod dot;
 mod error;
 pub mod focal;
+pub mod ground;
 pub mod images;
 pub mod mask;
 pub mod math;
 pub mod object;
 mod pointwise;
+pub mod property;
 mod props;
 pub mod reduce;
 pub mod select;
@@ -66,7 +68,13 @@ pub const FAMILIES: &[Family] = &[
         "Many values to one: those of all images, all bands or all pixels.",
         reduce::OPS,
     ),
+    Family::new("Places", "What the grid says of itself.", ground::OPS),
     Family::new("Arrays", "Constants that are no single number.", array::OPS),
+    Family::new(
+        "Properties of images",
+        "Inside functions of one parameter, the image, that choose or group images; nothing here sees a pixel.",
+        property::OPS,
+    ),
 ];
 
 /// Ops that belong together: one file.
@@ -123,6 +131,13 @@ pub trait Op: Sync + Debug {
     /// Type rule of the plan node: facts of the result, or why the inputs do not fit.
     fn infer(&self, params: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError>;
 
+    /// Padding of the result from that of its inputs; `None` where an input has pixels everywhere. As the
+    /// metadata have it: the most that an input has, or that of the first where the metadata are the
+    /// first's alone.
+    fn padding(&self, inputs: &[Option<u32>]) -> Option<u32> {
+        inputs.iter().copied().flatten().max()
+    }
+
     /// Input pixels that one output pixel of a plan node with these constants depends on; `infer` has
     /// checked them. Decides halos and what may be fused.
     fn footprint(&self, _params: &[Literal]) -> Footprint {
@@ -136,9 +151,19 @@ pub trait Op: Sync + Debug {
     }
 
     /// Whether each image of the result depends on the same image of its inputs alone (on all of a mosaic):
-    /// images that nobody needs can be left out.
+    /// images that nobody needs can be left out. Unless an op says otherwise, that is so of what works value
+    /// by value or looks at neighbouring pixels.
     fn is_imagewise(&self, params: &[Literal], inputs: &[Facts]) -> bool {
         matches!(self.kernel(params, inputs), Kernel::Pixel(_))
+            || matches!(self.footprint(params), Footprint::Halo { .. })
+    }
+
+    /// The op on properties of an image, inside a function; most ops are of pixels alone.
+    ///
+    /// # Errors
+    /// Why it has no value.
+    fn on_properties(&self, _: &property::Args<'_>) -> Result<property::Value, property::Fault> {
+        Err(property::Fault::new("is an op of pixels; a function of an image sees its properties alone"))
     }
 
     /// Bytes that its kernel holds beside its inputs and its result, for a plan node like this: of
@@ -224,16 +249,23 @@ pub struct Param {
     pub name: &'static str,
     /// Whether it may be left out; it is null then.
     pub optional: bool,
+    /// Whether a function of one parameter, an image, may be given.
+    pub takes_function: bool,
 }
 
 /// A parameter that must be given.
 pub const fn required(name: &'static str) -> Param {
-    Param { name, optional: false }
+    Param { name, optional: false, takes_function: false }
 }
 
 /// A parameter that may be left out.
 pub const fn optional(name: &'static str) -> Param {
-    Param { name, optional: true }
+    Param { name, optional: true, takes_function: false }
+}
+
+/// A parameter that must be given, and may be a function of an image.
+pub const fn function(name: &'static str) -> Param {
+    Param { name, optional: false, takes_function: true }
 }
 
 /// What is known about a value before any pixel is read.
@@ -301,6 +333,8 @@ pub enum Arg<'a> {
     Scenes(&'a SceneSet),
     /// Pixels, or an array.
     Raster(Facts, &'a Props),
+    /// A function of an image's properties.
+    Function(&'a property::Function),
 }
 
 impl<'a> Arg<'a> {
@@ -310,6 +344,7 @@ impl<'a> Arg<'a> {
             Arg::Literal(literal) => literal.kind_name(),
             Arg::Scenes(_) => "scenes",
             Arg::Raster(facts, _) => facts.kind.name(),
+            Arg::Function(_) => "a function",
         }
     }
 
@@ -321,7 +356,7 @@ impl<'a> Arg<'a> {
                 Some(facts) => Ok((facts, Props::none())),
                 None => Err(self.not(name, "a raster or a number")),
             },
-            Arg::Scenes(_) => Err(self.not(name, "a raster or a number")),
+            Arg::Scenes(_) | Arg::Function(_) => Err(self.not(name, "a raster or a number")),
         }
     }
 
@@ -329,7 +364,9 @@ impl<'a> Arg<'a> {
     fn raster(&self, name: &'static str) -> Result<(Facts, &'a Props), TypeError> {
         match self {
             Arg::Raster(facts, props) if facts.kind.is_raster() => Ok((*facts, props)),
-            Arg::Raster(..) | Arg::Literal(_) | Arg::Scenes(_) => Err(self.not(name, "a raster")),
+            Arg::Raster(..) | Arg::Literal(_) | Arg::Scenes(_) | Arg::Function(_) => {
+                Err(self.not(name, "a raster"))
+            }
         }
     }
 
@@ -337,7 +374,7 @@ impl<'a> Arg<'a> {
     fn literal(&self, name: &'static str) -> Result<&'a Literal, TypeError> {
         match self {
             Arg::Literal(literal) => Ok(literal),
-            Arg::Raster(..) | Arg::Scenes(_) => Err(self.not(name, "a constant")),
+            Arg::Raster(..) | Arg::Scenes(_) | Arg::Function(_) => Err(self.not(name, "a constant")),
         }
     }
 
@@ -588,7 +625,8 @@ impl PixelKernel {
 pub struct BlockCall<'a> {
     /// The pixels of the result.
     pub window: Window,
-    /// The pixels that the inputs have: more than `window` where the op has a halo.
+    /// The pixels that the inputs have: more than `window` where the op has a halo, as far as the node's
+    /// domain goes. A side on which the halo is missing is an edge of the domain.
     pub input_window: Window,
     /// Constants, as `bind` resolved them.
     pub params: &'a [Literal],

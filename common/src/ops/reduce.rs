@@ -12,8 +12,14 @@ use crate::limits::ARRAY_VALUES_MAX;
 use crate::literal::Literal;
 use crate::scene::Properties;
 
+mod exact;
 mod fold;
 mod order;
+mod pixels;
+mod radix;
+
+use exact::Sums;
+use pixels::Extremes;
 
 /// The ops of this family.
 pub const OPS: &[&dyn Op] = &[
@@ -26,6 +32,9 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: EXACT,
         source: "numpy.ma.max, bit for bit; a valid NaN wins.",
         way: Way::Fold(fold::max, |call| fold::over_bands(call, fold::max), fold::state::KEPT),
+        pixels: Some(pixels::kernel::<Extremes>(|_, facts| {
+            pixels::over(facts, facts.dtype, |e: &Extremes| e.of_numbers(|_, max| max))
+        })),
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -37,6 +46,9 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: EXACT,
         source: "numpy.ma.min, bit for bit; a valid NaN wins.",
         way: Way::Fold(fold::min, |call| fold::over_bands(call, fold::min), fold::state::KEPT),
+        pixels: Some(pixels::kernel::<Extremes>(|_, facts| {
+            pixels::over(facts, facts.dtype, |e: &Extremes| e.of_numbers(|min, _| min))
+        })),
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -46,6 +58,9 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: SUMMED,
         source: "numpy.ma.mean; a mean that is not finite is invalid.",
         way: Way::Fold(fold::mean, |call| fold::over_bands(call, fold::mean), fold::state::SUMS),
+        pixels: Some(pixels::kernel::<Sums<false>>(|_, facts| {
+            pixels::over(facts, DType::F32, Sums::<false>::mean)
+        })),
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -54,6 +69,7 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: "Exact; the mean of two is taken in single precision, as numpy takes it.",
         source: "numpy.ma.median, bit for bit; a valid NaN makes it NaN.",
         way: Way::Whole(order::over),
+        pixels: Some(radix::KERNEL),
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -62,6 +78,9 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: SUMMED,
         source: "numpy.ma.sum; a sum beyond float32 is infinite.",
         way: Way::Fold(fold::sum, |call| fold::over_bands(call, fold::sum), fold::state::SUMS),
+        pixels: Some(pixels::kernel::<Sums<false>>(|_, facts| {
+            pixels::over(facts, DType::F32, Sums::<false>::sum)
+        })),
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -71,6 +90,9 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: SPREAD,
         source: "numpy.ma.std with ddof 0; Chan, Golub and LeVeque 1983 for the deviations from an entry.",
         way: Way::Fold(fold::std, |call| fold::over_bands(call, fold::std), fold::state::SPREAD),
+        pixels: Some(pixels::kernel::<Sums<true>>(|_, facts| {
+            pixels::over(facts, DType::F32, Sums::<true>::std)
+        })),
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -82,7 +104,6 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: EXACT,
         source: "numpy.ma.argmax, as float32; a valid NaN wins.",
         way: Way::Fold(fold::argmax, |call| fold::over_bands(call, fold::argmax), fold::state::PLACE),
-        has_order: true,
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -94,7 +115,6 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: EXACT,
         source: "numpy.ma.argmin, as float32; a valid NaN wins.",
         way: Way::Fold(fold::argmin, |call| fold::over_bands(call, fold::argmin), fold::state::PLACE),
-        has_order: true,
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -105,6 +125,9 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: "Exact up to 2^24, then rounded to float32.",
         source: "numpy.ma.count, as float32.",
         way: Way::Fold(fold::count, |call| fold::over_bands(call, fold::count), fold::state::COUNT),
+        pixels: Some(pixels::kernel::<Extremes>(|_, facts| {
+            pixels::over(facts, DType::F32, |e: &Extremes| Some(e.valid as f32))
+        })),
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -116,6 +139,7 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: EXACT,
         source: "numpy.ma.any.",
         way: Way::Fold(fold::any, |call| fold::over_bands(call, fold::any), fold::state::TRUTH),
+        pixels: Some(pixels::kernel::<Extremes>(|_, facts| pixels::over(facts, DType::Bool, Extremes::any))),
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -127,6 +151,7 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: EXACT,
         source: "numpy.ma.all.",
         way: Way::Fold(fold::all, |call| fold::over_bands(call, fold::all), fold::state::TRUTH),
+        pixels: Some(pixels::kernel::<Extremes>(|_, facts| pixels::over(facts, DType::Bool, Extremes::all))),
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -138,7 +163,6 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: EXACT,
         source: "A selection, exactly.",
         way: Way::Fold(fold::first, |call| fold::over_bands(call, fold::first), fold::state::KEPT),
-        has_order: true,
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -150,7 +174,6 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: EXACT,
         source: "A selection, exactly.",
         way: Way::Fold(fold::last, |call| fold::over_bands(call, fold::last), fold::state::KEPT),
-        has_order: true,
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -161,6 +184,9 @@ pub const OPS: &[&dyn Op] = &[
         accuracy: SPREAD,
         source: "numpy.ma.var with ddof 0; Chan, Golub and LeVeque 1983 for the deviations from an entry.",
         way: Way::Fold(fold::var, |call| fold::over_bands(call, fold::var), fold::state::SPREAD),
+        pixels: Some(pixels::kernel::<Sums<true>>(|_, facts| {
+            pixels::over(facts, DType::F32, Sums::<true>::var)
+        })),
         ..Reducer::PLAIN
     },
     &Reducer {
@@ -170,15 +196,19 @@ pub const OPS: &[&dyn Op] = &[
         source: "numpy.ma.ptp; a valid NaN makes it NaN, truth values are refused.",
         way: Way::Fold(fold::ptp, |call| fold::over_bands(call, fold::ptp), fold::state::RANGE),
         bools: Err("`max` and `min`"),
+        pixels: Some(pixels::kernel::<Extremes>(|_, facts| {
+            pixels::over(facts, DType::F32, |e: &Extremes| e.of_numbers(|min, max| max - min))
+        })),
         ..Reducer::PLAIN
     },
     &Reducer {
         name: "percentile",
         summary: "The value that so many percent of the valid entries lie below, linear between entries.",
-        accuracy: "Interpolated in double precision and rounded once; on an entry exactly that.",
+        accuracy: "Interpolated in double precision and rounded once; beside an infinite entry NaN.",
         source: "numpy.percentile of the valid entries, method `linear` (Hyndman and Fan 1996, definition 7); a valid NaN makes it NaN.",
         way: Way::Whole(order::over),
         params: const { &[required("a"), required("axis"), required("q"), optional("kind")] },
+        pixels: Some(radix::KERNEL),
         ..Reducer::PLAIN
     },
 ];
@@ -205,14 +235,12 @@ struct Reducer {
     params: &'static [Param],
     result: Type,
     way: Way,
-    /// Over all pixels, where that has a meaning.
+    /// Over all pixels; not where the order of the entries matters: pixels have none.
     pixels: Option<PixelsKernel>,
     /// What to use for truth values, where they are refused.
     bools: Result<(), &'static str>,
     /// Whether the result is one of the entries.
     keeps_values: bool,
-    /// Whether the order of the entries matters: pixels have none.
-    has_order: bool,
 }
 
 /// Type of a result.
@@ -248,7 +276,6 @@ impl Reducer {
         pixels: None,
         bools: Ok(()),
         keeps_values: false,
-        has_order: false,
     };
 
     fn takes_q(&self) -> bool {
@@ -257,28 +284,18 @@ impl Reducer {
 
     /// Kind of the result along an axis.
     fn reduced(&self, kind: Kind, axis: Axis) -> Result<Kind, TypeError> {
-        let no_axis = || TypeError::NoAxis { kind: kind.name(), axis: axis.name().into() };
-        Ok(match (kind, axis) {
-            (Kind::Stack { bands, .. }, Axis::Images) => Kind::Mosaic { bands },
-            (Kind::Stack { images, .. }, Axis::Bands) => Kind::Stack { images, bands: 1 },
-            (Kind::Mosaic { .. }, Axis::Bands) => Kind::Mosaic { bands: 1 },
-            (_, Axis::Pixels) if self.has_order => {
-                let expected = format!(
-                    "`images` or `bands`: `{}` looks at the order of its entries, and pixels have none",
-                    self.name
-                );
-                return Err(TypeError::Value { name: "axis", expected, value: axis.name().into() });
-            }
-            (Kind::Stack { images, bands }, Axis::Pixels) => leading(&[images, bands])?,
-            (Kind::Mosaic { bands }, Axis::Pixels) => leading(&[bands])?,
-            (Kind::Mosaic { .. } | Kind::Number | Kind::Array(_), _) => return Err(no_axis()),
-        })
+        if axis == Axis::Pixels && kind.is_raster() && self.pixels.is_none() {
+            return Err(TypeError::NoOrder { op: self.name });
+        }
+        axis.reduced(kind)
     }
 }
 
-/// An array with an entry for each plane of a raster.
-fn leading(axes: &[u32]) -> Result<Kind, TypeError> {
-    ArrayShape::new(axes, true).map(Kind::Array).ok_or_else(|| TypeError::Value {
+/// The array with an entry for each plane of a raster.
+fn planes(kind: Kind) -> Result<Kind, TypeError> {
+    let bands = kind.bands().unwrap_or(0);
+    let axes: Vec<u32> = kind.images().into_iter().chain([bands]).collect();
+    ArrayShape::new(&axes, true).map(Kind::Array).ok_or_else(|| TypeError::Value {
         name: "a",
         expected: format!("at most {ARRAY_VALUES_MAX} images times bands to reduce over pixels"),
         value: axes.iter().map(u32::to_string).collect::<Vec<_>>().join(" x "),
@@ -287,7 +304,7 @@ fn leading(axes: &[u32]) -> Result<Kind, TypeError> {
 
 /// What is reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Axis {
+pub(super) enum Axis {
     Images,
     Bands,
     Pixels,
@@ -298,7 +315,38 @@ impl Axis {
         [Axis::Images, Axis::Bands, Axis::Pixels].into_iter().find(|axis| axis.name() == name)
     }
 
-    fn name(self) -> &'static str {
+    /// The axis that an argument names.
+    pub(super) fn of_arg(arg: &Arg<'_>) -> Result<Axis, TypeError> {
+        let name = arg.text("axis")?;
+        Axis::parse(name).ok_or_else(|| {
+            let expected = "`images`, `bands` or `pixels`".into();
+            TypeError::Value { name: "axis", expected, value: name.into() }
+        })
+    }
+
+    /// Kind of a value that has lost the axis.
+    pub(super) fn reduced(self, kind: Kind) -> Result<Kind, TypeError> {
+        Ok(match (kind, self) {
+            (Kind::Stack { bands, .. }, Axis::Images) => Kind::Mosaic { bands },
+            (Kind::Stack { images, .. }, Axis::Bands) => Kind::Stack { images, bands: 1 },
+            (Kind::Mosaic { .. }, Axis::Bands) => Kind::Mosaic { bands: 1 },
+            (Kind::Stack { .. } | Kind::Mosaic { .. }, Axis::Pixels) => planes(kind)?,
+            (Kind::Mosaic { .. } | Kind::Number | Kind::Array(_), _) => {
+                return Err(TypeError::NoAxis { kind: kind.name(), axis: self.name().into() });
+            }
+        })
+    }
+
+    /// Metadata of a value that has lost the axis.
+    pub(super) fn metadata(self, props: &Props) -> Props {
+        match self {
+            Axis::Images => of_first(props),
+            Axis::Bands => props.clone().with("bands", None),
+            Axis::Pixels => props.clone(),
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
         match self {
             Axis::Images => "images",
             Axis::Bands => "bands",
@@ -348,28 +396,19 @@ impl Op for Reducer {
 
     fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let (facts, props) = args[0].raster("a")?;
-        let name = args[1].text("axis")?;
         if let Some(kind) = args.last().filter(|kind| !kind.is_null()) {
             let said = kind.text("kind")?;
             if said != facts.kind.name() {
                 return Err(TypeError::KindMismatch { said: format!("`{said}`"), is: facts.kind.name() });
             }
         }
-        let axis = Axis::parse(name).ok_or_else(|| {
-            let expected = "`images`, `bands` or `pixels`".into();
-            TypeError::Value { name: "axis", expected, value: name.into() }
-        })?;
+        let axis = Axis::of_arg(&args[1])?;
         let mut params = vec![Literal::Str(axis.name().into())];
         if self.takes_q() {
             params.push(Literal::Float(percentage(&args[2])?));
         }
         self.infer(&params, &[facts])?;
-        let props = match axis {
-            Axis::Images => of_first(props),
-            Axis::Bands => props.clone().with("bands", None),
-            Axis::Pixels => props.clone(),
-        };
-        Ok(Bound::call(params, [0], props))
+        Ok(Bound::call(params, [0], axis.metadata(props)))
     }
 
     fn infer(&self, params: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
@@ -381,9 +420,6 @@ impl Op for Reducer {
             _ => return Err(unfit),
         }
         let kind = self.reduced(input.kind, axis)?;
-        if axis == Axis::Pixels && self.pixels.is_none() {
-            return Err(TypeError::Unsupported { what: format!("`{}` over `pixels`", self.name) });
-        }
         let dtype = match (self.result, input.dtype, self.bools) {
             (_, DType::Bool, Err(instead)) => {
                 return Err(TypeError::BoolArithmetic { op: self.name, instead });
@@ -393,11 +429,6 @@ impl Op for Reducer {
             (Type::Truth, ..) => DType::Bool,
         };
         Ok(Facts { kind, dtype })
-    }
-
-    /// Over bands it is; over images and pixels the result is no stack.
-    fn is_imagewise(&self, _: &[Literal], _: &[Facts]) -> bool {
-        true
     }
 
     fn keeps_values(&self) -> bool {
@@ -413,7 +444,11 @@ impl Op for Reducer {
         }
     }
 
-    fn kernel(&self, params: &[Literal], _: &[Facts]) -> Kernel {
+    fn is_imagewise(&self, params: &[Literal], _: &[Facts]) -> bool {
+        Axis::of(params) == Some(Axis::Bands)
+    }
+
+    fn kernel(&self, params: &[Literal], inputs: &[Facts]) -> Kernel {
         match (Axis::of(params), self.way, self.pixels) {
             (Some(Axis::Images), Way::Fold(start, _, state_bytes), _) => {
                 Kernel::Fold(FoldKernel { start, state_bytes })
@@ -421,7 +456,11 @@ impl Op for Reducer {
             (Some(Axis::Bands), Way::Fold(_, over_bands, _), _) => Kernel::Block(over_bands),
             (Some(Axis::Images), Way::Whole(whole), _) => Kernel::PerBand(whole),
             (Some(Axis::Bands), Way::Whole(whole), _) => Kernel::Block(whole),
-            (Some(Axis::Pixels), _, Some(kernel)) => Kernel::Pixels(kernel),
+            (Some(Axis::Pixels), _, Some(kernel)) => {
+                // What takes several rounds takes one for the two truth values.
+                let is_bool = inputs.first().is_some_and(|input| input.dtype == DType::Bool);
+                Kernel::Pixels(PixelsKernel { rounds: if is_bool { 1 } else { kernel.rounds }, ..kernel })
+            }
             (None, ..) | (_, _, None) => unreachable!("the type rule has checked the parameters"),
         }
     }

@@ -7,6 +7,7 @@ use super::{
     Input, Named, NodeId, NodeKind, Operand, Outcome, Plan, Program, Read, ReadScene, Staged, Step, exit,
     stage, stream,
 };
+use crate::literal::Literal;
 use crate::scene::{BandSource, Layout, Resampler};
 
 /// What a plan will take, counted before anything is read.
@@ -223,11 +224,24 @@ fn describe(kind: &NodeKind) -> String {
                 Input::Node(id) => format!("%{}", id.0),
                 Input::Number(literal) => literal.to_string(),
             });
-            let params = params.iter().map(|param| param.to_string());
+            let params = params.iter().map(constant);
             format!("{}({})", op.name(), inputs.chain(params).collect::<Vec<_>>().join(", "))
         }
         NodeKind::Program(program) if program.instrs.len() == 1 => formula(program),
         NodeKind::Program(program) => format!("fused {}", formula(program)),
+    }
+}
+
+/// A constant of an op; the rest of a long list is left out.
+fn constant(literal: &Literal) -> String {
+    /// Values of a list that are shown.
+    const SHOWN_MAX: usize = 16;
+    match literal {
+        Literal::List(items) if items.len() > SHOWN_MAX => {
+            let shown: Vec<String> = items[..SHOWN_MAX].iter().map(Literal::to_string).collect();
+            format!("[{}, ... {} more]", shown.join(","), items.len() - SHOWN_MAX)
+        }
+        other => other.to_string(),
     }
 }
 
@@ -249,7 +263,7 @@ fn formula(program: &Program) -> String {
             Operand::Instr(instr) => texts[*instr].clone(),
             Operand::Number(literal) => literal.to_string(),
         });
-        let params = instr.params.iter().map(|param| param.to_string());
+        let params = instr.params.iter().map(constant);
         let text = format!("{}({})", instr.op.name(), operands.chain(params).collect::<Vec<_>>().join(", "));
         let uses = uses.get(&at).copied().unwrap_or(0);
         texts.push(if uses > 1 || (uses == 1 && text.len() > NESTED_MAX) {

@@ -3,6 +3,7 @@
 use super::tile::{Step, TilePlan, Work};
 use super::{NodeId, NodeKind, Read, stage, stream};
 use crate::limits::READ_BLOCK_BYTES_MAX;
+use crate::literal::Literal;
 use crate::ops::{Facts, Kernel};
 use crate::scene::Layout;
 
@@ -118,7 +119,12 @@ impl TilePlan<'_> {
             NodeKind::Spread { .. } => 16 * values,
             NodeKind::Program(program) => {
                 let strips = program.instrs.iter().map(|instr| 1 + instr.operands.len() as u64);
-                strips.sum::<u64>() * STRIP_BYTES
+                let constants =
+                    program.instrs.iter().flat_map(|instr| &instr.params).map(|param| match param {
+                        Literal::List(items) => items.len() as u64,
+                        _ => 1,
+                    });
+                strips.sum::<u64>() * STRIP_BYTES + constants.sum::<u64>() * CONSTANT_BYTES
             }
             NodeKind::Call { op, params, inputs } => {
                 let facts: Vec<Facts> = inputs
@@ -174,3 +180,6 @@ const PLACE_BYTES: u64 = 2;
 
 /// One plane of a scene before it is painted into a mosaic: a value and its validity.
 const LAYER_PIXEL_BYTES: u64 = 5;
+
+/// A constant of a program's kernel, in double precision.
+const CONSTANT_BYTES: u64 = 8;

@@ -691,7 +691,7 @@ fn infer(kind: &NodeKind, nodes: &[Node]) -> Option<Result<Facts, TypeError>> {
     })
 }
 
-/// Padding of a node: the most that an input has.
+/// Padding of a node; `None` of what has no pixels of its own.
 fn pad(kind: &NodeKind, facts: Facts, nodes: &[Node]) -> Option<u32> {
     let of_node = |id: &NodeId| nodes.get(id.index()).and_then(|node| node.pad);
     match kind {
@@ -700,14 +700,25 @@ fn pad(kind: &NodeKind, facts: Facts, nodes: &[Node]) -> Option<u32> {
         // What is laid out along rows and columns says itself where it ends.
         NodeKind::Constant(_) | NodeKind::Spread { .. } => None,
         NodeKind::Call { .. } | NodeKind::Program(_) if !facts.kind.is_raster() => None,
-        NodeKind::Call { inputs, .. } => {
-            let pads = inputs.iter().filter_map(|input| match input {
+        NodeKind::Call { op, inputs, .. } => {
+            let pads = inputs.iter().map(|input| match input {
                 Input::Node(id) => of_node(id),
                 Input::Number(_) => None,
             });
-            pads.max()
+            op.padding(&pads.collect::<Vec<_>>())
         }
-        NodeKind::Program(program) => program.inputs.iter().filter_map(of_node).max(),
+        NodeKind::Program(program) => {
+            let mut pads: Vec<Option<u32>> = Vec::with_capacity(program.instrs.len());
+            for instr in &program.instrs {
+                let operands = instr.operands.iter().map(|operand| match operand {
+                    Operand::Input(at) => program.inputs.get(*at).and_then(of_node),
+                    Operand::Instr(at) => pads.get(*at).copied().flatten(),
+                    Operand::Number(_) => None,
+                });
+                pads.push(instr.op.padding(&operands.collect::<Vec<_>>()));
+            }
+            pads.pop().flatten()
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use graticule_common::block::{Block, Kind, Samples};
 use graticule_common::expr::ExprNode;
 use graticule_common::grid::Window;
 use graticule_common::hash::ContentHash;
-use graticule_common::ops::{FAMILIES, Facts};
+use graticule_common::ops::{FAMILIES, Facts, property};
 use graticule_common::plan::Step;
 use graticule_common::plan::{NodeId, PASSES, Plan, TilePlan};
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Ops that random grafts do not have.
-const UNUSED: &[&str] = &[];
+const UNUSED: &[&str] = &["groupby_data", "reduced"];
 
 #[test]
 fn the_generator_knows_every_op_and_nearly_always_the_type() {
@@ -41,7 +41,9 @@ fn the_generator_knows_every_op_and_nearly_always_the_type() {
     });
     let seen = seen.into_inner();
     for op in FAMILIES.iter().flat_map(|family| family.iter()) {
-        assert!(seen.contains(op.name()) || UNUSED.contains(&op.name()), "no graft has `{}`", op.name());
+        let is_of_properties = property::OPS.iter().any(|other| other.name() == op.name());
+        let is_known = seen.contains(op.name()) || UNUSED.contains(&op.name()) || is_of_properties;
+        assert!(is_known, "no graft has `{}`", op.name());
     }
     assert!(large.get() * 2 >= rasters.get(), "{} of {} plans have a size", large.get(), rasters.get());
 }
@@ -159,7 +161,8 @@ fn keys_depend_on_the_salt() {
     });
 }
 
-/// Two areas that see the same scenes share every tile that lies wholly in both.
+/// Two areas that see the same scenes share every tile that lies wholly in both, but for those in whose
+/// neighbourhoods one of them ends.
 #[test]
 fn grids_on_one_lattice_share_keys() {
     let shared = Cell::new(0u32);
@@ -168,13 +171,20 @@ fn grids_on_one_lattice_share_keys() {
         // The graft was made for another grid, where stacks have other lengths.
         let [Some(one), Some(other)] = plans else { return Ok(()) };
         prop_assert_eq!(one.root_node().hash, other.root_node().hash);
-        let keys = |plan: &Plan| -> BTreeMap<Window, Vec<ContentHash>> {
+        let tiles = |plan: &Plan| -> BTreeMap<Window, (Vec<Window>, Vec<ContentHash>)> {
             let tiles = plan.tiles().into_iter().filter_map(|id| plan.tile(id));
-            tiles.map(|t| (t.window(), t.keys("salt").into_iter().map(|(_, key)| key).collect())).collect()
+            let tile = |tile: TilePlan<'_>| {
+                let keys = tile.keys("salt").into_iter().map(|(_, key)| key).collect();
+                let nodes = (0..).map(NodeId).take(plan.nodes().len());
+                let windows = nodes.flat_map(|id| [tile.node_window(id), tile.input_window(id)]);
+                (tile.window(), (windows.collect(), keys))
+            };
+            tiles.map(tile).collect()
         };
-        let (one, other) = (keys(&one), keys(&other));
-        for (window, keys) in one {
-            if let Some(others) = other.get(&window) {
+        let (one, other) = (tiles(&one), tiles(&other));
+        for (window, (windows, keys)) in one {
+            // Where a neighbourhood ends at the edge of one grid, its pixels are others.
+            if let Some((_, others)) = other.get(&window).filter(|(others, _)| *others == windows) {
                 prop_assert_eq!(&keys, others);
                 shared.set(shared.get() + 1);
             }

@@ -98,7 +98,7 @@ def root_f64(exact):
 
 
 def over_entries(name, data, valid, q=None):
-    """Entries along axis 0 to one: values and mask. Sums are taken in order, in float64."""
+    """Entries along axis 0 to one: values and mask. Sums are rounded once, to float64."""
     count = valid.sum(axis=0)
     empty = count == 0
     shape = data.shape[1:]
@@ -148,10 +148,15 @@ def position(data, valid, largest):
     return place
 
 
+def correct_sums(values):
+    """Sums of float64 values over the first axis, rounded once."""
+    columns = values.reshape(len(values), math.prod(values.shape[1:])).T
+    sums = [math.fsum(column) if np.isfinite(column).all() else column.sum() for column in columns]
+    return np.array(sums, np.float64).reshape(values.shape[1:])
+
+
 def moments(name, data, valid, count, empty):
-    total = np.zeros(data.shape[1:], np.float64)
-    for values, ok in zip(data, valid):
-        total = np.where(ok, total + values.astype(np.float64), total)
+    total = correct_sums(np.where(valid, data, 0).astype(np.float64))
     if name == "sum":
         return total.astype(np.float32), empty
     number = count.astype(np.float64)
@@ -159,9 +164,7 @@ def moments(name, data, valid, count, empty):
     mean = np.ma.true_divide(np.ma.array(total, mask=empty), number)
     if name == "mean":
         return mean.data.astype(np.float32), np.ma.getmaskarray(mean)
-    squares = np.zeros(data.shape[1:], np.float64)
-    for values, ok in zip(data, valid):
-        squares = np.where(ok, squares + (values.astype(np.float64) - mean.data) ** 2, squares)
+    squares = correct_sums(np.where(valid, data.astype(np.float64) - mean.data, 0) ** 2)
     var = squares / np.where(empty, 1, number)
     out = (np.sqrt(var) if name == "std" else var).astype(np.float32)
     return out, empty | np.ma.getmaskarray(mean) | ~np.isfinite(out)

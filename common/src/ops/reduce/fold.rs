@@ -177,16 +177,16 @@ impl<T: Value, F: Fn(T, T) -> bool> Fold for Kept<T, F> {
     }
 }
 
-/// Values that are converted to numbers at a time.
-const CONVERTED: usize = 1024;
+/// The longest runs of numbers: one of them with its scratch stays in the first-level cache.
+const RUN: usize = 1024;
 
-/// Calls `f` with runs of numbers, as long as the values or shorter, and where each begins.
-fn numbers(values: Values<'_>, mut f: impl FnMut(usize, &[f32])) {
+/// Calls `f` with runs of numbers of at most [`RUN`], and where each begins.
+pub(super) fn numbers(values: Values<'_>, mut f: impl FnMut(usize, &[f32])) {
     match values {
-        Values::F32(values) => f(0, values),
+        Values::F32(values) => (0..).step_by(RUN).zip(values.chunks(RUN)).for_each(|(at, run)| f(at, run)),
         Values::Bool(values) => {
-            let mut scratch = [0.0f32; CONVERTED];
-            for (at, run) in (0..).step_by(CONVERTED).zip(values.chunks(CONVERTED)) {
+            let mut scratch = [0.0f32; RUN];
+            for (at, run) in (0..).step_by(RUN).zip(values.chunks(RUN)) {
                 f(at, Values::Bool(run).floats(&mut scratch));
             }
         }
@@ -212,18 +212,23 @@ impl Sums {
 
 impl Fold for Sums {
     fn add(&mut self, values: Values<'_>, valid: &[u8]) {
+        let mut run = [0.0f32; RUN];
         numbers(values, |at, values| {
-            let state = self.sums[at..].iter_mut().zip(&mut self.rests[at..]).zip(&mut self.counts[at..]);
-            for ((((sum, rest), count), value), ok) in state.zip(values).zip(&valid[at..]) {
-                let value = if *ok != 0 { f64::from(*value) } else { 0.0 };
+            // Loops of one width each are those that compilers vectorise.
+            for ((taken, value), ok) in run.iter_mut().zip(values).zip(&valid[at..]) {
+                *taken = if *ok != 0 { *value } else { 0.0 };
+            }
+            let state = self.sums[at..].iter_mut().zip(&mut self.rests[at..]);
+            for ((sum, rest), taken) in state.zip(&run[..values.len()]) {
+                let value = f64::from(*taken);
                 // Knuth's two-sum: the error of the addition, exactly, without asking which is larger.
                 let total = *sum + value;
                 let added = total - *sum;
                 *rest += (*sum - (total - added)) + (value - added);
                 *sum = total;
-                *count += u32::from(*ok);
             }
         });
+        self.counts.iter_mut().zip(valid).for_each(|(count, ok)| *count += u32::from(*ok));
     }
 
     fn finish(self: Box<Self>) -> (Samples, Vec<u8>) {
@@ -270,18 +275,25 @@ impl Spread {
 
 impl Fold for Spread {
     fn add(&mut self, values: Values<'_>, valid: &[u8]) {
+        let mut run = [0.0f32; RUN];
         numbers(values, |at, values| {
-            let sums = self.sums[at..].iter_mut().zip(&mut self.squares[at..]);
-            let state = self.first[at..].iter_mut().zip(&mut self.counts[at..]).zip(sums);
-            for ((((first, count), (sum, square)), value), ok) in state.zip(values).zip(&valid[at..]) {
+            let first = self.first[at..].iter_mut().zip(&self.counts[at..]);
+            for (((first, count), taken), (value, ok)) in
+                first.zip(&mut run).zip(values.iter().zip(&valid[at..]))
+            {
                 *first = if (*ok != 0) & (*count == 0) { *value } else { *first };
-                let deviation = f64::from(*value) - f64::from(*first);
-                let deviation = if *ok != 0 { deviation } else { 0.0 };
+                // No deviation where it is invalid; beside an infinite entry nothing is valid in the end.
+                *taken = if *ok != 0 { *value } else { *first };
+            }
+            let sums = self.sums[at..].iter_mut().zip(&mut self.squares[at..]);
+            for ((sum, square), (first, taken)) in sums.zip(self.first[at..].iter().zip(&run[..values.len()]))
+            {
+                let deviation = f64::from(*taken) - f64::from(*first);
                 *sum += deviation;
                 *square += deviation * deviation;
-                *count += u32::from(*ok);
             }
         });
+        self.counts.iter_mut().zip(valid).for_each(|(count, ok)| *count += u32::from(*ok));
     }
 
     fn finish(self: Box<Self>) -> (Samples, Vec<u8>) {

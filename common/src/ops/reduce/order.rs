@@ -45,10 +45,6 @@ impl Order {
             Order::Percentile(q) => {
                 let position = position(q, count.saturating_sub(1));
                 let part = position - position.floor();
-                // On an entry it is that entry: infinite neighbours must not make NaN of it.
-                if part == 0.0 {
-                    return low;
-                }
                 let (low, high) = (f64::from(low), f64::from(high));
                 (low + (high - low) * part) as f32
             }
@@ -148,7 +144,7 @@ fn by_selection<T: Copy>(
 }
 
 /// The result of at least one value; a NaN among them makes it NaN.
-fn select(order: Order, values: &mut [f32]) -> f32 {
+pub(super) fn select(order: Order, values: &mut [f32]) -> f32 {
     if values.iter().any(|value| value.is_nan()) {
         return f32::NAN;
     }
@@ -265,8 +261,9 @@ mod tests {
         for (q, expected) in [(0.0, 1.0), (25.0, 1.75), (50.0, 3.0), (90.0, 6.8), (100.0, 8.0)] {
             assert_eq!(percentile(q, &[8.0, 1.0, 4.0, 2.0]), expected, "{q}");
         }
-        assert_eq!(percentile(100.0, &[1.0, f32::INFINITY]), f32::INFINITY);
-        assert_eq!(percentile(50.0, &[1.0, 2.0, f32::INFINITY]), 2.0);
+        // As numpy: an infinite neighbour makes NaN even of a whole position.
+        assert!(percentile(50.0, &[1.0, 2.0, f32::INFINITY]).is_nan());
+        assert_eq!(percentile(50.0, &[1.0, 2.0, 3.0, 9.0, f32::INFINITY]), 3.0);
         assert!(percentile(0.0, &[1.0, f32::NAN]).is_nan());
     }
 

@@ -1,7 +1,12 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::block::Samples;
-use crate::grid::Window;
+use crate::grid::{Crs, Grid, Lattice, Window};
 use crate::ops::{Values, find};
+use crate::transform::ByText;
+
+mod over_pixels;
 
 const NAN: f32 = f32::NAN;
 
@@ -63,16 +68,18 @@ fn only(name: &str, block: &Block) -> Option<f32> {
     only_with(name, None, block)
 }
 
-fn only_with(name: &str, q: Option<f64>, block: &Block) -> Option<f32> {
-    let value = |block: Block| {
-        let value = match block.samples() {
-            Samples::F32(values) => values[0],
-            Samples::Bool(values) => f32::from(values[0]),
-        };
-        (block.valid()[0] != 0).then_some(value)
+/// Values as numbers; `None` where they are invalid.
+fn entries_of(block: &Block) -> Vec<Option<f32>> {
+    let number = |at: usize| match block.samples() {
+        Samples::F32(values) => values[at],
+        Samples::Bool(values) => f32::from(values[at]),
     };
-    let images = value(reduce(name, &literals("images", q), block));
-    let bands = value(reduce(name, &literals("bands", q), &as_bands(block)));
+    (0..block.valid().len()).map(|at| (block.valid()[at] != 0).then(|| number(at))).collect()
+}
+
+fn only_with(name: &str, q: Option<f64>, block: &Block) -> Option<f32> {
+    let images = entries_of(&reduce(name, &literals("images", q), block))[0];
+    let bands = entries_of(&reduce(name, &literals("bands", q), &as_bands(block)))[0];
     assert_eq!(images.map(f32::to_bits), bands.map(f32::to_bits), "{name}: images and bands differ");
     images
 }
@@ -267,6 +274,104 @@ fn wrong_axes_and_percentages_are_static_errors() {
     }
     for name in ["argmax", "argmin", "first", "last"] {
         let error = infer(name, "pixels", None, stack).unwrap_err().to_string();
-        assert!(error.contains("pixels have none"), "{error}");
+        assert!(error.contains("pixels have no order"), "{error}");
+    }
+}
+
+fn bind(name: &str, facts: Facts, props: &Props, rest: &[Literal]) -> Result<Bound, TypeError> {
+    let lattice = Lattice::try_new(Crs::from_canonical("EPSG:32633"), (10.0, 10.0), (0.0, 0.0)).unwrap();
+    let grid = Grid::from_window(lattice, Window { row: 0, col: 0, rows: 2, cols: 2 });
+    let (answers, images) = Default::default();
+    let cx = BindCx { grid: &grid, transform: &ByText, answers: &answers, images: &images };
+    let args: Vec<Arg<'_>> =
+        std::iter::once(Arg::Raster(facts, props)).chain(rest.iter().map(Arg::Literal)).collect();
+    find(name).unwrap().bind(&cx, &args)
+}
+
+fn text(text: &str) -> Literal {
+    Literal::Str(text.into())
+}
+
+/// protocol.md section 5.
+#[test]
+fn properties_follow_the_axis() {
+    let image = |id: &str| {
+        let entries =
+            [("id", id.into()), ("bands", serde_json::json!(["a", "b"])), ("product_id", "p".into())];
+        Arc::new(entries.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Properties>())
+    };
+    let props = Props::many(vec![image("s1"), image("s2")]);
+    let stack = Facts { kind: Kind::Stack { images: 2, bands: 2 }, dtype: DType::F32 };
+    let of = |axis: &str, props: &Props| match bind("max", stack, props, &[text(axis), Literal::Null]) {
+        Ok(Bound::Call { props, params, .. }) => {
+            assert_eq!(params, [text(axis)]);
+            props
+        }
+        other => panic!("{other:?}"),
+    };
+    let json = |props: &Props| serde_json::json!(props.dicts().collect::<Vec<_>>());
+    let images = of("images", &props);
+    assert_eq!(images.images(), None);
+    assert_eq!(json(&images), serde_json::json!([{"bands": ["a", "b"], "pad": 0, "product_id": "p"}]));
+    let bands = of("bands", &props);
+    assert_eq!((bands.images(), bands.bands()), (Some(2), None));
+    assert_eq!(json(&bands)[1], serde_json::json!({"id": "s2", "product_id": "p"}));
+    assert_eq!(of("pixels", &props), props);
+    let none = Props::many(vec![]);
+    assert_eq!(json(&of("images", &none)), serde_json::json!([{}]));
+    assert_eq!(of("bands", &none).images(), Some(0));
+}
+
+#[test]
+fn the_kind_must_be_that_of_the_value() {
+    let mosaic = Facts { kind: Kind::Mosaic { bands: 2 }, dtype: DType::F32 };
+    let bind = |name: &str, rest: &[Literal]| bind(name, mosaic, &Props::none(), rest);
+    assert!(bind("sum", &[text("bands"), text("Mosaic")]).is_ok());
+    let said = bind("sum", &[text("bands"), text("ImageStack")]);
+    assert!(matches!(said, Err(TypeError::KindMismatch { is: "Mosaic", .. })), "{said:?}");
+    let axis = bind("sum", &[text("rows"), Literal::Null]);
+    assert!(matches!(axis, Err(TypeError::Value { name: "axis", .. })), "{axis:?}");
+    // Whole and fractional percentages are the same constant.
+    for q in [Literal::Int(50), Literal::Float(50.0)] {
+        match bind("percentile", &[text("bands"), q, text("Mosaic")]) {
+            Ok(Bound::Call { params, .. }) => assert_eq!(params, [text("bands"), Literal::Float(50.0)]),
+            other => panic!("{other:?}"),
+        }
+    }
+    for q in [Literal::Null, Literal::Bool(true), Literal::Int(101), text("50")] {
+        let error = bind("percentile", &[text("bands"), q.clone(), Literal::Null]).unwrap_err();
+        assert!(matches!(error, TypeError::Value { name: "q", .. }), "{q}: {error}");
+    }
+}
+
+#[test]
+fn both_spellings_are_one_computation_and_unknown_reducers_are_listed() {
+    let resolve = |call: serde_json::Value| {
+        let graft = serde_json::json!({
+            "product": "p", "bands": "a", "axis": "bands", "kind": "Mosaic", "q": 30, "none": null,
+            "r1": "max", "r2": "percentile", "r3": "mode", "m": ["mosaic", "product", "bands"],
+            "x": call, "returns": "x",
+        });
+        crate::graft::resolve(graft.to_string().as_bytes(), &Default::default()).map(|expr| expr.hash())
+    };
+    let same =
+        |a: serde_json::Value, b: serde_json::Value| assert_eq!(resolve(a).unwrap(), resolve(b).unwrap());
+    same(
+        serde_json::json!(["reduction", "m", "r1", "axis", "kind"]),
+        serde_json::json!(["max", "m", "axis", "kind"]),
+    );
+    same(
+        serde_json::json!(["reduction", "m", "r2", "axis", "kind", {"q": "q"}]),
+        serde_json::json!(["percentile", "m", "axis", "q", "kind"]),
+    );
+    let error = resolve(serde_json::json!(["reduction", "m", "r3", "axis", "kind"])).unwrap_err().to_string();
+    assert!(
+        error.contains("`mode`") && error.contains("max min mean median") && error.contains("percentile")
+    );
+    let error = resolve(serde_json::json!(["reduction", "m", "r1", "axis", "kind", {"q": "q"}])).unwrap_err();
+    assert!(error.to_string().contains("takes no `q`"), "{error}");
+    for op in OPS {
+        let example = op.example().to_string();
+        assert!(crate::graft::resolve(example.as_bytes(), &Default::default()).is_ok(), "{example}");
     }
 }
