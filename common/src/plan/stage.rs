@@ -79,13 +79,18 @@ pub fn partial_bytes(plan: &Plan) -> u64 {
     let of_root = |root: &Root| {
         let facts = plan.node(root.node).facts;
         let kernels = root.partials.iter().filter_map(|partial| partial.kernel(facts));
-        kernels.map(|kernel| LENGTH_BYTES + kernel.plane_bytes * facts.kind.planes() as u64).sum::<u64>()
+        kernels
+            .map(|kernel| LENGTH_BYTES + HEAD_BYTES + kernel.plane_bytes * facts.kind.planes() as u64)
+            .sum::<u64>()
     };
     plan.roots.iter().map(of_root).sum()
 }
 
 /// Bytes of a partial's length.
 const LENGTH_BYTES: u64 = 4;
+
+/// Most bytes that stand in a partial before its planes.
+const HEAD_BYTES: u64 = 12;
 
 /// The most rounds that a stage takes; 1 for the plan of pixels.
 pub fn rounds(plan: &Plan) -> u32 {

@@ -346,7 +346,7 @@ fn rounds_ask_for_what_is_open() {
     let tiles = tiles(rounds.plan());
     for (_, blocks) in &tiles {
         let bytes = collect(rounds.plan(), blocks).unwrap();
-        assert_eq!(bytes.len() as u64, partial_bytes(rounds.plan()));
+        assert!(bytes.len() as u64 <= partial_bytes(rounds.plan()));
         rounds.merge(&bytes).unwrap();
     }
     let RoundEnd::Again(rounds) = rounds.end().unwrap() else { panic!("one more round") };
@@ -412,8 +412,8 @@ fn the_work_of_stages_is_bounded_before_a_pixel_is_read() {
     // Two rounds over a mosaic of 63 pixels in tiles of one.
     let limits = Limits { stage_planes: 125, ..Limits::default() };
     assert_eq!(of(&limits, 1, &options(1)).unwrap_err(), BindError::Stage { planes: 126, limit: 125 });
-    let limits = Limits { partial_bytes: 7, ..Limits::default() };
-    assert_eq!(of(&limits, 1, &options(4)).unwrap_err(), BindError::Partials { bytes: 8, limit: 7 });
+    let limits = Limits { partial_bytes: 19, ..Limits::default() };
+    assert_eq!(of(&limits, 1, &options(4)).unwrap_err(), BindError::Partials { bytes: 20, limit: 19 });
     // The last stage's output, too.
     let limits = Limits { output_samples: 62, ..Limits::default() };
     assert!(matches!(of(&limits, 1, &options(4)).unwrap_err(), BindError::Output { samples: 63, .. }));
