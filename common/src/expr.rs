@@ -34,6 +34,34 @@ pub enum ExprNode {
         /// Its arguments, in order of its parameters.
         args: Vec<ExprId>,
     },
+    /// A parameter, by position, of the function around it.
+    Param(u32),
+    /// A function as an argument of an op. Its nodes are those of the expression that need its parameters.
+    Function {
+        /// How many parameters it has; their names do not matter.
+        parameters: u32,
+        /// Its value.
+        body: ExprId,
+    },
+}
+
+impl ExprNode {
+    /// The nodes that it needs.
+    pub fn inputs(&self) -> &[ExprId] {
+        match self {
+            ExprNode::Literal(_) | ExprNode::Param(_) => &[],
+            ExprNode::Call { args, .. } => args,
+            ExprNode::Function { body, .. } => std::slice::from_ref(body),
+        }
+    }
+
+    fn inputs_mut(&mut self) -> &mut [ExprId] {
+        match self {
+            ExprNode::Literal(_) | ExprNode::Param(_) => &mut [],
+            ExprNode::Call { args, .. } => args,
+            ExprNode::Function { body, .. } => std::slice::from_mut(body),
+        }
+    }
 }
 
 /// A closed expression. Nodes stand after their arguments; every node is part of the result.
@@ -112,39 +140,108 @@ impl Expr {
     fn constants(&self, args: &[ExprId]) -> Vec<Arg<'_>> {
         let constant = |arg: &ExprId| match &self.nodes[arg.index()] {
             ExprNode::Literal(literal) => Arg::Literal(literal),
-            ExprNode::Call { .. } => Arg::Literal(&Literal::Null),
+            ExprNode::Call { .. } | ExprNode::Param(_) | ExprNode::Function { .. } => {
+                Arg::Literal(&Literal::Null)
+            }
         };
         args.iter().map(constant).collect()
+    }
+
+    /// Which nodes stand inside a function: those that need its parameters.
+    pub fn inside_functions(&self) -> Vec<bool> {
+        let mut inside: Vec<bool> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            inside.push(match node {
+                ExprNode::Param(_) => true,
+                ExprNode::Call { args, .. } => args.iter().any(|arg| inside[arg.index()]),
+                ExprNode::Literal(_) | ExprNode::Function { .. } => false,
+            });
+        }
+        inside
+    }
+
+    /// The nodes of a function in order, and those of the expression around it that they use; `inside` is
+    /// [`inside_functions`](Self::inside_functions).
+    pub fn body(&self, function: ExprId, inside: &[bool]) -> (Vec<ExprId>, Vec<ExprId>) {
+        let mut seen = HashSet::new();
+        let mut stack = self.nodes[function.index()].inputs().to_vec();
+        let (mut own, mut outer) = (Vec::new(), Vec::new());
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            if inside[id.index()] {
+                own.push(id);
+                stack.extend_from_slice(self.nodes[id.index()].inputs());
+            } else {
+                outer.push(id);
+            }
+        }
+        own.sort_unstable();
+        outer.sort_unstable();
+        (own, outer)
     }
 
     /// The expression as a graft that means the same. Calls name ops directly.
     pub fn to_graft(&self) -> serde_json::Value {
         let mut graft = serde_json::Map::new();
-        for (at, node) in self.nodes.iter().enumerate() {
+        let inside = self.inside_functions();
+        for (id, node) in self.iter().filter(|(id, _)| !inside[id.index()]) {
             let value = match node {
-                ExprNode::Literal(literal @ (Literal::List(_) | Literal::Object(_))) => {
-                    serde_json::Value::Array(vec![literal.to_json()])
+                ExprNode::Function { parameters, body } => {
+                    let (own, _) = self.body(id, &inside);
+                    let keys = own.iter().filter(|id| !matches!(self.nodes[id.index()], ExprNode::Param(_)));
+                    let mut function: serde_json::Map<_, _> =
+                        keys.map(|id| (self.key(*id), self.definition(*id))).collect();
+                    let names: Vec<String> = (0..*parameters).map(parameter).collect();
+                    function.insert("parameters".into(), names.into());
+                    function.insert("returns".into(), self.key(*body).into());
+                    function.into()
                 }
-                ExprNode::Literal(literal) => literal.to_json(),
-                ExprNode::Call { op, args } if op.name() == Object.name() => {
-                    let names = match args.first().map(|names| &self.nodes[names.index()]) {
-                        Some(ExprNode::Literal(names)) => Object::names(names),
-                        _ => Vec::new(),
-                    };
-                    let keys = args.iter().skip(1).map(|arg| serde_json::Value::from(arg.0.to_string()));
-                    let results: serde_json::Map<_, _> = names.into_iter().zip(keys).collect();
-                    serde_json::json!([op.name(), results])
-                }
-                ExprNode::Call { op, args } => {
-                    let keys = args.iter().map(|arg| arg.0.to_string());
-                    std::iter::once(op.name().to_owned()).chain(keys).collect::<Vec<_>>().into()
-                }
+                _ => self.definition(id),
             };
-            graft.insert(at.to_string(), value);
+            graft.insert(self.key(id), value);
         }
-        graft.insert("returns".into(), self.root.0.to_string().into());
+        graft.insert("returns".into(), self.key(self.root).into());
         graft.into()
     }
+
+    /// The name of a node in a graft.
+    fn key(&self, id: ExprId) -> String {
+        match self.nodes[id.index()] {
+            ExprNode::Param(position) => parameter(position),
+            _ => id.0.to_string(),
+        }
+    }
+
+    /// What stands at the key of a constant or a call.
+    fn definition(&self, id: ExprId) -> serde_json::Value {
+        match &self.nodes[id.index()] {
+            ExprNode::Literal(literal @ (Literal::List(_) | Literal::Object(_))) => {
+                serde_json::Value::Array(vec![literal.to_json()])
+            }
+            ExprNode::Literal(literal) => literal.to_json(),
+            ExprNode::Call { op, args } if op.name() == Object.name() => {
+                let names = match args.first().map(|names| &self.nodes[names.index()]) {
+                    Some(ExprNode::Literal(names)) => Object::names(names),
+                    _ => Vec::new(),
+                };
+                let keys = args.iter().skip(1).map(|arg| serde_json::Value::from(self.key(*arg)));
+                let results: serde_json::Map<_, _> = names.into_iter().zip(keys).collect();
+                serde_json::json!([op.name(), results])
+            }
+            ExprNode::Call { op, args } => {
+                let keys = args.iter().map(|arg| self.key(*arg));
+                std::iter::once(op.name().to_owned()).chain(keys).collect::<Vec<_>>().into()
+            }
+            ExprNode::Param(_) | ExprNode::Function { .. } => serde_json::Value::Null,
+        }
+    }
+}
+
+/// Name of a function's parameter in a graft.
+fn parameter(position: u32) -> String {
+    format!("p{position}")
 }
 
 impl fmt::Display for Expr {
@@ -187,8 +284,22 @@ impl ExprBuilder {
     pub fn as_literal(&self, id: ExprId) -> Option<&Literal> {
         match &self.nodes[id.index()] {
             ExprNode::Literal(literal) => Some(literal),
-            ExprNode::Call { .. } => None,
+            ExprNode::Call { .. } | ExprNode::Param(_) | ExprNode::Function { .. } => None,
         }
+    }
+
+    /// A parameter of the function that is being built.
+    pub fn param(&mut self, position: u32, path: &GraftPath) -> ExprId {
+        let mut hasher = Hasher::new("param");
+        hasher.int(position.into());
+        self.intern(hasher.finish(), path, || ExprNode::Param(position))
+    }
+
+    /// A function whose value is `body`.
+    pub fn function(&mut self, parameters: u32, body: ExprId, path: &GraftPath) -> ExprId {
+        let mut hasher = Hasher::new("function");
+        hasher.int(parameters.into()).hash(self.hashes[body.index()]);
+        self.intern(hasher.finish(), path, || ExprNode::Function { parameters, body })
     }
 
     fn intern(&mut self, hash: ContentHash, path: &GraftPath, node: impl FnOnce() -> ExprNode) -> ExprId {
@@ -212,8 +323,8 @@ impl ExprBuilder {
         let mut needed = vec![false; self.nodes.len()];
         needed[root.index()] = true;
         for at in (0..self.nodes.len()).rev() {
-            if let (true, ExprNode::Call { args, .. }) = (needed[at], &self.nodes[at]) {
-                args.iter().for_each(|arg| needed[arg.index()] = true);
+            if needed[at] {
+                self.nodes[at].inputs().iter().for_each(|arg| needed[arg.index()] = true);
             }
         }
         let mut renumbered = vec![ExprId(0); self.nodes.len()];
@@ -223,9 +334,7 @@ impl ExprBuilder {
             if !needed {
                 continue;
             }
-            if let ExprNode::Call { args, .. } = &mut node {
-                args.iter_mut().for_each(|arg| *arg = renumbered[arg.index()]);
-            }
+            node.inputs_mut().iter_mut().for_each(|arg| *arg = renumbered[arg.index()]);
             renumbered[at] = ExprId(nodes.len() as u32);
             nodes.push(node);
             paths.push(node_paths);

@@ -13,6 +13,7 @@
 
 pub mod aoi;
 pub mod block;
+pub mod callable;
 pub mod error;
 pub mod eval;
 pub mod expr;

@@ -17,6 +17,10 @@ pub const FOCAL_SIDE_MAX: u32 = 101;
 /// Bytes of the names of one value's bands: combinations of bands join names.
 pub const BAND_NAMES_BYTES_MAX: usize = 64 << 10;
 
+/// Steps of all functions of properties of a graft, for all images that they are asked about; conditions
+/// count by their length. Ten million take seconds.
+pub const PROPERTY_STEPS_MAX: u64 = 10_000_000;
+
 /// Stored pixels of one band that a read holds at once, in bytes with their mask. What needs more is read
 /// in parts.
 pub const READ_BLOCK_BYTES_MAX: u64 = 64 << 20;

@@ -32,6 +32,11 @@ const TIMES: [&str; 12] = [
     "updated",
 ];
 
+/// Whether properties of this name are instants.
+pub fn is_time(name: &str) -> bool {
+    TIMES.contains(&name)
+}
+
 /// A condition on a scene's properties.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Predicate {
@@ -150,7 +155,7 @@ pub enum PredicateError {
     },
     /// A text that is not JSON: a pickled function, most likely.
     #[error(
-        "the predicate is not JSON ({reason}), and a pickled function is never run; write it as comparisons of properties, such as `{{\"op\": \"lt\", \"name\": \"cloud_fraction\", \"val\": 0.2}}`"
+        "the predicate is not JSON ({reason}), and a pickled callable is never run; write it as comparisons of properties, such as `{{\"op\": \"lt\", \"name\": \"cloud_fraction\", \"val\": 0.2}}`"
     )]
     NotJson {
         /// What the parser said.
@@ -274,7 +279,7 @@ fn compare(op: Comparison, name: &str, found: &Value, with: &Operand) -> bool {
             Comparison::Prefix => return found.starts_with(with.as_str()),
             Comparison::Like => return is_like(found, with),
             Comparison::ILike => return is_like(&found.to_lowercase(), &with.to_lowercase()),
-            _ => match TIMES.contains(&name).then(|| Timestamp::parse(found).zip(Timestamp::parse(with))) {
+            _ => match is_time(name).then(|| Timestamp::parse(found).zip(Timestamp::parse(with))) {
                 Some(Some((found, with))) => Some(found.cmp(&with)),
                 _ => Some(found.as_str().cmp(with.as_str())),
             },
@@ -419,7 +424,7 @@ fn checked(op: Comparison, name: String, value: Operand, at: &str) -> Result<Pre
     if op.takes_text() && value.as_text().is_none() {
         return Err(form(at, format!("must be a text for `{}`", op.name())));
     }
-    if TIMES.contains(&name.as_str())
+    if is_time(&name)
         && !op.takes_text()
         && value.as_text().is_none_or(|text| Timestamp::parse(text).is_none())
     {
@@ -476,7 +481,7 @@ fn simple(text: &str) -> Result<Predicate, PredicateError> {
         (Some(text), _) => Operand::Text(bounded(text)?),
         (None, "true") => Operand::Bool(true),
         (None, "false") => Operand::Bool(false),
-        (None, bare) if op.takes_text() || TIMES.contains(&name.as_str()) => Operand::Text(bounded(bare)?),
+        (None, bare) if op.takes_text() || is_time(&name) => Operand::Text(bounded(bare)?),
         (None, bare) => match bare.parse().ok().and_then(Operand::number) {
             Some(number) => number,
             None => Operand::Text(bounded(bare)?),

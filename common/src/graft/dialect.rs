@@ -1,6 +1,7 @@
 //! The names that a graft may apply: ops by their own names, and the older spellings that the
 //! published client uses. This table is the only place that knows the spellings.
 
+use crate::callable::{self, CallableError, Place};
 use crate::literal::Literal;
 use crate::ops::{self, Op, reduce};
 
@@ -13,6 +14,8 @@ pub(super) enum Builtin {
     Older(Spelling),
     /// Several results by name.
     Object,
+    /// A pickled callable and its arguments.
+    Code,
     /// Part of the language, not of this engine yet.
     Later,
 }
@@ -34,8 +37,8 @@ pub(super) enum Spelling {
 pub(super) enum Meaning {
     /// The op and which of the arguments it takes, in order.
     Op(&'static dyn Op, Vec<usize>),
-    /// A pickled callable; what to use.
-    Callable(&'static str),
+    /// A pickled callable; why it is refused.
+    Callable(CallableError),
     /// Wrong; why.
     Wrong(String),
 }
@@ -96,12 +99,13 @@ impl Spelling {
                         (_, false) => Meaning::Wrong(format!("`{name}` takes no `q`")),
                     };
                 }
-                // The client sends a Python function as the base64 of its pickle (protocol 2 or later).
-                if name.len() > 40 && name.starts_with("gA") {
-                    return Meaning::Callable("use a named reducer such as `median`");
+                match callable::decide(Place::Reducer, name) {
+                    Err(error @ CallableError::Pickled { .. }) => Meaning::Callable(error),
+                    _ => {
+                        let names: Vec<_> = reduce::OPS.iter().map(|op| op.name()).collect();
+                        Meaning::Wrong(format!("has no reducer `{name}`; there are {}", names.join(" ")))
+                    }
                 }
-                let names: Vec<_> = reduce::OPS.iter().map(|op| op.name()).collect();
-                Meaning::Wrong(format!("has no reducer `{name}`; there are {}", names.join(" ")))
             }
             Spelling::BandOp => match name {
                 "pick_bands" => Meaning::Op(&ops::bands::PickBands, vec![0, 2]),
@@ -117,6 +121,7 @@ impl Spelling {
 pub(super) fn builtin(name: &str) -> Option<Builtin> {
     match name {
         "object" => Some(Builtin::Object),
+        "code" => Some(Builtin::Code),
         "math" => Some(Builtin::Older(Spelling::Math)),
         "functional" => Some(Builtin::Older(Spelling::Functional)),
         "reduction" => Some(Builtin::Older(Spelling::Reduction)),
@@ -138,7 +143,7 @@ pub(super) fn closest(name: &str) -> Option<&'static str> {
 }
 
 /// Ops of the published client that this engine does not compute yet.
-const LATER: &[&str] = &["code", "groupby_data", "resolution_x", "resolution_y"];
+const LATER: &[&str] = &["resolution_x", "resolution_y"];
 
 /// The op behind a name of `math`: Python's name of the method, sometimes with an underscore.
 fn math(name: &str) -> Option<&'static dyn Op> {

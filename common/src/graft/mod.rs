@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::callable::CallableError;
 use crate::error::{Classify, ErrorClass, GraftPath, listing};
 use crate::expr::Expr;
 use crate::limits::Limits;
@@ -135,12 +136,12 @@ pub enum GraftError {
         name: String,
     },
     /// A pickled Python function.
-    #[error("{at}: a pickled callable is never run; {instead}")]
+    #[error("{at}: {error}")]
     Callable {
         /// Where.
         at: GraftPath,
-        /// What to use.
-        instead: &'static str,
+        /// Why it is refused, and what to use.
+        error: CallableError,
     },
     /// A named bound is exceeded.
     #[error("{at}: {what}, the limit is {limit}")]
@@ -164,7 +165,8 @@ impl Classify for GraftError {
             | GraftError::Sort { .. }
             | GraftError::MissingParameter { .. }
             | GraftError::Arguments { .. } => ErrorClass::InvalidRequest,
-            GraftError::Unsupported { .. } | GraftError::Callable { .. } => ErrorClass::Unsupported,
+            GraftError::Unsupported { .. } => ErrorClass::Unsupported,
+            GraftError::Callable { error, .. } => error.class(),
             GraftError::TooLong { .. } | GraftError::TooDeep { .. } | GraftError::Limit { .. } => {
                 ErrorClass::LimitExceeded
             }

@@ -8,10 +8,12 @@ use std::collections::HashMap;
 use super::dialect::{self, Builtin, Meaning, Spelling};
 use super::syntax::{Application, Definition, Graft};
 use super::{GraftError, Parameters};
+use crate::callable::{CallableError, Place};
 use crate::error::GraftPath;
 use crate::expr::{Expr, ExprBuilder, ExprId};
 use crate::limits::Limits;
 use crate::literal::Literal;
+use crate::ops::images::Reduced;
 use crate::ops::object::Object;
 use crate::ops::{Op, Param};
 
@@ -26,6 +28,7 @@ pub(super) fn resolve(graft: Graft, parameters: &Parameters, limits: &Limits) ->
         scopes: Vec::new(),
         builder: ExprBuilder::default(),
         steps: 0,
+        functions: HashMap::new(),
     };
     let at = GraftPath::root().join("parameters");
     let mut bound = Vec::with_capacity(bodies[0].parameters.len());
@@ -85,7 +88,7 @@ fn flatten(graft: Graft, path: GraftPath, bodies: &mut Vec<Body>) -> BodyId {
 #[derive(Clone, Copy, Debug)]
 enum Value {
     Node(ExprId),
-    Closure { body: BodyId, scope: ScopeId },
+    Closure(Closure),
     Builtin(Builtin),
 }
 
@@ -93,7 +96,7 @@ impl Value {
     fn sort(self) -> &'static str {
         match self {
             Value::Node(_) => "a value",
-            Value::Closure { .. } | Value::Builtin(_) => "a function",
+            Value::Closure(_) | Value::Builtin(_) => "a function",
         }
     }
 }
@@ -103,6 +106,8 @@ struct Scope {
     body: BodyId,
     parent: Option<ScopeId>,
     bound: Vec<Value>,
+    /// Whether it belongs to the body of a function that is an argument: its parameters have no value yet.
+    is_inside: bool,
     /// The keys that were asked for: a body may have many that one application does not need.
     memo: HashMap<usize, Memo>,
 }
@@ -118,8 +123,33 @@ enum Memo {
 struct Frame {
     scope: ScopeId,
     key: usize,
-    /// The scope of the function whose value this key waits for, once its arguments are known.
-    call: Option<ScopeId>,
+    /// The function whose value this key waits for, once its arguments are known.
+    call: Option<Call>,
+}
+
+/// A function in use.
+#[derive(Clone, Debug)]
+struct Call {
+    scope: ScopeId,
+    then: Then,
+}
+
+/// What becomes of a function's value.
+#[derive(Clone, Debug)]
+enum Then {
+    /// It is the key's.
+    Value,
+    /// It is the body of a function that is an argument of the key's op.
+    Function(Closure),
+    /// It is a reduction of the first of these, along the second; the third is what the graft says it is.
+    Reduced([ExprId; 3]),
+}
+
+/// A function and the scope that it was written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Closure {
+    body: BodyId,
+    scope: ScopeId,
 }
 
 /// Outcome of looking a name up.
@@ -140,11 +170,13 @@ struct Machine<'a> {
     scopes: Vec<Scope>,
     builder: ExprBuilder,
     steps: usize,
+    /// Functions that are arguments, by what they were written as.
+    functions: HashMap<Closure, ExprId>,
 }
 
 impl Machine<'_> {
     fn run(&mut self, bound: Vec<Value>) -> Result<Value, GraftError> {
-        self.scopes.push(Self::scope(0, None, bound));
+        self.scopes.push(Self::scope(0, None, bound, false));
         let at = GraftPath::root().join("returns");
         let mut stack: Vec<Frame> = Vec::new();
         // Frames of the stack that wait for a function's value.
@@ -166,7 +198,12 @@ impl Machine<'_> {
                         stack.pop();
                     }
                     Step::Need { scope, key } => self.enter(&mut stack, scope, key)?,
-                    Step::Call(scope) => {
+                    Step::Argument => {
+                        depth -= 1;
+                        let last = stack.len() - 1;
+                        stack[last].call = None;
+                    }
+                    Step::Call(call) => {
                         let at = self.path(frame.scope, frame.key);
                         if depth >= self.limits.call_depth {
                             let what =
@@ -175,7 +212,7 @@ impl Machine<'_> {
                         }
                         depth += 1;
                         let last = stack.len() - 1;
-                        stack[last].call = Some(scope);
+                        stack[last].call = Some(call);
                     }
                 }
             }
@@ -192,8 +229,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn scope(body: BodyId, parent: Option<ScopeId>, bound: Vec<Value>) -> Scope {
-        Scope { body, parent, bound, memo: HashMap::new() }
+    fn scope(body: BodyId, parent: Option<ScopeId>, bound: Vec<Value>, is_inside: bool) -> Scope {
+        Scope { body, parent, bound, is_inside, memo: HashMap::new() }
     }
 
     fn path(&self, scope: ScopeId, key: usize) -> GraftPath {
@@ -217,15 +254,18 @@ impl Machine<'_> {
                 let at = body.path.join(name.as_str());
                 Ok(Step::Done(Value::Node(self.builder.literal(literal.clone(), &at))))
             }
-            Def::Function(body) => Ok(Step::Done(Value::Closure { body: *body, scope: frame.scope })),
+            Def::Function(body) => {
+                Ok(Step::Done(Value::Closure(Closure { body: *body, scope: frame.scope })))
+            }
             Def::Apply(application) => {
                 let at = body.path.join(name.as_str());
-                if let Some(scope) = frame.call {
-                    let inner = &bodies[self.scopes[scope].body];
-                    return Ok(match self.look_up(scope, &inner.returns, &inner.path.join("returns"))? {
-                        Found::Value(value) => Step::Done(value),
-                        Found::Need { scope, key } => Step::Need { scope, key },
-                    });
+                if let Some(call) = &frame.call {
+                    let inner = &bodies[self.scopes[call.scope].body];
+                    let returns = inner.path.join("returns");
+                    return match self.look_up(call.scope, &inner.returns, &returns)? {
+                        Found::Value(value) => self.returned(&call.then, value, &at, &returns),
+                        Found::Need { scope, key } => Ok(Step::Need { scope, key }),
+                    };
                 }
                 self.apply(frame.scope, application, at)
             }
@@ -257,7 +297,7 @@ impl Machine<'_> {
                 is: function.sort(),
                 expected: "a function",
             }),
-            Value::Closure { body, scope } => {
+            Value::Closure(Closure { body, scope: around }) => {
                 let parameters = &self.bodies[body].parameters;
                 let params: Vec<(&str, bool)> =
                     parameters.iter().map(|name| (name.as_str(), false)).collect();
@@ -265,13 +305,21 @@ impl Machine<'_> {
                 let bound: Vec<Value> = bound.into_iter().flatten().collect();
                 // What is bound is copied for every application: that counts too.
                 self.steps += bound.len();
-                self.scopes.push(Self::scope(body, Some(scope), bound));
-                Ok(Step::Call(self.scopes.len() - 1))
+                let is_inside = self.scopes[around].is_inside || self.scopes[scope].is_inside;
+                self.scopes.push(Self::scope(body, Some(around), bound, is_inside));
+                Ok(Step::Call(Call { scope: self.scopes.len() - 1, then: Then::Value }))
+            }
+            Value::Builtin(Builtin::Code) => {
+                let error = CallableError::Pickled { place: Place::Code };
+                Err(GraftError::Callable { at, error })
             }
             Value::Builtin(Builtin::Later) => {
                 Err(GraftError::Unsupported { at, name: call.function.clone() })
             }
             Value::Builtin(Builtin::Op(op)) => {
+                if let Some(call) = self.function_argument(op, (scope, call), &values, &at)? {
+                    return Ok(Step::Call(call));
+                }
                 let mut args = self.bind_builtin(&at, call, op.doc().params, &values)?;
                 self.bind_dates(op, &mut args, &at);
                 Ok(Step::Done(Value::Node(self.builder.call(op, args, &at))))
@@ -281,11 +329,130 @@ impl Machine<'_> {
                 Ok(Step::Done(Value::Node(self.builder.call(&Object, args, &at))))
             }
             Value::Builtin(Builtin::Older(spelling)) => {
+                if let Some(call) = self.reducer(spelling, (scope, call), &values, &at)? {
+                    return Ok(Step::Call(call));
+                }
                 let args = self.bind_builtin(&at, call, spelling.params(), &values)?;
                 let (op, args) = self.translate(&at, call, spelling, &args)?;
                 Ok(Step::Done(Value::Node(self.builder.call(op, args, &at))))
             }
         }
+    }
+
+    /// What becomes of the value of a function.
+    fn returned(
+        &mut self,
+        then: &Then,
+        value: Value,
+        at: &GraftPath,
+        returns: &GraftPath,
+    ) -> Result<Step, GraftError> {
+        if let Then::Value = then {
+            return Ok(Step::Done(value));
+        }
+        let Value::Node(body) = value else {
+            let (at, name) = (returns.clone(), "returns".into());
+            return Err(GraftError::Sort { at, name, is: value.sort(), expected: "a value" });
+        };
+        match then {
+            Then::Value => Ok(Step::Done(value)),
+            Then::Function(closure) => {
+                let inner = &self.bodies[closure.body];
+                let function = self.builder.function(inner.parameters.len() as u32, body, &inner.path);
+                self.functions.insert(*closure, function);
+                Ok(Step::Argument)
+            }
+            Then::Reduced([array, axis, kind]) => {
+                let args = vec![*array, body, *axis, *kind];
+                Ok(Step::Done(Value::Node(self.builder.call(&Reduced, args, at))))
+            }
+        }
+    }
+
+    /// A function among the arguments of an op that takes one, if its body has not been resolved yet.
+    fn function_argument(
+        &mut self,
+        op: &'static dyn Op,
+        (scope, call): (ScopeId, &Application),
+        values: &[Value],
+        at: &GraftPath,
+    ) -> Result<Option<Call>, GraftError> {
+        let doc = op.doc();
+        if !doc.params.iter().any(|param| param.takes_function) {
+            return Ok(None);
+        }
+        let params: Vec<(&str, bool)> = doc.params.iter().map(|param| (param.name, param.optional)).collect();
+        let bound = bind(at, call, &call.function, &params, values)?;
+        let closure = bound.iter().zip(doc.params).find_map(|(value, param)| match value {
+            Some(Value::Closure(closure)) if param.takes_function => Some((*closure, param.name)),
+            _ => None,
+        });
+        let Some((closure, name)) = closure.filter(|(closure, _)| !self.functions.contains_key(closure))
+        else {
+            return Ok(None);
+        };
+        let inner = &self.bodies[closure.body];
+        let wrong = |problem: String| GraftError::Arguments {
+            at: at.clone(),
+            op: call.function.clone(),
+            problem,
+            params: doc.params.iter().map(|param| param.name.to_owned()).collect(),
+        };
+        if inner.parameters.len() != 1 {
+            let count = inner.parameters.len();
+            return Err(wrong(format!(
+                "gives the function at `{name}` one argument, the image; it has {count} parameters"
+            )));
+        }
+        if self.scopes[scope].is_inside || self.scopes[closure.scope].is_inside {
+            return Err(wrong(format!(
+                "takes a function at `{name}`, but stands inside a function that is an argument itself"
+            )));
+        }
+        let param = Value::Node(self.builder.param(0, &inner.path.join("parameters")));
+        self.scopes.push(Self::scope(closure.body, Some(closure.scope), vec![param], true));
+        Ok(Some(Call { scope: self.scopes.len() - 1, then: Then::Function(closure) }))
+    }
+
+    /// A reduction whose reducer is a function: it is applied to the array and the axis.
+    fn reducer(
+        &mut self,
+        spelling: Spelling,
+        (scope, call): (ScopeId, &Application),
+        values: &[Value],
+        at: &GraftPath,
+    ) -> Result<Option<Call>, GraftError> {
+        if !matches!(spelling, Spelling::Reduction) {
+            return Ok(None);
+        }
+        let params: Vec<(&str, bool)> =
+            spelling.params().iter().map(|param| (param.name, param.optional)).collect();
+        let bound = bind(at, call, &call.function, &params, values)?;
+        let &[Some(array), Some(Value::Closure(closure)), Some(axis), kind, ..] = &bound[..] else {
+            return Ok(None);
+        };
+        let nodes = (array, axis, kind.unwrap_or(Value::Node(self.builder.literal(Literal::Null, at))));
+        let (Value::Node(array), Value::Node(axis), Value::Node(kind)) = nodes else {
+            let (name, is) = (call.function.clone(), "a function");
+            return Err(GraftError::Sort { at: at.clone(), name, is, expected: "an array and an axis" });
+        };
+        let inner = &self.bodies[closure.body];
+        if inner.parameters.len() != 2 {
+            return Err(GraftError::Arguments {
+                at: at.clone(),
+                op: call.function.clone(),
+                problem: format!(
+                    "gives the reducer two arguments, the array and the axis; it has {} parameters",
+                    inner.parameters.len()
+                ),
+                params: params.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            });
+        }
+        let is_inside = self.scopes[scope].is_inside || self.scopes[closure.scope].is_inside;
+        let bound = vec![Value::Node(array), Value::Node(axis)];
+        self.steps += bound.len();
+        self.scopes.push(Self::scope(closure.body, Some(closure.scope), bound, is_inside));
+        Ok(Some(Call { scope: self.scopes.len() - 1, then: Then::Reduced([array, axis, kind]) }))
     }
 
     /// Arguments of a builtin: one node a parameter, null for those left out.
@@ -303,6 +470,9 @@ impl Machine<'_> {
             args.push(match value {
                 None => self.builder.literal(Literal::Null, at),
                 Some(Value::Node(id)) => id,
+                Some(Value::Closure(closure)) if self.functions.contains_key(&closure) => {
+                    self.functions[&closure]
+                }
                 Some(value) => {
                     return Err(GraftError::Sort {
                         at: at.clone(),
@@ -366,7 +536,7 @@ impl Machine<'_> {
         let at = at.clone();
         match spelling.meaning(|arg| self.builder.as_literal(args[arg])) {
             Meaning::Op(op, taken) => Ok((op, taken.into_iter().map(|arg| args[arg]).collect())),
-            Meaning::Callable(instead) => Err(GraftError::Callable { at, instead }),
+            Meaning::Callable(error) => Err(GraftError::Callable { at, error }),
             Meaning::Wrong(problem) => Err(GraftError::Arguments {
                 at,
                 op: call.function.clone(),
@@ -413,8 +583,13 @@ impl Machine<'_> {
 
 enum Step {
     Done(Value),
-    Need { scope: ScopeId, key: usize },
-    Call(ScopeId),
+    Need {
+        scope: ScopeId,
+        key: usize,
+    },
+    Call(Call),
+    /// A function that is an argument is known: the op can be looked at again.
+    Argument,
 }
 
 /// Binds positional, then named arguments: each parameter at most once, those that are not optional

@@ -180,7 +180,7 @@ impl Arg<'_> {
     pub(crate) fn pad(&self) -> u32 {
         match self {
             Arg::Raster(facts, props) if facts.kind.is_raster() => Props::pad(props).try_into().unwrap_or(0),
-            Arg::Raster(..) | Arg::Literal(_) | Arg::Scenes(_) => 0,
+            Arg::Raster(..) | Arg::Literal(_) | Arg::Scenes(_) | Arg::Function(_) => 0,
         }
     }
 }

@@ -92,7 +92,7 @@ impl Op for Dot {
 fn factor<'a>(arg: &Arg<'a>, name: &'static str) -> Result<(Facts, &'a Props), TypeError> {
     match arg {
         Arg::Raster(facts, props) => Ok((*facts, props)),
-        Arg::Literal(_) | Arg::Scenes(_) => {
+        Arg::Literal(_) | Arg::Scenes(_) | Arg::Function(_) => {
             Err(arg.not(name, "a raster or an array; for numbers there is `mul`"))
         }
     }

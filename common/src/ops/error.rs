@@ -40,10 +40,48 @@ pub enum TypeError {
         error: crate::predicate::PredicateError,
     },
     /// A pickled Python function.
-    #[error("a pickled callable is never run; use {instead}")]
+    #[error("argument `{name}`: {error}")]
     Callable {
-        /// What to use.
-        instead: &'static str,
+        /// Which argument.
+        name: &'static str,
+        /// Why it is refused, and what to use.
+        error: crate::callable::CallableError,
+    },
+    /// A function of properties has no value for an image.
+    #[error("`{op}` at {at}, for image `{image}`: {problem}")]
+    Property {
+        /// The op inside the function.
+        op: &'static str,
+        /// Where it stands.
+        at: crate::error::GraftPath,
+        /// Id of the image.
+        image: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An op on constants of properties has no value.
+    #[error("{problem}")]
+    Constant {
+        /// What is wrong.
+        problem: String,
+    },
+    /// A function of properties that uses something else.
+    #[error(
+        "a function of an image's properties uses {what}; it sees the properties and constants alone, pixels are compared outside, as in `mask`"
+    )]
+    Captured {
+        /// What it uses.
+        what: &'static str,
+    },
+    /// A function of many steps, for many images.
+    #[error(
+        "the function would take {steps} steps for all images, the limit is {limit}; select fewer scenes"
+    )]
+    PropertySteps {
+        /// Steps.
+        steps: u64,
+        /// The limit.
+        limit: u64,
     },
     /// A band that the product or raster does not have.
     #[error("there is no band `{band}` in {place}; it has {}", listing(.available))]
@@ -175,6 +213,18 @@ pub enum TypeError {
         /// The op.
         op: &'static str,
     },
+    /// A function that was given as a reducer and did not reduce.
+    #[error(
+        "the reducer must give {expected} over `{axis}`, it gives {is}; reductions inside it take its `axis`"
+    )]
+    NotReduced {
+        /// The axis.
+        axis: String,
+        /// Kind of a reduction.
+        expected: String,
+        /// Kind of its value.
+        is: String,
+    },
     /// Arithmetic on plain numbers without a result.
     #[error("{what} of {left}{} has no value", .right.map_or(String::new(), |right| format!(" and {right}")))]
     NoValue {
@@ -201,12 +251,18 @@ impl Classify for TypeError {
     fn class(&self) -> ErrorClass {
         match self {
             TypeError::Argument { .. } | TypeError::Value { .. } => ErrorClass::InvalidRequest,
-            TypeError::Unsupported { .. } | TypeError::Callable { .. } => ErrorClass::Unsupported,
+            TypeError::Unsupported { .. } => ErrorClass::Unsupported,
+            TypeError::Callable { error, .. } => error.class(),
             TypeError::Predicate { error, .. } => error.class(),
-            TypeError::TooManyBands { .. } | TypeError::LongBandNames { .. } => ErrorClass::LimitExceeded,
+            TypeError::TooManyBands { .. }
+            | TypeError::LongBandNames { .. }
+            | TypeError::PropertySteps { .. } => ErrorClass::LimitExceeded,
             TypeError::UnknownBand { .. }
             | TypeError::NoBandNames
             | TypeError::NoImageProperties
+            | TypeError::Property { .. }
+            | TypeError::Constant { .. }
+            | TypeError::Captured { .. }
             | TypeError::BandCount { .. }
             | TypeError::ImageCount { .. }
             | TypeError::Shapes { .. }
@@ -220,6 +276,7 @@ impl Classify for TypeError {
             | TypeError::KindMismatch { .. }
             | TypeError::NoAxis { .. }
             | TypeError::NoOrder { .. }
+            | TypeError::NotReduced { .. }
             | TypeError::NoValue { .. }
             | TypeError::SceneWithoutBand { .. } => ErrorClass::Impossible,
         }

@@ -1,15 +1,21 @@
-//! Images of a stack: `index length filter_data filter_by_id pick_images`.
+//! Images of a stack: `index length filter_data filter_by_id groupby_data pick_images`, and reductions by a
+//! function.
 //!
 //! What is asked of images is asked of their properties, which travel with the pixels: any stack will do,
 //! also a computed or masked one. `bind` decides which images are meant; a plan only picks positions.
 
-use super::{Arg, BindCx, BlockCall, Bound, Facts, Kernel, Op, OpDoc, Props, TypeError, required};
-use crate::block::{Block, Kind, Samples};
+use super::property::{Order, Value};
+use super::reduce::Axis;
+use super::{
+    Arg, BindCx, BlockCall, Bound, Facts, Kernel, Op, OpDoc, Props, TypeError, function, optional, required,
+};
+use crate::block::{Block, DType, Kind, Samples};
+use crate::callable::{self, CallableError, Permitted, Place};
 use crate::literal::Literal;
-use crate::predicate::Predicate;
+use crate::predicate::{Predicate, PredicateError};
 
 /// The ops of this family.
-pub const OPS: &[&dyn Op] = &[&Index, &Length, &FilterData, &FilterById, &PickImages];
+pub const OPS: &[&dyn Op] = &[&Index, &Length, &FilterData, &FilterById, &GroupbyData, &PickImages, &Reduced];
 
 /// `index(stack, i)`. As a plan node its parameter is the position, from 0.
 #[derive(Debug)]
@@ -189,7 +195,10 @@ impl Op for Length {
     }
 
     fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
-        stack(&args[0]).map(|(images, _)| Bound::Literal(Literal::Int(images.into())))
+        let (images, _) = stack(&args[0])?;
+        // The published client makes an int of what says so.
+        let props = Props::none().with("return_type", Some("int".into()));
+        Ok(Bound::Value { literal: Literal::Int(images.into()), props })
     }
 
     fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {
@@ -213,8 +222,8 @@ impl Op for FilterData {
     fn doc(&self) -> OpDoc {
         OpDoc {
             summary: "The images of a stack whose properties meet a condition, in their order.",
-            params: const { &[required("stack"), required("predicate")] },
-            shapes: "A stack, and a condition as JSON; the result is a stack of as many images or fewer.",
+            params: const { &[required("stack"), function("predicate")] },
+            shapes: "A stack, and a condition as JSON or a function of the image; the result is a stack of as many images or fewer.",
             units: "Those of the stack.",
             validity: "As in the stack.",
             accuracy: "Exact.",
@@ -231,10 +240,23 @@ impl Op for FilterData {
 
     fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let (images, props) = described(&args[0])?;
-        let predicate = Predicate::from_literal(args[1].literal("predicate")?)
-            .map_err(|error| TypeError::Predicate { name: "predicate", error })?;
-        let kept = (0..).zip(props.dicts()).filter(|(_, image)| predicate.holds(image));
-        Ok(picked(kept.map(|(at, _)| at).collect(), images, props))
+        let mut kept = Vec::new();
+        match args[1] {
+            Arg::Function(function) => {
+                for (at, image) in (0..).zip(props.dicts()) {
+                    if function.of(image)?.is_true() {
+                        kept.push(at);
+                    }
+                }
+            }
+            _ => {
+                let predicate = predicate(args[1].literal("predicate")?)?;
+                kept.extend(
+                    (0..).zip(props.dicts()).filter(|(_, image)| predicate.holds(image)).map(|(at, _)| at),
+                );
+            }
+        }
+        Ok(picked(kept, images, props))
     }
 
     fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {
@@ -301,6 +323,198 @@ impl Op for FilterById {
 
     fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Bind
+    }
+}
+
+/// A condition as JSON, or as an expression object of the catalog client.
+fn predicate(literal: &Literal) -> Result<Predicate, TypeError> {
+    let name = "predicate";
+    match (Predicate::from_literal(literal), literal) {
+        (Ok(predicate), _) => Ok(predicate),
+        (Err(PredicateError::NotJson { .. }), Literal::Str(text)) => {
+            match callable::decide(Place::Predicate, text) {
+                Ok(Permitted::Predicate(predicate)) => Ok(predicate),
+                Err(error) => Err(TypeError::Callable { name, error }),
+            }
+        }
+        (Err(error), _) => Err(TypeError::Predicate { name, error }),
+    }
+}
+
+/// `groupby_data(stack, key_function)`.
+#[derive(Debug)]
+pub struct GroupbyData;
+
+impl Op for GroupbyData {
+    fn name(&self) -> &'static str {
+        "groupby_data"
+    }
+
+    fn doc(&self) -> OpDoc {
+        OpDoc {
+            summary: "The images of a stack by a key: each key with the ids of its images; no pixel is read.",
+            params: const { &[required("stack"), function("key_function")] },
+            shapes: "A stack and a function of the image; the result is a list of pairs of a key and a list of ids, sorted by key where keys have an order, else in the order of the stack. Times as keys become texts.",
+            units: "None.",
+            validity: "Has no pixels.",
+            accuracy: "Exact.",
+            source: "The published client's op of this name.",
+        }
+    }
+
+    fn example(&self) -> serde_json::Value {
+        example(serde_json::json!({
+            "month": {
+                "parameters": ["image"],
+                "acquired": "acquired",
+                "month": "month",
+                "time": ["attr", "image", "acquired"],
+                "key": ["attr", "time", "month"],
+                "returns": "key",
+            },
+            "result": ["groupby_data", "stack", "month"],
+        }))
+    }
+
+    fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
+        let (_, props) = described(&args[0])?;
+        let key = match args[1] {
+            Arg::Function(key) => key,
+            Arg::Literal(Literal::Str(text)) => {
+                let error = match callable::decide(Place::Key, text) {
+                    Ok(Permitted::Predicate(_)) => CallableError::Pickled { place: Place::Key },
+                    Err(error) => error,
+                };
+                return Err(TypeError::Callable { name: "key_function", error });
+            }
+            _ => return Err(args[1].not("key_function", "a function of the image")),
+        };
+        let mut groups: Vec<(Value, Vec<Literal>)> = Vec::new();
+        for (image, id) in props.dicts().zip(props.ids()) {
+            let (key, id) = (key.of(image)?, Literal::Str(id.ok_or(TypeError::NoImageProperties)?));
+            match groups.iter_mut().find(|(known, _)| known.is_same(&key)) {
+                Some((_, ids)) => ids.push(id),
+                None => groups.push((key, vec![id])),
+            }
+        }
+        let order = |a: &Value, b: &Value| match a.order(b) {
+            Order::Is(order) => Some(order),
+            Order::Missing | Order::Unlike => None,
+        };
+        let keys: Vec<&Value> = groups.iter().map(|(key, _)| key).collect();
+        let is_sortable =
+            keys.iter().enumerate().all(|(at, a)| keys[at + 1..].iter().all(|b| order(a, b).is_some()));
+        if is_sortable {
+            groups.sort_by(|(a, _), (b, _)| order(a, b).unwrap_or(std::cmp::Ordering::Equal));
+        }
+        let pair = |(key, ids): (Value, Vec<Literal>)| {
+            let key = key.to_literal().map_err(|fault| TypeError::Constant { problem: fault.to_string() })?;
+            Ok(Literal::List(vec![key, Literal::List(ids)]))
+        };
+        groups
+            .into_iter()
+            .map(pair)
+            .collect::<Result<_, _>>()
+            .map(|groups| Bound::Literal(Literal::List(groups)))
+    }
+
+    fn infer(&self, _: &[Literal], _: &[Facts]) -> Result<Facts, TypeError> {
+        Err(TypeError::Unsupported { what: "`groupby_data` in a plan".into() })
+    }
+
+    fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
+        Kernel::Bind
+    }
+}
+
+/// `reduced(a, value, axis, kind)`: what a function that was given as a reducer made of `a`. It says that
+/// `value` is a reduction of `a`; as a plan node it is what an empty stack becomes.
+#[derive(Debug)]
+pub struct Reduced;
+
+impl Reduced {
+    /// Whether the function's value matters: over the images of an empty stack it is not even looked at.
+    pub fn needs_value(args: &[Arg<'_>]) -> bool {
+        let is_over_images =
+            matches!(args.get(2), Some(Arg::Literal(Literal::Str(axis))) if axis == "images");
+        let is_empty =
+            matches!(args.first(), Some(Arg::Raster(Facts { kind: Kind::Stack { images: 0, .. }, .. }, _)));
+        !(is_over_images && is_empty)
+    }
+}
+
+impl Op for Reduced {
+    fn name(&self) -> &'static str {
+        "reduced"
+    }
+
+    fn doc(&self) -> OpDoc {
+        OpDoc {
+            summary: "A value as a reduction of a raster: what `reduction` by a function of the array and the axis stands for.",
+            params: const { &[required("a"), required("value"), required("axis"), optional("kind")] },
+            shapes: "A raster and a value that has lost the axis: over images a mosaic, over bands one band, over pixels an array. An empty stack over images gives a mosaic without valid pixels, whatever the value.",
+            units: "Those of the value.",
+            validity: "As the value.",
+            accuracy: "Exact.",
+            source: "The published client's reductions by a callable.",
+        }
+    }
+
+    fn example(&self) -> serde_json::Value {
+        example(serde_json::json!({
+            "range": {
+                "parameters": ["array", "axis"],
+                "high": ["max", "array", "axis"],
+                "low": ["min", "array", "axis"],
+                "range": ["sub", "high", "low"],
+                "returns": "range",
+            },
+            "images": "images",
+            "result": ["reduction", "stack", "range", "images"],
+        }))
+    }
+
+    fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
+        let (a, props) = args[0].raster("a")?;
+        let axis = Axis::of_arg(&args[2])?;
+        if !args[3].is_null() {
+            let said = args[3].text("kind")?;
+            if said != a.kind.name() {
+                return Err(TypeError::KindMismatch { said: format!("`{said}`"), is: a.kind.name() });
+            }
+        }
+        let expected = axis.reduced(a.kind)?;
+        let props = axis.metadata(props);
+        if !Reduced::needs_value(args) {
+            return Ok(Bound::call(vec![], [0], props));
+        }
+        let is = match args[1] {
+            Arg::Raster(facts, _) => facts.kind.to_string(),
+            other => other.kind_name().into(),
+        };
+        if !matches!(args[1], Arg::Raster(facts, _) if facts.kind == expected) {
+            return Err(TypeError::NotReduced {
+                axis: axis.name().into(),
+                expected: expected.to_string(),
+                is,
+            });
+        }
+        Ok(Bound::Same { arg: 1, props })
+    }
+
+    fn infer(&self, _: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
+        match inputs {
+            [Facts { kind: Kind::Stack { images: 0, bands }, .. }] => {
+                Ok(Facts { kind: Kind::Mosaic { bands: *bands }, dtype: DType::F32 })
+            }
+            _ => Err(TypeError::Argument { name: "a", expected: "an empty stack", got: "another value" }),
+        }
+    }
+
+    fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
+        Kernel::Block(|call| {
+            Block::invalid(call.facts.kind, call.facts.dtype, (call.window.rows, call.window.cols))
+        })
     }
 }
 

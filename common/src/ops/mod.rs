@@ -25,6 +25,7 @@ pub mod mask;
 pub mod math;
 pub mod object;
 mod pointwise;
+pub mod property;
 mod props;
 pub mod reduce;
 pub mod select;
@@ -67,6 +68,11 @@ pub const FAMILIES: &[Family] = &[
         reduce::OPS,
     ),
     Family::new("Arrays", "Constants that are no single number.", array::OPS),
+    Family::new(
+        "Properties of images",
+        "Inside functions of one parameter, the image, that choose or group images; nothing here sees a pixel.",
+        property::OPS,
+    ),
 ];
 
 /// Ops that belong together: one file.
@@ -136,9 +142,19 @@ pub trait Op: Sync + Debug {
     }
 
     /// Whether each image of the result depends on the same image of its inputs alone (on all of a mosaic):
-    /// images that nobody needs can be left out.
+    /// images that nobody needs can be left out. Unless an op says otherwise, that is so of what works value
+    /// by value or looks at neighbouring pixels.
     fn is_imagewise(&self, params: &[Literal], inputs: &[Facts]) -> bool {
         matches!(self.kernel(params, inputs), Kernel::Pixel(_))
+            || matches!(self.footprint(params), Footprint::Halo { .. })
+    }
+
+    /// The op on properties of an image, inside a function; most ops are of pixels alone.
+    ///
+    /// # Errors
+    /// Why it has no value.
+    fn on_properties(&self, _: &property::Args<'_>) -> Result<property::Value, property::Fault> {
+        Err(property::Fault::new("is an op of pixels; a function of an image sees its properties alone"))
     }
 
     /// The code that computes it, for a plan node with these constants and inputs with these facts.
@@ -218,16 +234,23 @@ pub struct Param {
     pub name: &'static str,
     /// Whether it may be left out; it is null then.
     pub optional: bool,
+    /// Whether a function of one parameter, an image, may be given.
+    pub takes_function: bool,
 }
 
 /// A parameter that must be given.
 pub const fn required(name: &'static str) -> Param {
-    Param { name, optional: false }
+    Param { name, optional: false, takes_function: false }
 }
 
 /// A parameter that may be left out.
 pub const fn optional(name: &'static str) -> Param {
-    Param { name, optional: true }
+    Param { name, optional: true, takes_function: false }
+}
+
+/// A parameter that must be given, and may be a function of an image.
+pub const fn function(name: &'static str) -> Param {
+    Param { name, optional: false, takes_function: true }
 }
 
 /// What is known about a value before any pixel is read.
@@ -295,6 +318,8 @@ pub enum Arg<'a> {
     Scenes(&'a SceneSet),
     /// Pixels, or an array.
     Raster(Facts, &'a Props),
+    /// A function of an image's properties.
+    Function(&'a property::Function),
 }
 
 impl<'a> Arg<'a> {
@@ -304,6 +329,7 @@ impl<'a> Arg<'a> {
             Arg::Literal(literal) => literal.kind_name(),
             Arg::Scenes(_) => "scenes",
             Arg::Raster(facts, _) => facts.kind.name(),
+            Arg::Function(_) => "a function",
         }
     }
 
@@ -315,7 +341,7 @@ impl<'a> Arg<'a> {
                 Some(facts) => Ok((facts, Props::none())),
                 None => Err(self.not(name, "a raster or a number")),
             },
-            Arg::Scenes(_) => Err(self.not(name, "a raster or a number")),
+            Arg::Scenes(_) | Arg::Function(_) => Err(self.not(name, "a raster or a number")),
         }
     }
 
@@ -323,7 +349,9 @@ impl<'a> Arg<'a> {
     fn raster(&self, name: &'static str) -> Result<(Facts, &'a Props), TypeError> {
         match self {
             Arg::Raster(facts, props) if facts.kind.is_raster() => Ok((*facts, props)),
-            Arg::Raster(..) | Arg::Literal(_) | Arg::Scenes(_) => Err(self.not(name, "a raster")),
+            Arg::Raster(..) | Arg::Literal(_) | Arg::Scenes(_) | Arg::Function(_) => {
+                Err(self.not(name, "a raster"))
+            }
         }
     }
 
@@ -331,7 +359,7 @@ impl<'a> Arg<'a> {
     fn literal(&self, name: &'static str) -> Result<&'a Literal, TypeError> {
         match self {
             Arg::Literal(literal) => Ok(literal),
-            Arg::Raster(..) | Arg::Scenes(_) => Err(self.not(name, "a constant")),
+            Arg::Raster(..) | Arg::Scenes(_) | Arg::Function(_) => Err(self.not(name, "a constant")),
         }
     }
 

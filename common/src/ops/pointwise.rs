@@ -2,6 +2,7 @@
 //! (protocol.md sections 4 and 5). The ops themselves are rows in `arith.rs` and `compare.rs`.
 
 use super::bands::check_names;
+use super::property::{Args, Fault, Order, Value};
 use super::{
     Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, PixelKernel, Props, TypeError, broadcast, required, spread,
 };
@@ -153,6 +154,14 @@ impl Op for Pointwise {
         Ok(Facts { kind, dtype })
     }
 
+    fn on_properties(&self, args: &Args<'_>) -> Result<Value, Fault> {
+        match (self.on_bool, self.kernel) {
+            (OnBool::Only, _) => self.logic(args),
+            (_, PixelKernel::Compare(_)) => self.comparison(args.get(0)?, args.get(1)?),
+            _ => self.arithmetic(args),
+        }
+    }
+
     fn kernel(&self, _: &[Literal], inputs: &[Facts]) -> Kernel {
         // `infer` has refused what `select` refuses; the number kernel stands in for the impossible.
         Kernel::Pixel(self.select(inputs).unwrap_or(self.kernel))
@@ -172,6 +181,63 @@ impl Pointwise {
             left: left.as_f64().unwrap_or(f64::NAN),
             right: right.as_f64(),
         })
+    }
+}
+
+/// What the ops do with properties follows from what they do with numbers.
+impl Pointwise {
+    /// Logic of truth tests. What the first operand decides needs no second.
+    fn logic(&self, args: &Args<'_>) -> Result<Value, Fault> {
+        let first = Literal::Bool(args.get(0)?.is_true());
+        let with = |second: bool| (self.scalar)(&first, &Literal::Bool(second));
+        let result = match self.operands() {
+            1 => (self.scalar)(&first, &Literal::Null),
+            _ if with(true) == with(false) => with(true),
+            _ => with(args.get(1)?.is_true()),
+        };
+        result.map(Value::from_number).ok_or_else(|| Fault::new("has no value"))
+    }
+
+    /// The order of the operands is compared instead of them; where there is none, NaN is.
+    fn comparison(&self, a: &Value, b: &Value) -> Result<Value, Fault> {
+        let of = |order: Literal| (self.scalar)(&order, &Literal::Int(0));
+        let is_equality = of(Literal::Int(-1)) == of(Literal::Int(1));
+        let order = match a.order(b) {
+            Order::Is(order) => Literal::Int(order as i64),
+            Order::Unlike if !is_equality => {
+                let (a, b) = (a.kind_name(), b.kind_name());
+                return Err(Fault::new(format!("{a} and {b} have no order")));
+            }
+            Order::Missing | Order::Unlike => Literal::Float(f64::NAN),
+        };
+        of(order).map(Value::from_number).ok_or_else(|| Fault::new("has no value"))
+    }
+
+    fn arithmetic(&self, args: &Args<'_>) -> Result<Value, Fault> {
+        let a = args.get(0)?;
+        if self.operands() == 1 {
+            let number =
+                a.as_number().ok_or_else(|| Fault::new(format!("needs a number, got {}", a.kind_name())))?;
+            let result = (self.scalar)(&number, &Literal::Null);
+            return result.map(Value::from_number).ok_or_else(|| Fault::new("has no value"));
+        }
+        let b = args.get(1)?;
+        if let (Some(left), Some(right)) = (a.as_number(), b.as_number()) {
+            let result = (self.scalar)(&left, &right).map(Value::from_number);
+            return result.ok_or_else(|| Fault::new(format!("{left} and {right} have no result")));
+        }
+        match (self.name, a, b) {
+            ("add", Value::Str(a), Value::Str(b)) | ("radd", Value::Str(b), Value::Str(a)) => {
+                Ok(Value::Str(format!("{a}{b}")))
+            }
+            ("add", Value::List(a), Value::List(b)) | ("radd", Value::List(b), Value::List(a)) => {
+                Ok(Value::List([a.as_slice(), b].concat()))
+            }
+            _ => {
+                let (a, b) = (a.kind_name(), b.kind_name());
+                Err(Fault::new(format!("needs numbers, got {a} and {b}")))
+            }
+        }
     }
 }
 

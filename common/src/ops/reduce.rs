@@ -284,17 +284,10 @@ impl Reducer {
 
     /// Kind of the result along an axis.
     fn reduced(&self, kind: Kind, axis: Axis) -> Result<Kind, TypeError> {
-        let no_axis = || TypeError::NoAxis { kind: kind.name(), axis: axis.name().into() };
-        Ok(match (kind, axis) {
-            (Kind::Stack { bands, .. }, Axis::Images) => Kind::Mosaic { bands },
-            (Kind::Stack { images, .. }, Axis::Bands) => Kind::Stack { images, bands: 1 },
-            (Kind::Mosaic { .. }, Axis::Bands) => Kind::Mosaic { bands: 1 },
-            (_, Axis::Pixels) if self.pixels.is_none() => {
-                return Err(TypeError::NoOrder { op: self.name });
-            }
-            (Kind::Stack { .. } | Kind::Mosaic { .. }, Axis::Pixels) => planes(kind)?,
-            (Kind::Mosaic { .. } | Kind::Number | Kind::Array(_), _) => return Err(no_axis()),
-        })
+        if axis == Axis::Pixels && kind.is_raster() && self.pixels.is_none() {
+            return Err(TypeError::NoOrder { op: self.name });
+        }
+        axis.reduced(kind)
     }
 }
 
@@ -311,7 +304,7 @@ fn planes(kind: Kind) -> Result<Kind, TypeError> {
 
 /// What is reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Axis {
+pub(super) enum Axis {
     Images,
     Bands,
     Pixels,
@@ -322,7 +315,38 @@ impl Axis {
         [Axis::Images, Axis::Bands, Axis::Pixels].into_iter().find(|axis| axis.name() == name)
     }
 
-    fn name(self) -> &'static str {
+    /// The axis that an argument names.
+    pub(super) fn of_arg(arg: &Arg<'_>) -> Result<Axis, TypeError> {
+        let name = arg.text("axis")?;
+        Axis::parse(name).ok_or_else(|| {
+            let expected = "`images`, `bands` or `pixels`".into();
+            TypeError::Value { name: "axis", expected, value: name.into() }
+        })
+    }
+
+    /// Kind of a value that has lost the axis.
+    pub(super) fn reduced(self, kind: Kind) -> Result<Kind, TypeError> {
+        Ok(match (kind, self) {
+            (Kind::Stack { bands, .. }, Axis::Images) => Kind::Mosaic { bands },
+            (Kind::Stack { images, .. }, Axis::Bands) => Kind::Stack { images, bands: 1 },
+            (Kind::Mosaic { .. }, Axis::Bands) => Kind::Mosaic { bands: 1 },
+            (Kind::Stack { .. } | Kind::Mosaic { .. }, Axis::Pixels) => planes(kind)?,
+            (Kind::Mosaic { .. } | Kind::Number | Kind::Array(_), _) => {
+                return Err(TypeError::NoAxis { kind: kind.name(), axis: self.name().into() });
+            }
+        })
+    }
+
+    /// Metadata of a value that has lost the axis.
+    pub(super) fn metadata(self, props: &Props) -> Props {
+        match self {
+            Axis::Images => of_first(props),
+            Axis::Bands => props.clone().with("bands", None),
+            Axis::Pixels => props.clone(),
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
         match self {
             Axis::Images => "images",
             Axis::Bands => "bands",
@@ -372,28 +396,19 @@ impl Op for Reducer {
 
     fn bind(&self, _: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let (facts, props) = args[0].raster("a")?;
-        let name = args[1].text("axis")?;
         if let Some(kind) = args.last().filter(|kind| !kind.is_null()) {
             let said = kind.text("kind")?;
             if said != facts.kind.name() {
                 return Err(TypeError::KindMismatch { said: format!("`{said}`"), is: facts.kind.name() });
             }
         }
-        let axis = Axis::parse(name).ok_or_else(|| {
-            let expected = "`images`, `bands` or `pixels`".into();
-            TypeError::Value { name: "axis", expected, value: name.into() }
-        })?;
+        let axis = Axis::of_arg(&args[1])?;
         let mut params = vec![Literal::Str(axis.name().into())];
         if self.takes_q() {
             params.push(Literal::Float(percentage(&args[2])?));
         }
         self.infer(&params, &[facts])?;
-        let props = match axis {
-            Axis::Images => of_first(props),
-            Axis::Bands => props.clone().with("bands", None),
-            Axis::Pixels => props.clone(),
-        };
-        Ok(Bound::call(params, [0], props))
+        Ok(Bound::call(params, [0], axis.metadata(props)))
     }
 
     fn infer(&self, params: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
@@ -418,6 +433,10 @@ impl Op for Reducer {
 
     fn keeps_values(&self) -> bool {
         self.keeps_values
+    }
+
+    fn is_imagewise(&self, params: &[Literal], _: &[Facts]) -> bool {
+        Axis::of(params) == Some(Axis::Bands)
     }
 
     fn kernel(&self, params: &[Literal], inputs: &[Facts]) -> Kernel {

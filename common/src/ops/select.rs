@@ -2,6 +2,7 @@
 
 use super::arith::UNION;
 use super::pointwise::{combine, joint_pad};
+use super::property;
 use super::{
     Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, Param, PixelKernel, SelectKernel, Strip, TypeError, Values,
     ValuesMut, broadcast, required, spread,
@@ -137,6 +138,13 @@ impl WithConstants {
 impl Op for WithConstants {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn on_properties(&self, args: &property::Args<'_>) -> Result<property::Value, property::Fault> {
+        match self.name {
+            "isin" => property::is_in(args),
+            _ => Err(property::Fault::new("is an op of pixels; compare properties instead")),
+        }
     }
 
     fn doc(&self) -> OpDoc {
@@ -371,6 +379,10 @@ struct Where;
 impl Op for Where {
     fn name(&self) -> &'static str {
         "where"
+    }
+
+    fn on_properties(&self, args: &property::Args<'_>) -> Result<property::Value, property::Fault> {
+        property::choose(args)
     }
 
     fn doc(&self) -> OpDoc {

@@ -1,6 +1,6 @@
 //! Expression + grid + scenes → plan. Scene ops vanish here; every node gets its facts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{BindError, Builder, Input, Named, NodeId, NodeKind, Plan, Read, ReadScene, Root};
@@ -9,10 +9,12 @@ use crate::block::{Block, Kind};
 use crate::error::GraftPath;
 use crate::expr::{Expr, ExprId, ExprNode};
 use crate::grid::{Grid, Window};
+use crate::limits::PROPERTY_STEPS_MAX;
 use crate::literal::Literal;
 use crate::ops::bands::PickBands;
-use crate::ops::images::PickImages;
+use crate::ops::images::{FilterData, PickImages, Reduced};
 use crate::ops::object::Object;
+use crate::ops::property::Function;
 use crate::ops::{self, Arg, BindCx, Bound, BoundInput, Kernel, Op as _, Origin, Props, SceneSet, TypeError};
 use crate::scene::{AssetGrid, Layout, Resampler, Scene};
 
@@ -32,6 +34,12 @@ enum Value {
     Scenes(SceneSet),
     /// Pixels, or an array.
     Raster(NodeId, Props),
+    /// A function of an image's properties.
+    Function(Function),
+    /// It has no value of its own: it is part of a function.
+    Inside,
+    /// It has none, which matters only where it is needed.
+    Failed(BindError),
 }
 
 pub(super) fn bind(
@@ -43,15 +51,37 @@ pub(super) fn bind(
     let mut builder = Builder::default();
     let outline = outline.map(Arc::new);
     let mut values: Vec<Value> = Vec::with_capacity(expr.nodes().len());
+    let inside = expr.inside_functions();
+    let mut steps = Steps::default();
+    // A reducer that is a function is not looked at where the stack is empty.
+    let may_fail = expr
+        .nodes()
+        .iter()
+        .any(|node| matches!(node, ExprNode::Call { op, .. } if op.name() == Reduced.name()));
     for (id, node) in expr.iter() {
         if let Some(names) = several(expr, id) {
             return results(builder, (expr, cx, outline.as_ref()), &names, &values);
         }
         let value = match node {
             ExprNode::Literal(literal) => Value::Literal(literal.clone(), Props::none()),
+            _ if inside[id.index()] => Value::Inside,
+            ExprNode::Param(_) => Value::Inside,
+            ExprNode::Function { .. } => match function(expr, id, (&inside, &values), &mut steps) {
+                Ok(function) => Value::Function(function),
+                Err(error) if may_fail => Value::Failed(error),
+                Err(error) => return Err(error),
+            },
             ExprNode::Call { op, args } => {
                 let args: Vec<&Value> = args.iter().map(|arg| &values[arg.index()]).collect();
-                call(&mut builder, cx, *op, &args, (expr.path(id), overviews, outline.as_ref()))?
+                steps.count(questions(&builder, *op, &args)).map_err(|error| {
+                    let at = expr.path(id);
+                    BindError::Type { at, op: op.name(), error }
+                })?;
+                match call(&mut builder, cx, *op, &args, (expr.path(id), overviews, outline.as_ref())) {
+                    Ok(value) => value,
+                    Err(error) if may_fail => Value::Failed(error),
+                    Err(error) => return Err(error),
+                }
             }
         };
         values.push(value);
@@ -62,6 +92,8 @@ pub(super) fn bind(
         Value::Literal(literal, props) if is_result(&literal) => Ok(Result::Value(literal, props)),
         Value::Literal(literal, _) => no_raster(literal.kind_name()),
         Value::Scenes(_) => no_raster("a selection of scenes, not read yet"),
+        Value::Function(_) | Value::Inside => no_raster("a function"),
+        Value::Failed(error) => Err(error),
         Value::Raster(root, props) => {
             let props = props.with_origin(origin(&builder, root));
             let node = hide_outside(&mut builder, outline.as_ref(), root)?;
@@ -155,6 +187,8 @@ fn results(
             }
             Value::Literal(literal, _) => return Err(no_raster(literal.kind_name())),
             Value::Scenes(_) => return Err(no_raster("a selection of scenes, not read yet")),
+            Value::Function(_) | Value::Inside => return Err(no_raster("a function")),
+            Value::Failed(error) => return Err(error.clone()),
             Value::Raster(root, props) => {
                 let props = props.clone().with_origin(origin(&builder, *root));
                 let node = hide_outside(&mut builder, outline, *root)?;
@@ -204,8 +238,17 @@ fn call(
             Value::Literal(literal, _) => Arg::Literal(literal),
             Value::Scenes(scenes) => Arg::Scenes(scenes),
             Value::Raster(id, props) => Arg::Raster(builder.node(*id).facts, props),
+            Value::Function(function) => Arg::Function(function),
+            Value::Inside | Value::Failed(_) => Arg::Literal(&Literal::Null),
         })
         .collect();
+    let failed = args.iter().find_map(|value| match value {
+        Value::Failed(error) => Some(error),
+        _ => None,
+    });
+    if let Some(error) = failed.filter(|_| op.name() != Reduced.name() || Reduced::needs_value(&seen)) {
+        return Err(error.clone());
+    }
     Ok(match op.bind(cx, &seen).map_err(typed)? {
         Bound::Literal(literal) => Value::Literal(literal, Props::none()),
         Bound::Value { literal, props } => Value::Literal(literal, props),
@@ -243,8 +286,90 @@ fn call(
             Value::Raster(id, _) => Value::Raster(*id, props),
             Value::Literal(literal, _) => Value::Literal(literal.clone(), props),
             Value::Scenes(scenes) => Value::Scenes(scenes.clone()),
+            Value::Function(function) => Value::Function(function.clone()),
+            Value::Inside | Value::Failed(_) => Value::Literal(Literal::Null, props),
         },
     })
+}
+
+/// Steps on properties of images so far.
+#[derive(Default)]
+struct Steps(u64);
+
+impl Steps {
+    fn count(&mut self, steps: u64) -> std::result::Result<(), TypeError> {
+        self.0 = self.0.saturating_add(steps);
+        match self.0 > PROPERTY_STEPS_MAX {
+            true => Err(TypeError::PropertySteps { steps: self.0, limit: PROPERTY_STEPS_MAX }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Steps that a call takes to ask the images of a stack about their properties.
+fn questions(builder: &Builder, op: &'static dyn ops::Op, args: &[&Value]) -> u64 {
+    /// Bytes of a condition's text that cost as much as a step.
+    const STEP_BYTES: usize = 256;
+    let [Value::Raster(stack, _), question, ..] = args else { return 0 };
+    let images = u64::from(builder.node(*stack).facts.kind.images().unwrap_or(0));
+    let steps = match question {
+        Value::Function(function) => function.len(),
+        Value::Literal(Literal::Str(text), _) if op.name() == FilterData.name() => {
+            1 + text.len() / STEP_BYTES
+        }
+        _ => 0,
+    };
+    images * steps as u64
+}
+
+/// A function as the interpreter of properties takes it. What it uses of the graft around it must be
+/// constant.
+fn function(
+    expr: &Expr,
+    id: ExprId,
+    (inside, values): (&[bool], &[Value]),
+    count: &mut Steps,
+) -> std::result::Result<Function, BindError> {
+    let (own, outer) = expr.body(id, inside);
+    count.count((own.len() + outer.len()) as u64).map_err(|error| {
+        let at = expr.path(id);
+        BindError::Type { at, op: "function", error }
+    })?;
+    let mut function = Function::default();
+    let mut steps = HashMap::new();
+    for id in outer {
+        let captured = |what| {
+            let error = TypeError::Captured { what };
+            Err(BindError::Type { at: expr.path(id), op: "function", error })
+        };
+        let step = match &values[id.index()] {
+            Value::Literal(literal, _) => function.constant(literal, expr.path(id)),
+            Value::Failed(error) => return Err(error.clone()),
+            Value::Raster(..) => return captured("pixels"),
+            Value::Scenes(_) => return captured("scenes"),
+            Value::Function(_) | Value::Inside => return captured("another function"),
+        };
+        steps.insert(id, step);
+    }
+    for id in own {
+        let at = expr.path(id);
+        let step = match &expr.nodes()[id.index()] {
+            ExprNode::Call { op, args } => {
+                // Those left out at the end were not given.
+                let is_given =
+                    |arg: &ExprId| !matches!(expr.nodes()[arg.index()], ExprNode::Literal(Literal::Null));
+                let given = args.iter().rposition(is_given).map_or(0, |last| last + 1);
+                let args = args[..given].iter().map(|arg| steps[arg]).collect();
+                function.call(*op, args, at)
+            }
+            _ => function.image(at),
+        };
+        steps.insert(id, step);
+    }
+    if let [body] = expr.nodes()[id.index()].inputs() {
+        function.finish(steps[body]);
+    }
+    Ok(function)
 }
 
 /// An input of a node; an array that meets pixels is laid out on their domain first.
@@ -258,8 +383,8 @@ fn input(
     let node = match args[arg] {
         Value::Raster(id, _) => *id,
         Value::Literal(literal, _) => return Ok(Input::Number(literal.clone())),
-        Value::Scenes(_) => {
-            return Err(TypeError::Argument { name: "a", expected: "a raster", got: "scenes" });
+        Value::Scenes(_) | Value::Function(_) | Value::Inside | Value::Failed(_) => {
+            return Err(TypeError::Argument { name: "a", expected: "a raster", got: "another value" });
         }
     };
     Ok(Input::Node(match input {

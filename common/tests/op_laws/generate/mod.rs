@@ -113,7 +113,7 @@ const STEPS: &[(usize, Make)] = &[
 const PIXELS: bool = true;
 
 /// Whether functions of images stand where the published client has pickled ones.
-const FUNCTIONS_OF_IMAGES: bool = false;
+const FUNCTIONS_OF_IMAGES: bool = true;
 
 /// Whether the engine has an op.
 fn has(op: &str) -> bool {
