@@ -26,7 +26,7 @@ const UNUSED: &[&str] = &["groupby_data", "reduced"];
 fn the_generator_knows_every_op_and_nearly_always_the_type() {
     let seen: RefCell<HashSet<&'static str>> = RefCell::default();
     let (rasters, large) = (Cell::new(0u32), Cell::new(0u32));
-    law_of_all("generator", 800, |case| {
+    law_of_all("generator", 1000, |case| {
         let expr = expr_of(&case.graft).expect("it was planned");
         for node in expr.nodes() {
             if let ExprNode::Call { op, .. } = node {

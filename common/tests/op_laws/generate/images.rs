@@ -1,6 +1,7 @@
 //! Images of stacks: by position, by id, by condition, in groups.
 
-use serde_json::json;
+use graticule_common::ops::property;
+use serde_json::{Value, json};
 
 use super::sources::Condition;
 use super::ty::Ty;
@@ -120,9 +121,21 @@ impl Generator {
                 "both": ["tuple", "letter", "year"], "returns": "both",
             }),
         ];
-        let key_function = self.tape.one(&known).clone();
+        let key_function = match self.tape.once_in(2) {
+            true => {
+                self.example_of_properties().unwrap_or(json!({"parameters": ["i"], "k": 1, "returns": "k"}))
+            }
+            false => self.tape.one(&known).clone(),
+        };
         let key_function = self.constant(body, key_function);
         let args = [("stack", Some(stack)), ("key_function", Some(key_function))];
         Some(self.apply(body, "groupby_data", &args))
+    }
+
+    /// The function in the example of an op on properties.
+    fn example_of_properties(&mut self) -> Option<Value> {
+        let op = *self.tape.one(property::OPS);
+        let example = op.example();
+        example.as_object()?.values().find(|value| value.is_object()).cloned()
     }
 }

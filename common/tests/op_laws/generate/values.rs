@@ -240,11 +240,13 @@ impl Generator {
     /// `where(condition, a, b)`.
     fn choice(&mut self, body: &mut Body, (a, ty): (String, Ty)) {
         let grid = self.grid.clone();
-        let Some((condition, condition_ty)) = self.recent(body, |other| {
+        let known = self.recent(body, |other| {
             other.is_bool && other.is_raster() && combine(Rule::Compare, "", &ty, other, &grid).is_some()
-        }) else {
-            return;
-        };
+        });
+        let (condition, condition_ty) = known.unwrap_or_else(|| {
+            let two = self.constant(body, json!(2));
+            (self.math(body, "lt", "lt", a.clone(), Some(two)), ty.of_type(true))
+        });
         let Some(both) = combine(Rule::Compare, "", &ty, &condition_ty, &grid) else { return };
         let fits = |other: &Ty| combine(Rule::Compare, "", &both, other, &grid).is_some();
         let Some((b, other)) = self.recent(body, fits) else { return };
