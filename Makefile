@@ -55,10 +55,11 @@ CASES ?= 1000
 CHUNKS ?= 20
 SEED ?= $(shell date +%s)
 
-fuzz-oracle: build ## 20,000 random grafts against numpy; SEED=... repeats a run
+fuzz-oracle: deps ## 20,000 random grafts against numpy; SEED=... repeats a run
 	@deploy/fuzz-oracle.sh $(SEED) $(CASES) $(CHUNKS)
 
 oracle: ## rewrite what the numpy oracle says: golden arrays and the fixed random grafts
+	@deploy/numpy.sh tests/oracle/check_reference.py
 	@deploy/numpy.sh tests/golden/arrays/make.py
 	@deploy/numpy.sh tests/oracle/generate.py tests/oracle/fixed --seed fixed --cases 400 --per-world 5 --largest 24 --longest 12
 

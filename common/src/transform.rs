@@ -42,6 +42,15 @@ impl Classify for TransformError {
     }
 }
 
+/// What one unit of a CRS's coordinates is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unit {
+    /// So many metres, in the plane of the projection.
+    Metres(f64),
+    /// An angle of so many radians.
+    Radians(f64),
+}
+
 /// Knowledge about CRSs. Coordinates are in traditional order: x (longitude) first, then y (latitude).
 pub trait Transform: Send + Sync {
     /// The canonical form of a text that names a CRS: an authority code, a PROJ string or WKT.
@@ -52,6 +61,12 @@ pub trait Transform: Send + Sync {
 
     /// Whether coordinates are angles.
     fn is_geographic(&self, crs: &Crs) -> Result<bool, TransformError>;
+
+    /// What one unit of its coordinates is: a degree or a metre where nothing else is known.
+    fn unit(&self, crs: &Crs) -> Result<Unit, TransformError> {
+        const DEGREE: f64 = std::f64::consts::PI / 180.0;
+        Ok(if self.is_geographic(crs)? { Unit::Radians(DEGREE) } else { Unit::Metres(1.0) })
+    }
 
     /// Moves points from one CRS to another, in place.
     ///

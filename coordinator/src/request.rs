@@ -14,7 +14,7 @@ use graticule_common::limits::Limits;
 use graticule_common::literal::Literal;
 use graticule_common::ops::{Answer, BindCx, Origin, Props, TypeError};
 use graticule_common::plan::stage::StageError;
-use graticule_common::plan::{self, BindError, Named, Outcome, Plan, Root, explain};
+use graticule_common::plan::{self, BindError, Named, NodeKind, Outcome, Plan, Root, explain};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::scene::{BandInfo, ClassInfo, Product, Scene, SceneQuery, Timestamp};
@@ -426,10 +426,16 @@ fn meanings(origin: &Origin, product: &Product) -> Option<Vec<pb::BandMeaning>> 
 
 /// The scenes that plans read, each once, in the order of time.
 fn scenes_read<'a>(plans: impl Iterator<Item = &'a Plan>, acquired: &Acquired) -> Vec<pb::SceneUse> {
-    let reads = plans.flat_map(|plan| plan.reads().map(|read| (plan.grid().window(), read)));
+    let reads = plans.flat_map(|plan| {
+        let nodes = plan.nodes().iter().zip(plan.windows());
+        nodes.filter_map(|(node, window)| match &node.kind {
+            NodeKind::Read(read) => Some((window, read)),
+            _ => None,
+        })
+    });
     let mut used: Vec<_> = reads
-        .flat_map(|(grid, read)| {
-            let touching = read.scenes.iter().filter(move |scene| scene.touches(&grid));
+        .flat_map(|(window, read)| {
+            let touching = read.scenes.iter().filter(move |scene| scene.touches(&window));
             touching.map(|scene| (scene.product.as_str(), scene.id.as_str()))
         })
         .map(|(product, id)| (acquired.get(product).and_then(|of| of.get(id)).copied(), (product, id)))

@@ -1,7 +1,7 @@
 //! Stages before the last: numbers that depend on all pixels of the area are computed first.
 //!
 //! A stage is dispatched like any other plan, round by round; its tiles are merged here instead of going
-//! to the client, each as soon as it is complete. Merging is computing, so it has a thread of its own.
+//! to the client, each as soon as it is complete.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,6 @@ pub(crate) async fn run(
     client: &Out,
 ) -> Result<(Outcome, Sums), RequestError> {
     let mut sums = Sums::default();
-    let panicked = |error: tokio::task::JoinError| RequestError::Panicked { reason: error.to_string() };
     while let Outcome::Staged(staged) = outcome {
         let (stage, stages) = (staged.stage() as u32, staged.stages() as u32);
         let tiles = {
@@ -44,9 +43,7 @@ pub(crate) async fn run(
                 RoundEnd::Done(values) => break values,
             }
         };
-        outcome = tokio::task::spawn_blocking(move || Staged::resume(*staged, values))
-            .await
-            .map_err(panicked)??;
+        outcome = blocking(move || Staged::resume(*staged, values)).await??;
     }
     Ok((outcome, sums))
 }
@@ -62,35 +59,30 @@ async fn round(
     let work = requests.work(rounds.plan(), how);
     let count = work.tiles.len() as u64;
     let (tiles, mut whole) = mpsc::channel::<Vec<u8>>(WAITING_MAX);
-    let (finish, is_complete) = tokio::sync::oneshot::channel::<()>();
-    let merging = tokio::task::spawn_blocking(move || {
-        while let Some(tile) = whole.blocking_recv() {
-            rounds.merge(&tile)?;
+    let merging = async move {
+        let mut batch = Vec::new();
+        while whole.recv_many(&mut batch, WAITING_MAX).await > 0 {
+            let tiles = std::mem::take(&mut batch);
+            rounds = blocking(move || {
+                tiles.iter().try_for_each(|tile| rounds.merge(tile))?;
+                Ok::<_, StageError>(rounds)
+            })
+            .await??;
         }
-        // A round whose tiles did not all come has no end.
-        match is_complete.blocking_recv() {
-            Ok(()) => rounds.end().map(Some),
-            Err(_) => Ok(None),
-        }
-    });
+        Ok::<_, RequestError>(rounds)
+    };
     let sink = Sink::Merge { tiles, client: client.clone(), progress };
-    let dispatched = dispatch::run(work, &requests.fleet, sink).await;
-    if dispatched.is_ok() {
-        // Fails only when merging has ended early; its error follows.
-        let _ = finish.send(());
-    } else {
-        drop(finish);
-    }
-    let merged = merging.await.map_err(|error| RequestError::Panicked { reason: error.to_string() })?;
+    let (merged, dispatched) = tokio::join!(merging, dispatch::run(work, &requests.fleet, sink));
     // Tiles that cannot be merged stop the dispatch: the reason is theirs.
-    match (merged?, dispatched) {
-        (_, Err(error)) => Err(error.into()),
-        (Some(end), Ok(summary)) => {
-            sums.add(summary)?;
-            Ok((end, count))
-        }
-        (None, Ok(_)) => Err(StageError::Length.into()),
-    }
+    let rounds = merged?;
+    sums.add(dispatched?)?;
+    Ok((blocking(move || rounds.end()).await??, count))
+}
+
+/// Merging and planning are computing: async threads only wait.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RequestError> {
+    let panicked = |error: tokio::task::JoinError| RequestError::Panicked { reason: error.to_string() };
+    tokio::task::spawn_blocking(work).await.map_err(panicked)
 }
 
 /// What all stages of a request took together.

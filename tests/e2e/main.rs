@@ -12,3 +12,5 @@ mod processes;
 mod redis;
 mod same_bytes;
 mod sources;
+mod stages;
+mod terrain;

@@ -58,14 +58,16 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A coordinator and two workers, each a process.
-struct Fleet {
-    endpoint: String,
+pub struct Fleet {
+    /// Where to ask.
+    pub endpoint: String,
     coordinator: Process,
     workers: Vec<Process>,
 }
 
 impl Fleet {
-    async fn start(imagery: &Imagery, more: &[&str]) -> Fleet {
+    /// Starts them, with further arguments for the workers.
+    pub async fn start(imagery: &Imagery, more: &[&str]) -> Fleet {
         let data = imagery.data().display().to_string();
         let mut coordinator = Process::start(["--data", &data, "coordinator", "--listen", "127.0.0.1:0"]);
         let endpoint = format!("http://{}", coordinator.address().await);

@@ -94,7 +94,10 @@ def make_world():
                 }
             )
             data, mask = pixels(rng, scenes[-1])
-            arrays[f"{index}_{scenes[-1]['id']}_data"], arrays[f"{index}_{scenes[-1]['id']}_mask"] = data, mask
+            arrays[f"{index}_{scenes[-1]['id']}_data"], arrays[f"{index}_{scenes[-1]['id']}_mask"] = (
+                data,
+                mask,
+            )
         products.append({"id": product, "bands": bands.split(), "scenes": scenes})
     return {"grid": grid, "products": products}, arrays
 

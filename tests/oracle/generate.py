@@ -4,7 +4,8 @@
 
 worlds.json    grids, and per product its scenes; `at` is where a scene's pixels begin in worlds.npz
 worlds.npz     `data` float32 and `mask` bool: all pixels of all scenes in one row
-cases.json     as in golden/arrays, with `world`, `shape`, and where values and mask begin
+cases.json     as in golden/arrays, with `world`, `shape`, and where values and mask begin; `outline`: corners of
+               the area in columns and rows from the grid's upper left
 expected.npz   `numbers` float32, `bools` and `masks` bool: the values of all cases in one row each
 
 The same seed gives the same folder. Sizes: a world for every `--per-world` cases.
@@ -22,10 +23,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from oracle.grafts import graft_of  # noqa: E402
-from oracle.randomly import Random  # noqa: E402
 from oracle.reference import Evaluator, is_number  # noqa: E402
+from oracle.steps import Steps  # noqa: E402
 from oracle.store import case_of, json_bytes, npz_bytes  # noqa: E402
-from oracle.worlds import random_pixels, random_world  # noqa: E402
+from oracle.worlds import outside_of, random_outline, random_pixels, random_world  # noqa: E402
 
 
 class Writer:
@@ -87,7 +88,15 @@ def generate(seed, count, per_world, largest, longest):
                     arrays[f"{index}_{scene['id']}_mask"] = mask
             writer.add_world(world, arrays)
         rng = random.Random(f"{seed}/case/{number}")
-        drawn = Random(rng, Evaluator(world, arrays, keep_product=True), world)
+        outline = random_outline(rng, world["grid"]) if rng.random() < 0.15 else None
+        outside = None if outline is None else outside_of(outline, world["grid"])
+
+        def evaluator(keep, parameters=None):
+            made = Evaluator(world, arrays, keep, parameters)
+            made.outside = outside
+            return made
+
+        drawn = Steps(rng, evaluator(True), world)
         node = drawn.graft(longest)
         options = {
             "first": rng.choice([0, 0, 1000]),
@@ -96,12 +105,11 @@ def generate(seed, count, per_world, largest, longest):
         }
         graft = graft_of(node.tree, **options)
         # From the graft alone: the answer does not rest on how it was drawn.
-        results = [
-            Evaluator(world, arrays, keep, drawn.parameters).run(graft) for keep in (False, True)
-        ]
+        results = [evaluator(keep, drawn.parameters).run(graft) for keep in (False, True)]
         if is_number(results[0]) and not np.isfinite(results[0]):
             continue
         known = {"ulps": node.ulps, "ignore": node.ignore, "parameters": drawn.parameters}
+        known.update(outline=outline, outside=outside)
         case, pixels = case_of(f"{seed}/{number}", graft, *results, known)
         writer.add(case, pixels)
     return writer

@@ -9,6 +9,7 @@ import numpy as np
 
 from .reference import Array, Groups, Length, is_number, names_of
 
+
 def differing_keys(one_props, other_props):
     """The keys, of a dict or of any dict in a list, by which two property values differ."""
     pairs = [(one_props, other_props)] if isinstance(one_props, dict) else list(zip(one_props, other_props))
@@ -75,7 +76,7 @@ def case_of(name, graft, result, kept, options):
     """The record of a case, and its values and mask. `kept`: the result where a product meets itself and is
     kept, which nothing settles."""
     case = {"name": name, "graft": graft}
-    case.update({key: value for key, value in options.items() if key == "parameters" and value})
+    case.update({key: value for key, value in options.items() if key in ("parameters", "outline") and value})
     if isinstance(result, Groups):
         pairs = [[plain(key), ids] for key, ids in result.pairs]
         case.update(kind="groups", dtype=None, bands=None, properties={}, groups=pairs)
@@ -91,6 +92,8 @@ def case_of(name, graft, result, kept, options):
     if not is_array:
         result, kept = result.with_margin(0), kept.with_margin(0)
     mask = np.ma.getmaskarray(result.data)
+    if not is_array and options.get("outside") is not None:
+        mask = mask | options["outside"]
     data = np.where(mask, result.data.dtype.type(0), result.data.data)
     assert data.dtype in (np.float32, bool) and data.shape == mask.shape, name
     is_list = isinstance(result.props, list)

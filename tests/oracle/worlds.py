@@ -17,6 +17,12 @@ def random_world(rng, largest):
     rows, cols = grid_size(rng, largest)
     res = rng.choice(RESOLUTIONS)
     grid = {"epsg": 32633, "upper_left": [500000.0, 5000000.0], "resolution": res, "rows": rows, "cols": cols}
+    if rng.random() < 0.15:
+        # Degrees, in steps that are exact in binary: nothing but the metres of a degree is to be tested.
+        place = [rng.choice([7.0, -120.0]), rng.choice([46.0, -33.0, 0.5])]
+        grid.update(
+            epsg=4326, geographic=True, upper_left=place, resolution=rng.choice([2**-10, [2**-9, 2**-8]])
+        )
     products = []
     for name, bands, most in (("w:one", "abcq", 6), ("w:two", "abn", 3), ("w:three", "q", 2)):
         scenes = [random_scene(rng, name, i, list(bands), rows, cols) for i in range(rng.randint(0, most))]
@@ -77,3 +83,28 @@ def random_pixels(rng, scene):
         mask.append(numpy.random(shape) < hidden_part)
     mask = np.stack(mask)
     return np.where(mask, np.float32(UNDER_MASK), np.stack(data)).astype(np.float32), mask
+
+
+def random_outline(rng, grid):
+    """A triangle or a quadrangle over part of a grid, as corners in columns and rows from its upper left.
+
+    No corner and no edge runs through the centre of a pixel.
+    """
+    rows, cols = grid["rows"], grid["cols"]
+
+    def anywhere():
+        return [rng.uniform(-0.3, 1.3) * cols + 1e-3, rng.uniform(-0.3, 1.3) * rows + 1e-3]
+
+    return [anywhere() for _ in range(rng.choice([3, 4]))]
+
+
+def outside_of(outline, grid):
+    """True for the pixels whose centre is outside, by the even-odd rule."""
+    rows, cols = np.mgrid[: grid["rows"], : grid["cols"]]
+    x, y = cols + 0.5, rows + 0.5
+    inside = np.zeros(x.shape, bool)
+    for (x0, y0), (x1, y1) in zip(outline, [*outline[1:], outline[0]]):
+        crosses = (y0 > y) != (y1 > y)
+        if y0 != y1:
+            inside ^= crosses & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
+    return ~inside

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use graticule_common::aoi::{Aoi, Geometry, Sampling};
 use graticule_common::block::Block;
-use graticule_common::grid::{TileId, TileSize};
+use graticule_common::grid::{TileId, TileSize, Window};
 use graticule_common::ops::Facts;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
@@ -156,10 +156,13 @@ pub fn failure(status: &Status) -> Failure {
 
 /// A grid from the pieces of all its tiles.
 fn whole(header: &pb::Header, chunks: Vec<pb::TileChunk>) -> Block {
+    let [_] = &header.results[..] else { panic!("one result") };
+    blocks(header, chunks).remove(0)
+}
+
+/// The grids of all results that have pixels, from the pieces of all tiles.
+pub fn blocks(header: &pb::Header, chunks: Vec<pb::TileChunk>) -> Vec<Block> {
     let grid = wire::grid_from(header.grid.as_ref().expect("a grid")).expect("a grid");
-    let [result] = &header.results[..] else { panic!("one result") };
-    let dtype = wire::dtype_from(result.data_type).expect("a type");
-    let facts = Facts { kind: wire::kind_from(result.shape.as_ref()), dtype };
     let tiling = grid.tiling(TileSize::new(header.tile_size).expect("a tile size"));
     let mut tiles: BTreeMap<TileId, (Vec<u8>, u64)> = BTreeMap::new();
     for chunk in chunks {
@@ -170,9 +173,23 @@ fn whole(header: &pb::Header, chunks: Vec<pb::TileChunk>) -> Block {
         *total = chunk.total;
     }
     assert_eq!(tiles.len() as u64, header.tiles, "every tile is sent");
-    let tiles = tiles.into_iter().map(|(tile, (bytes, total))| {
+    let rasters: Vec<&pb::Result> = header.results.iter().filter(|result| result.shape.is_some()).collect();
+    let mut parts: Vec<Vec<(Window, Block)>> = vec![Vec::new(); rasters.len()];
+    for (tile, (bytes, total)) in tiles {
         assert_eq!(bytes.len() as u64, total, "tile {tile} is complete");
-        (tiling.window(tile).expect("a tile of the grid"), Block::decode(&bytes).expect("a block"))
-    });
-    assemble_on(grid.window(), facts, tiles)
+        let window = tiling.window(tile).expect("a tile of the grid");
+        let mut rest = &bytes[..];
+        for part in &mut parts {
+            let (block, after) = Block::decode_front(rest).expect("a block");
+            part.push((window, block));
+            rest = after;
+        }
+        assert!(rest.is_empty(), "a block a result");
+    }
+    let whole = |(result, tiles): (&&pb::Result, Vec<(Window, Block)>)| {
+        let dtype = wire::dtype_from(result.data_type).expect("a type");
+        let facts = Facts { kind: wire::kind_from(result.shape.as_ref()), dtype };
+        assemble_on(grid.window(), facts, tiles)
+    };
+    rasters.iter().zip(parts).map(whole).collect()
 }

@@ -3,7 +3,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use graticule_common::aoi::Outline;
 use graticule_common::block::{Block, Kind, Samples};
+use graticule_common::graft::Parameters;
 use graticule_common::grid::TileSize;
 use graticule_common::ops::Props;
 use graticule_common::plan::{Options, Outcome, PASSES};
@@ -49,7 +51,12 @@ pub fn problems(world: &World, case: &Value, answer: Option<&Answer>, options: &
 
 fn compared(world: &World, case: &Value, answer: Option<&Answer>, options: &Options) -> Vec<String> {
     let graft = case["graft"].to_string();
-    let outcome = match world.plan(graft.as_bytes(), None, options) {
+    let parameters: Parameters = match &case["parameters"] {
+        Value::Null => Parameters::default(),
+        given => serde_json::from_value(given.clone()).expect("parameters by name"),
+    };
+    let outline = outline(world, &case["outline"]);
+    let outcome = match world.plan_with(graft.as_bytes(), &parameters, &world.grid, outline, options) {
         Ok(outcome) => world.settle(outcome),
         Err(failure) => return vec![format!("{failure:?}")],
     };
@@ -71,6 +78,18 @@ fn compared(world: &World, case: &Value, answer: Option<&Answer>, options: &Opti
     };
     let Some(answer) = answer else { return vec!["the case has no arrays".into()] };
     [properties_differ(&props, case), pixels_differ(&block, case, answer)].into_iter().flatten().collect()
+}
+
+/// An outline from its corners, in columns and rows from the grid's upper left.
+fn outline(world: &World, corners: &Value) -> Option<Outline> {
+    let grid = world.grid.window();
+    let place = |corner: &Value| {
+        let (x, y) = (corner[0].as_f64().expect("x"), corner[1].as_f64().expect("y"));
+        (grid.col as f64 + x, grid.row as f64 + y)
+    };
+    let mut ring: Vec<(f64, f64)> = corners.as_array()?.iter().map(place).collect();
+    ring.push(ring[0]);
+    Some(Outline::from_polygons(vec![vec![ring]]))
 }
 
 fn properties_differ(props: &Props, case: &Value) -> Option<String> {

@@ -134,6 +134,24 @@ pub fn reduce(product: &str, bands: &str, how: &str) -> String {
     graft(product, bands, rest, "result")
 }
 
+/// The greatest of all images, `m`, and what is made of it over all pixels: `returns` names `m` itself,
+/// `mean`, `median` or `max` of its pixels, `less` (m - mean), `nested` (the median of |less|), `all`, an
+/// object of most of them, or the stack's `length`.
+pub fn over_pixels(product: &str, bands: &str, returns: &str) -> String {
+    let over = |of: &str, how: &str| json!(["reduction", of, how, "pixels", "mosaic"]);
+    let rest = json!({
+        "pixels": "pixels", "images": "images", "mosaic": "Mosaic", "imagestack": "ImageStack",
+        "of max": "max", "of mean": "mean", "of median": "median", "minus": "sub",
+        "m": ["reduction", "stack", "of max", "images", "imagestack"],
+        "mean": over("m", "of mean"), "median": over("m", "of median"), "max": over("m", "of max"),
+        "less": ["math", "minus", "m", "mean"], "size": ["abs", "less"],
+        "nested": over("size", "of median"), "seven": 7, "length": ["length", "stack"],
+        "each": ["reduction", "stack", "of median", "pixels", "imagestack"],
+        "all": ["object", {"m": "m", "mean": "mean", "seven": "seven", "less": "less", "nested": "nested", "each": "each"}],
+    });
+    graft(product, bands, rest, returns)
+}
+
 /// The median over time of (first − second) / (first + second), masked where the third exceeds 5.
 pub fn masked_index(product: &str, bands: [&str; 3]) -> String {
     let [first, second, third] = bands.map(|band| json!([band]).to_string());

@@ -9,7 +9,7 @@ use graticule_common::block::{Block, Samples};
 use graticule_common::error::Classify;
 use graticule_common::eval::{EvalError, Surroundings, eval};
 use graticule_common::expr::Expr;
-use graticule_common::graft;
+use graticule_common::graft::{self, Parameters};
 use graticule_common::grid::{Crs, Grid, Window};
 use graticule_common::limits::Limits;
 use graticule_common::ops::{Answer, BindCx, Facts};
@@ -18,7 +18,7 @@ use graticule_common::plan::{self, NodeId, Options, Outcome, Plan, Read};
 use graticule_common::scene::{
     Affine, Asset, AssetGrid, BandSource, Product, Properties, Scene, SceneQuery, SourceRef, Timestamp,
 };
-use graticule_common::transform::ByText;
+use graticule_common::transform::Proj;
 use ndarray::Array3;
 use ndarray_npy::NpzReader;
 use serde_json::Value;
@@ -171,7 +171,20 @@ impl World {
         outline: Option<Outline>,
         options: &Options,
     ) -> Result<Outcome, Failure> {
-        let expr = graft::resolve(graft, &Limits::default()).map_err(Failure::of)?;
+        self.plan_with(graft, &Parameters::default(), grid, outline, options)
+    }
+
+    /// Plans a graft on a grid, with values for its parameters.
+    pub fn plan_with(
+        &self,
+        graft: &[u8],
+        parameters: &Parameters,
+        grid: &Grid,
+        outline: Option<Outline>,
+        options: &Options,
+    ) -> Result<Outcome, Failure> {
+        let limits = Limits::default();
+        let expr = graft::resolve_with(graft, parameters, &limits).map_err(Failure::of)?;
         self.plan_expr(&expr, grid, outline, options)
     }
 
@@ -185,7 +198,7 @@ impl World {
     ) -> Result<Outcome, Failure> {
         let answers = self.answers(expr)?;
         let images = self.images(expr)?;
-        let cx = BindCx { grid, transform: &ByText, answers: &answers, images: &images };
+        let cx = BindCx { grid, transform: &Proj::new(), answers: &answers, images: &images };
         plan::build(expr, &cx, outline, &Limits::default(), options).map_err(Failure::of)
     }
 

@@ -16,8 +16,6 @@ pub(super) enum Builtin {
     Object,
     /// A pickled callable and its arguments.
     Code,
-    /// Part of the language, not of this engine yet.
-    Later,
 }
 
 /// The older spellings.
@@ -126,7 +124,6 @@ pub(super) fn builtin(name: &str) -> Option<Builtin> {
         "functional" => Some(Builtin::Older(Spelling::Functional)),
         "reduction" => Some(Builtin::Older(Spelling::Reduction)),
         "band_op" => Some(Builtin::Older(Spelling::BandOp)),
-        _ if LATER.contains(&name) => Some(Builtin::Later),
         _ => ops::find(name).map(Builtin::Op),
     }
 }
@@ -134,16 +131,12 @@ pub(super) fn builtin(name: &str) -> Option<Builtin> {
 /// The builtin name that a misspelt one is closest to.
 pub(super) fn closest(name: &str) -> Option<&'static str> {
     let names = ops::FAMILIES.iter().flat_map(|family| family.iter()).map(|op| op.name());
-    let all =
-        names.chain(["object", "math", "functional", "reduction", "band_op"]).chain(LATER.iter().copied());
+    let all = names.chain(["object", "math", "functional", "reduction", "band_op"]);
     all.map(|known| (distance(known, name), known))
         .filter(|(distance, known)| *distance * 3 <= known.len())
         .min()
         .map(|(_, known)| known)
 }
-
-/// Ops of the published client that this engine does not compute yet.
-const LATER: &[&str] = &["resolution_x", "resolution_y"];
 
 /// The op behind a name of `math`: Python's name of the method, sometimes with an underscore.
 fn math(name: &str) -> Option<&'static dyn Op> {

@@ -274,9 +274,6 @@ impl Machine<'_> {
 
     fn apply(&mut self, scope: ScopeId, call: &Application, at: GraftPath) -> Result<Step, GraftError> {
         let function = match self.look_up(scope, &call.function, &at)? {
-            Found::Value(Value::Builtin(Builtin::Later)) => {
-                return Err(GraftError::Unsupported { at, name: call.function.clone() });
-            }
             Found::Value(value) => value,
             Found::Need { scope, key } => return Ok(Step::Need { scope, key }),
         };
@@ -312,9 +309,6 @@ impl Machine<'_> {
             Value::Builtin(Builtin::Code) => {
                 let error = CallableError::Pickled { place: Place::Code };
                 Err(GraftError::Callable { at, error })
-            }
-            Value::Builtin(Builtin::Later) => {
-                Err(GraftError::Unsupported { at, name: call.function.clone() })
             }
             Value::Builtin(Builtin::Op(op)) => {
                 if let Some(call) = self.function_argument(op, (scope, call), &values, &at)? {

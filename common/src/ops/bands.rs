@@ -212,6 +212,10 @@ impl Op for ConcatBands {
         true
     }
 
+    fn padding(&self, inputs: &[Option<u32>]) -> Option<u32> {
+        inputs.first().copied().flatten()
+    }
+
     fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Block(|call| {
             let first = call.inputs[0].kind().bands().unwrap_or(0) as usize;

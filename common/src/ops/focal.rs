@@ -4,14 +4,49 @@
 //! nothing beyond. Kernels are given them on [`BlockCall::input_window`], which the domain's edge cuts
 //! off; what each op makes of the edge is said in its manual.
 
-use super::{BlockCall, Facts, Op, TypeError};
+use super::{BlockCall, Facts, Footprint, Op, TypeError};
 use crate::block::{Block, Samples};
 use crate::grid::Window;
+use crate::limits::FOCAL_SIDE_MAX;
+use crate::literal::Literal;
 
+mod convolve;
 mod gradient;
+mod terrain;
+mod window;
 
 /// The ops of this family.
-pub const OPS: &[&dyn Op] = &[&gradient::X, &gradient::Y];
+pub const OPS: &[&dyn Op] = &[
+    &gradient::X,
+    &gradient::Y,
+    &window::MEAN,
+    &window::MIN,
+    &window::MAX,
+    &window::MEDIAN,
+    &window::DILATE,
+    &window::ERODE,
+    &convolve::Convolve,
+    &terrain::SLOPE,
+    &terrain::ASPECT,
+];
+
+/// Rows and columns of a window, the first two constants of an op over windows; `None` unless both are
+/// odd and within [`FOCAL_SIDE_MAX`].
+fn sides(params: &[Literal]) -> Option<(u32, u32)> {
+    let side = |param: &Literal| match param {
+        Literal::Int(side) => {
+            u32::try_from(*side).ok().filter(|side| side % 2 == 1 && *side <= FOCAL_SIDE_MAX)
+        }
+        _ => None,
+    };
+    Some((side(params.first()?)?, side(params.get(1)?)?))
+}
+
+/// The footprint of a window.
+fn halo(params: &[Literal]) -> Footprint {
+    let (rows, cols) = sides(params).unwrap_or((1, 1));
+    Footprint::Halo { rows: rows / 2, cols: cols / 2 }
+}
 
 /// The facts of the only input, which must be a raster.
 fn raster(inputs: &[Facts]) -> Result<Facts, TypeError> {

@@ -1,5 +1,6 @@
 //! Hiding pixels: `mask`.
 
+use super::pointwise::joint_pad;
 use super::{
     Arg, BindCx, Bound, Facts, Kernel, Op, OpDoc, PixelKernel, SelectKernel, Strip, TypeError, Values,
     ValuesMut, broadcast, required, spread,
@@ -33,13 +34,14 @@ impl Op for Mask {
 
     fn bind(&self, cx: &BindCx<'_>, args: &[Arg<'_>]) -> Result<Bound, TypeError> {
         let (data, props) = args[0].raster("data")?;
-        let (mask, _) = args[1].operand("mask")?;
+        let (mask, mask_props) = args[1].operand("mask")?;
         if mask.kind == Kind::Number {
             return Err(args[1].not("mask", "a raster or an array"));
         }
         let mut facts = [data, mask];
         let inputs = spread(cx, args, &mut facts)?;
         self.infer(&[], &facts)?;
+        joint_pad(props, &mask_props)?;
         Ok(Bound::Call { params: vec![], inputs, props: props.clone() })
     }
 
@@ -67,6 +69,10 @@ impl Op for Mask {
 
     fn keeps_values(&self) -> bool {
         true
+    }
+
+    fn padding(&self, inputs: &[Option<u32>]) -> Option<u32> {
+        inputs.first().copied().flatten()
     }
 
     fn kernel(&self, _: &[Literal], inputs: &[Facts]) -> Kernel {

@@ -20,6 +20,7 @@ pub mod compare;
 pub mod dot;
 mod error;
 pub mod focal;
+pub mod ground;
 pub mod images;
 pub mod mask;
 pub mod math;
@@ -67,6 +68,7 @@ pub const FAMILIES: &[Family] = &[
         "Many values to one: those of all images, all bands or all pixels.",
         reduce::OPS,
     ),
+    Family::new("Places", "What the grid says of itself.", ground::OPS),
     Family::new("Arrays", "Constants that are no single number.", array::OPS),
     Family::new(
         "Properties of images",
@@ -128,6 +130,13 @@ pub trait Op: Sync + Debug {
 
     /// Type rule of the plan node: facts of the result, or why the inputs do not fit.
     fn infer(&self, params: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError>;
+
+    /// Padding of the result from that of its inputs; `None` where an input has pixels everywhere. As the
+    /// metadata have it: the most that an input has, or that of the first where the metadata are the
+    /// first's alone.
+    fn padding(&self, inputs: &[Option<u32>]) -> Option<u32> {
+        inputs.iter().copied().flatten().max()
+    }
 
     /// Input pixels that one output pixel of a plan node with these constants depends on; `infer` has
     /// checked them. Decides halos and what may be fused.
@@ -610,7 +619,8 @@ impl PixelKernel {
 pub struct BlockCall<'a> {
     /// The pixels of the result.
     pub window: Window,
-    /// The pixels that the inputs have: more than `window` where the op has a halo.
+    /// The pixels that the inputs have: more than `window` where the op has a halo, as far as the node's
+    /// domain goes. A side on which the halo is missing is an edge of the domain.
     pub input_window: Window,
     /// Constants, as `bind` resolved them.
     pub params: &'a [Literal],

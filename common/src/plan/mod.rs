@@ -671,13 +671,13 @@ fn pad(kind: &NodeKind, facts: Facts, nodes: &[Node]) -> Option<u32> {
         // What is laid out along rows and columns says itself where it ends.
         NodeKind::Constant(_) | NodeKind::Spread { .. } => None,
         NodeKind::Call { .. } | NodeKind::Program(_) if !facts.kind.is_raster() => None,
-        NodeKind::Call { op, inputs, .. } => joint_pad(
-            *op,
-            inputs.iter().map(|input| match input {
+        NodeKind::Call { op, inputs, .. } => {
+            let pads = inputs.iter().map(|input| match input {
                 Input::Node(id) => of_node(id),
                 Input::Number(_) => None,
-            }),
-        ),
+            });
+            op.padding(&pads.collect::<Vec<_>>())
+        }
         NodeKind::Program(program) => {
             let mut pads: Vec<Option<u32>> = Vec::with_capacity(program.instrs.len());
             for instr in &program.instrs {
@@ -686,16 +686,11 @@ fn pad(kind: &NodeKind, facts: Facts, nodes: &[Node]) -> Option<u32> {
                     Operand::Instr(at) => pads.get(*at).copied().flatten(),
                     Operand::Number(_) => None,
                 });
-                pads.push(joint_pad(instr.op, operands));
+                pads.push(instr.op.padding(&operands.collect::<Vec<_>>()));
             }
             pads.pop().flatten()
         }
     }
-}
-
-/// Padding of an op's result: the most that an operand has; the first's where the values are the first's.
-fn joint_pad(op: &dyn Op, mut pads: impl Iterator<Item = Option<u32>>) -> Option<u32> {
-    if op.keeps_values() { pads.next().flatten() } else { pads.flatten().max() }
 }
 
 /// Grows a plan node by node; equal values exist once.

@@ -74,8 +74,8 @@ pub fn is_stage(plan: &Plan) -> bool {
     plan.roots.iter().any(|root| !root.partials.is_empty())
 }
 
-/// Bytes of the partials of one tile of a stage.
-pub(super) fn partial_bytes(plan: &Plan) -> u64 {
+/// Most bytes of the partials of one tile of a stage.
+pub fn partial_bytes(plan: &Plan) -> u64 {
     let of_root = |root: &Root| {
         let facts = plan.node(root.node).facts;
         let kernels = root.partials.iter().filter_map(|partial| partial.kernel(facts));

@@ -41,6 +41,11 @@ impl Plan {
         Some(TilePlan::new(self, tile, window))
     }
 
+    /// The pixels of each node that the results need, all tiles together.
+    pub fn windows(&self) -> Vec<Window> {
+        windows(self, self.grid.window())
+    }
+
     /// The tiles that can have a valid pixel: none lies wholly outside the outline.
     pub fn tiles(&self) -> Vec<TileId> {
         let tiling = self.grid.tiling(self.tile_size);

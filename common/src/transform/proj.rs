@@ -10,7 +10,7 @@ use std::sync::Once;
 
 use gdal::spatial_ref::{AxisMappingStrategy, CoordTransform, SpatialRef};
 
-use super::{Transform, TransformError};
+use super::{Transform, TransformError, Unit};
 use crate::grid::Crs;
 
 /// Longest text that is read as a CRS. The longest WKT of the EPSG registry is about 10 kB.
@@ -96,6 +96,17 @@ impl Transform for Proj {
         CACHE.with_borrow_mut(|cache| {
             let _quiet = osr::Quiet::begin();
             Ok(cache.srs(crs)?.is_geographic())
+        })
+    }
+
+    fn unit(&self, crs: &Crs) -> Result<Unit, TransformError> {
+        CACHE.with_borrow_mut(|cache| {
+            let _quiet = osr::Quiet::begin();
+            let srs = cache.srs(crs)?;
+            Ok(match srs.is_geographic() {
+                true => Unit::Radians(srs.angular_units()),
+                false => Unit::Metres(srs.linear_units()),
+            })
         })
     }
 
@@ -444,6 +455,19 @@ mod tests {
         // Authorities that put latitude or northing first still take x first.
         check_point("OGC:CRS84", "EPSG:4326", (10.0, 50.0), (10.0, 50.0), 1e-12);
         check_point("EPSG:4326", "EPSG:31467", (9.0, 50.0), (3500076.0, 5540388.0), 150.0);
+    }
+
+    /// The units of the EPSG registry: metre, US survey foot, degree, grad.
+    #[test]
+    fn units_of_coordinates() {
+        let unit = |text: &str| Proj::new().unit(&crs(text)).unwrap();
+        assert_eq!(unit("EPSG:32613"), Unit::Metres(1.0));
+        let Unit::Metres(foot) = unit("EPSG:2263") else { panic!("projected") };
+        assert!((foot - 1200.0 / 3937.0).abs() < 1e-12, "{foot}");
+        for (text, per_turn) in [("EPSG:4326", 360.0), ("EPSG:4807", 400.0)] {
+            let Unit::Radians(unit) = unit(text) else { panic!("geographic") };
+            assert!((unit * per_turn - 2.0 * std::f64::consts::PI).abs() < 1e-9, "{text}: {unit}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The pixels that values have: grids, and grids with padding.
 
+use graticule_common::graft::resolve;
 use graticule_common::grid::Window;
+use graticule_common::limits::Limits;
 use graticule_common::plan::Outcome;
 use serde_json::{Value, json};
 
@@ -98,6 +100,28 @@ fn a_value_without_padding_ends_at_the_grid() {
     }
 }
 
+/// What is masked keeps the padding of the data, as its metadata say.
+#[test]
+fn a_mask_gives_no_padding_to_its_data() {
+    let world = World::new(|_, row, col| Some((row * 10 + col) as f32));
+    let of = |result: &str, data: &str, other: &str| {
+        let mut graft = graft((0, 3), &[("joined", json!(["concat_bands", data, other]))]);
+        graft["low"] = json!(["lt", other, "0"]);
+        graft["masked"] = json!(["mask", data, "low"]);
+        graft["result"] = json!(["gradient_x", result]);
+        let place = window(0, 0, 1, 4);
+        let whole = world.eval(&graft, place, 64);
+        assert_eq!(world.eval(&graft, place, 1).encode(), whole.encode());
+        values(&whole)
+    };
+    assert_eq!(of("masked", "a", "b"), [Some(1.0); 4]);
+    // The mask ends at the grid, and what ends hides.
+    assert_eq!(of("masked", "b", "a"), [None, Some(1.0), Some(1.0), None]);
+    assert_eq!(of("joined", "a", "b"), [Some(1.0); 8]);
+    let second = [None, Some(1.0), Some(1.0), None];
+    assert_eq!(of("joined", "b", "a"), [[Some(1.0); 4], second].concat());
+}
+
 #[test]
 fn two_pads_are_refused() {
     let world = World::new(uneven);
@@ -133,4 +157,78 @@ fn keys_know_where_a_halo_ends() {
     assert_eq!(inside, key(0, window(-8, -8, 24, 24), tile));
     assert_eq!(key(4, tile, tile), key(4, window(-8, -8, 24, 24), tile));
     assert_ne!(key(1, tile, tile), key(2, tile, tile));
+}
+
+/// Scenes in the padding alone are part of a mosaic; a stack has an image for each scene on the grid
+/// itself, whatever its padding.
+#[test]
+fn padding_finds_scenes_for_mosaics_and_adds_no_images() {
+    let mut world = World::new(|_, row, col| Some((row * 10 + col) as f32));
+    world.scenes = vec![window(-50, -50, 100, 52), window(-50, 2, 100, 100)];
+    let place = window(0, 0, 2, 2);
+    let x = |pad| graft((pad, 0), &[("result", json!(["gradient_x", "a"]))]);
+    // Column 2 is in the second scene, beyond the grid.
+    assert_eq!(values(&world.eval(&x(1), place, 1)), [Some(1.0); 4]);
+    let reads = |pad| match world.plan(&x(pad), place, 2) {
+        Ok(Outcome::Raster { plan, .. }) => plan.reads().map(|read| read.scenes.len()).sum::<usize>(),
+        other => panic!("no raster: {other:?}"),
+    };
+    assert_eq!([reads(0), reads(1)], [1, 2]);
+    for pad in [0, 1] {
+        let stack = stack(pad, json!(["gradient_x", "stack"]));
+        let block = world.eval(&stack, place, 1);
+        assert_eq!(block.kind().images(), Some(1), "pad {pad}");
+        // Its own image ends where the other scene begins: nothing to take a difference to.
+        let right = values(&block)[1];
+        assert_eq!(right, if pad == 0 { Some(1.0) } else { None });
+    }
+}
+
+fn stack(pad: u32, result: Value) -> Value {
+    graft(
+        (pad, pad),
+        &[
+            ("scenes", json!(["select_scenes", "p", "name a", { "pad": "pad a" }])),
+            ("stack", json!(["stack_scenes", "scenes", "name a", { "pad": "pad a" }])),
+            ("images", json!("images")),
+            ("largest", json!(["max", "stack", "images"])),
+            ("result", result),
+        ],
+    )
+}
+
+/// The largest of several images keeps their padding, and so does what is masked.
+#[test]
+fn padding_goes_through_reductions_and_masks() {
+    let mut world = World::new(uneven);
+    world.scenes = vec![window(-50, -50, 100, 53), window(-50, -50, 100, 100), window(-50, 1, 100, 100)];
+    for (place, pad) in [(window(0, 0, 5, 6), 2), (window(-1, 1, 1, 4), 1)] {
+        let request = |pad| {
+            let mut graft = stack(pad, json!(["gradient_y", "masked"]));
+            graft["dx"] = json!(["gradient_x", "largest"]);
+            graft["steep"] = json!(["gt", "dx", "1"]);
+            graft["masked"] = json!(["mask", "dx", "steep"]);
+            graft
+        };
+        let large = place.pad(pad, pad);
+        let cropped = world.eval(&request(0), large, 64).crop(&large, &place).encode();
+        for tile in [64, 2, 1] {
+            assert_eq!(world.eval(&request(pad), place, tile).encode(), cropped, "pad {pad}, tile {tile}");
+        }
+    }
+}
+
+/// Two selections that differ only in padding are two questions.
+#[test]
+fn selections_know_their_padding() {
+    let both = graft((0, 7), &[("sum", json!(["add", "a", "b"])), ("result", json!(["gradient_x", "sum"]))]);
+    let expr = resolve(both.to_string().as_bytes(), &Limits::default()).expect("a graft");
+    let queries = expr.scene_queries().expect("constant selections");
+    let pads: Vec<u32> = queries.iter().map(|(query, _)| query.pad).collect();
+    assert_eq!(pads.len(), 2);
+    assert!(pads.contains(&0) && pads.contains(&7), "{pads:?}");
+    let expr =
+        resolve(stack(7, json!(["max", "stack", "images"])).to_string().as_bytes(), &Limits::default());
+    let queries = expr.expect("a graft").scene_queries().expect("constant selections");
+    assert_eq!(queries.iter().map(|(query, _)| query.pad).collect::<Vec<_>>(), [0]);
 }

@@ -67,10 +67,10 @@ fn fewer_than_two_pixels_have_no_gradient() {
 }
 
 #[test]
-fn truth_values_have_no_gradient() {
+fn truth_values_count_as_numbers() {
     let world = World::new(example);
     let graft =
-        graft((0, 0), &[("dark", json!(["lt", "a", "2"])), ("result", json!(["gradient_x", "dark"]))]);
-    let error = world.plan(&graft, window(0, 0, 3, 4), 4).expect_err("numpy refuses it").to_string();
-    assert!(error.contains("`gradient_x` of bool values is not defined"), "{error}");
+        graft((0, 0), &[("high", json!(["gt", "a", "2"])), ("result", json!(["gradient_x", "high"]))]);
+    // True from column 1 on.
+    assert_eq!(values(&world.eval(&graft, window(0, 0, 1, 4), 2)), all(&[1.0, 0.5, 0.0, 0.0]));
 }

@@ -2,4 +2,6 @@
 
 mod domains;
 mod gradients;
+mod terrain;
+mod windows;
 mod world;

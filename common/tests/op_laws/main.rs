@@ -108,6 +108,7 @@ fn settled(mut outcome: Outcome) -> Outcome {
                 let tile = plan.tile(id).expect("a tile of the plan");
                 let blocks = eval_all(&tile, Vec::new()).0;
                 let partials = stage::collect(&plan, &blocks).expect("a stage");
+                assert!(partials.len() as u64 <= stage::partial_bytes(&plan), "more than was said");
                 rounds.merge(&partials).expect("partials of this round");
             }
             match rounds.end().expect("a round that ends") {

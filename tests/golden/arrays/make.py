@@ -48,7 +48,8 @@ def make_cases(world, arrays):
     for name, (graft, options) in grafts.items():
         parameters = options.get("parameters")
         results = [
-            Evaluator(world, arrays, keep_product=keep, parameters=parameters).run(graft) for keep in (False, True)
+            Evaluator(world, arrays, keep_product=keep, parameters=parameters).run(graft)
+            for keep in (False, True)
         ]
         case, pixels = case_of(name, graft, *results, options)
         cases.append(case)

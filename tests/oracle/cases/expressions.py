@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from .shorthand import *
+from .shorthand import (
+    above,
+    flat,
+    images,
+    join,
+    last,
+    math,
+    mosaic,
+    none,
+    one,
+    other,
+    over_images,
+    pick,
+    rename,
+    stack,
+    three,
+    two,
+)
 
 REDUCERS = ("min", "max", "mean", "median")
 

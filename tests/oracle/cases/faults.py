@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from ..grafts import Key, written
-from .shorthand import *
+from ..grafts import Key, array, function, quoted, written
+from .shorthand import (
+    above,
+    flat,
+    images,
+    join,
+    math,
+    mosaic,
+    none,
+    one,
+    over_images,
+    pick,
+    rename,
+    select,
+    stack,
+    three,
+    two,
+)
 
 
 def fault_cases():
@@ -117,6 +133,71 @@ def fault_cases():
         "x": ["f", "m"],
     }
     fault("neg_of_bool_in_a_function", "impossible", ["bool"], "/f/y", body, m=bools)
+
+    # What the whole language adds.
+    m, s = mosaic("a b"), two("a b")
+    pickle = "gAWVtAEAAAAAAACMF2Nsb3VkcGlja2xlLmNsb3VkcGlja2xllIwOX21ha2VfZnVuY3Rpb26Uk5Qu"
+    array_parameter, image = Key("a"), Key("image")
+
+    def at_x(name, kind, contains, node):
+        fault(name, kind, contains, "/x", {"returns": "x"}, x=node)
+
+    def refused(name, contains, node):
+        at_x(name, "invalid_request", contains, node)
+
+    at_x("pickled_predicate", "unsupported", ["callable"], ("filter_data", s, pickle))
+    at_x("pickled_key_function", "unsupported", ["callable"], ("groupby_data", s, pickle))
+    at_x("pickled_reducer", "unsupported", ["callable"], ("reduction", s, pickle, "images", "ImageStack"))
+    impossible("two_pads", ["1", "2"], math("add", mosaic("a", pad=1), mosaic("b", pad=2)))
+    impossible("two_pads_of_stacks", ["1", "3"], math("mul", stack("a", pad=1), stack("b", pad=3)))
+    refused("unknown_reducer", ["variance"], ("reduction", s, "variance", "images", "ImageStack"))
+    refused("unknown_axis", ["images"], ("reduction", s, "max", "image", "ImageStack"))
+    refused("unknown_axis_own_name", ["rows"], ("sum", s, "rows"))
+    refused("argmax_over_pixels", ["argmax"], ("reduction", s, "argmax", "pixels", "ImageStack"))
+    refused("argmin_over_pixels", ["argmin"], ("argmin", m, "pixels"))
+    refused("first_over_pixels", ["first"], ("first", s, "pixels"))
+    refused("last_over_pixels", ["last"], ("last", s, "pixels"))
+    impossible("ptp_of_bool", ["bool"], ("ptp", above(s, 1), "images"))
+    impossible("mosaic_over_images", ["images"], ("median", m, "images"))
+    refused("percentile_above_100", ["101"], ("percentile", s, "images", 101))
+    refused("percentile_below_0", ["-1"], ("percentile", s, "pixels", -1))
+    refused("percentile_without_q", ["q"], ("reduction", s, "percentile", "images", "ImageStack"))
+    refused("index_too_large", ["2"], ("index", s, 2))
+    refused("index_too_negative", ["-3"], ("index", s, -3))
+    refused("index_of_an_empty_stack", ["0"], ("index", none("a"), 0))
+    refused("index_of_a_mosaic", ["Mosaic"], ("index", m, 0))
+    refused("length_of_a_mosaic", ["Mosaic"], ("length", m))
+    refused("filter_of_a_mosaic", ["Mosaic"], ("filter_data", m, "{}"))
+    refused("clip_reversed", ["1", "0"], ("clip", s, 1, 0))
+    refused("clip_empty", ["1"], ("clip", s, 1, 1))
+    refused("bit_out_of_range", ["32"], ("bit", s, 32))
+    refused("bits_out_of_range", ["13"], ("bits", s, 20, 13))
+    refused("focal_even", ["4"], ("focal_mean", m, 4))
+    refused("focal_zero", ["0"], ("focal_max", m, 0))
+    refused("kernel_even", ["2"], ("convolve", m, quoted([[1, 2]])))
+    impossible("dilate_of_numbers", ["bool"], ("dilate", m, 3))
+    impossible("where_of_numbers", ["bool"], ("where", m, m, m))
+    impossible("gradient_of_bool", ["bool"], math("gradient_x", above(m, 1)))
+    impossible("dot_lengths", ["2", "3"], ("dot", m, array([1, 2, 3]), "Mosaic", "ndarray"))
+    impossible("dot_matrix_lengths", ["3", "2"], ("dot", array([[1, 2, 3]]), m, "ndarray", "Mosaic"))
+    impossible("dot_stacks_lengths", ["2", "3"], ("dot", s, three("a b"), "ImageStack", "ImageStack"))
+    impossible("dot_kinds", ["Mosaic"], ("dot", s, array([1, 2]), "Mosaic", "ndarray"))
+    impossible("vector_fits_nothing", ["5"], math("add", m, array([1, 2, 3, 4, 5])))
+    impossible("matrix_fits_nothing", ["3"], math("add", m, array([[1, 2, 3], [4, 5, 6]])))
+    impossible("mask_array_of_numbers", ["bool"], ("mask", m, array([[1.0]])))
+    impossible("pixels_of_other_bands", ["2", "3"], math("add", m, ("max", mosaic("a b c"), "pixels")))
+    refused("array_of_no_npy", [], ("array", "bm90IG51bXB5"))
+    keep = function(["a", "axis"], math("add", array_parameter, 1))
+    impossible("function_that_does_not_reduce", [], ("reduction", s, keep, "images", "ImageStack"))
+    few = function(["a"], ("max", array_parameter, "images"))
+    refused("reducer_of_one_parameter", [], ("reduction", s, few, "images", "ImageStack"))
+    wrong(
+        "function_unknown_property_op",
+        ["name"],
+        None,
+        {"returns": "x"},
+        x=("filter_data", s, function(["image"], ("attr", image))),
+    )
 
     fault(
         "unknown_product",

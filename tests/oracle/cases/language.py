@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ..grafts import graft_of, written
-from .shorthand import *
+from .shorthand import (
+    math,
+    one,
+    over_images,
+    stack,
+    three,
+    two,
+)
 
 
 def language_cases():

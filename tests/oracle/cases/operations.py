@@ -5,7 +5,23 @@ from __future__ import annotations
 import json
 
 from ..grafts import Key, array, function, quoted
-from .shorthand import *
+from .shorthand import (
+    above,
+    case,
+    finite,
+    flat,
+    join,
+    math,
+    mosaic,
+    none,
+    one,
+    other,
+    over_images,
+    reduced,
+    stack,
+    tame,
+    three,
+)
 
 CLIENT_FUNCTIONS = "sqrt cos sin tan arccos arcsin arctan log log10".split()
 REDUCERS = "max min mean median sum std argmax argmin count any all first last var ptp".split()
@@ -86,9 +102,7 @@ def reductions():
             found[name] = case(reduced(source, reducer, axis, kind), **wide)
         found[f"{reducer}_own_name"] = case((reducer, three("a b"), "images"), **wide)
         if reducer != "ptp":
-            found[f"{reducer}_of_bool"] = case(
-                reduced(above(stack("a q"), 1), reducer, "images"), **wide
-            )
+            found[f"{reducer}_of_bool"] = case(reduced(above(stack("a q"), 1), reducer, "images"), **wide)
         found[f"{reducer}_of_wild"] = case(reduced(wild(), reducer, "images"), **wide)
         found[f"{reducer}_empty_bands"] = case(reduced(none("a b"), reducer, "bands"), **wide)
         if reducer not in ("argmax", "argmin", "count"):
@@ -136,7 +150,9 @@ def pixels():
     found["pixels_of_both"] = math("sub", ("max", s, "pixels"), ("max", m, "pixels"))
     found["pixels_square_root"] = ("sqrt", ("max", s, "pixels"))
     found["pixels_stretch"] = math(
-        "truediv", math("sub", m, ("min", m, "pixels")), math("sub", ("max", m, "pixels"), ("min", m, "pixels"))
+        "truediv",
+        math("sub", m, ("min", m, "pixels")),
+        math("sub", ("max", m, "pixels"), ("min", m, "pixels")),
     )
     found["pixels_zscore"] = case(
         math("truediv", math("sub", m, ("mean", m, "pixels")), ("std", m, "pixels")), ulps=8
@@ -152,7 +168,12 @@ def stacks():
     late = '{"op": "gte", "name": "acquired", "val": "2024-05-20"}'
     clear = {"name": "cloud_fraction", "val": 0.5, "op": "lt"}
     both = [clear, {"op": "eq", "name": "satellite_id", "val": "B"}]
-    nested = {"or": [{"and": [clear, {"op": "prefix", "name": "id", "val": "s1"}]}, {"op": "eq", "name": "tags", "val": "y"}]}
+    nested = {
+        "or": [
+            {"and": [clear, {"op": "prefix", "name": "id", "val": "s1"}]},
+            {"op": "eq", "name": "tags", "val": "y"},
+        ]
+    }
     found = {
         "filter_data": ("filter_data", s, json.dumps(clear)),
         "filter_data_time": ("filter_data", s, late),
@@ -160,7 +181,9 @@ def stacks():
         "filter_data_nested": ("filter_data", s, json.dumps(nested)),
         "filter_data_quoted": ("filter_data", s, quoted(clear)),
         "filter_data_computed": ("filter_data", math("add", s, 1), json.dumps(clear)),
-        "filter_data_masked_then_max": over_images(("filter_data", ("mask", s, above(s, 2)), json.dumps(clear))),
+        "filter_data_masked_then_max": over_images(
+            ("filter_data", ("mask", s, above(s, 2)), json.dumps(clear))
+        ),
         "filter_data_none": ("filter_data", s, '{"op": "eq", "name": "satellite_id", "val": "Z"}'),
         "filter_data_none_max": over_images(("filter_data", s, '{"op": "isnull", "name": "id"}')),
         "filter_data_missing_is_false": ("filter_data", s, '{"op": "lt", "name": "view_angle", "val": 100}'),
@@ -169,7 +192,9 @@ def stacks():
         "filter_data_like": ("filter_data", s, '{"op": "ilike", "name": "id", "val": "S_"}'),
         "filter_twice": ("filter_data", ("filter_data", s, late), json.dumps(clear)),
         "predicate_filter": stack("a", predicate_filter=json.dumps(nested)),
-        "predicate_filter_sorted": stack("a", predicate_filter=late, sort_by="cloud_fraction", ascending=False),
+        "predicate_filter_sorted": stack(
+            "a", predicate_filter=late, sort_by="cloud_fraction", ascending=False
+        ),
         "filter_by_id": ("filter_by_id", s, '["s5", "s1", "nobody"]'),
         "filter_by_id_none": ("filter_by_id", s, "[]"),
         "filter_by_id_of_computed": over_images(("filter_by_id", math("mul", s, 2), '["s2", "s3"]')),
@@ -204,10 +229,18 @@ def dots():
         "dot_fortran_order": ("dot", m, array(square, order="F"), "Mosaic", "ndarray"),
         "dot_bool": ("dot", above(m, 1), array([1, 2, 4]), "Mosaic", "ndarray"),
         "dot_products_differ": (
-            "dot", tame(flat("a")), tame(over_images(other("n"))), "Mosaic", "Mosaic",
+            "dot",
+            tame(flat("a")),
+            tame(over_images(other("n"))),
+            "Mosaic",
+            "Mosaic",
         ),
         "dot_stack_products_differ": (
-            "dot", tame(one("a b")), tame(other("a n")), "ImageStack", "ImageStack",
+            "dot",
+            tame(one("a b")),
+            tame(other("a n")),
+            "ImageStack",
+            "ImageStack",
         ),
     }
 
@@ -228,7 +261,11 @@ def paddings():
         "pad_focal": ("focal_mean", tame(padded), 5),
         "pad_filled_focal": ("focal_mean", ("filled", tame(padded), 2), 5),
         "pad_filled_then_unpadded_focal": ("focal_max", math("add", ("filled", tame(plain), 2), 1), 3),
-        "pad_convolve": ("convolve", ("filled", tame(padded), 0), quoted([[1, 2, 4], [8, 16, 32], [64, 128, 256]])),
+        "pad_convolve": (
+            "convolve",
+            ("filled", tame(padded), 0),
+            quoted([[1, 2, 4], [8, 16, 32], [64, 128, 256]]),
+        ),
         "pad_dot": ("dot", tame(padded), array([1, 2]), "Mosaic", "ndarray"),
         "pad_mask": ("mask", padded, above(plain, 1)),
         "pad_masked_by_padded": math("gradient_x", ("mask", plain, above(padded, 1))),
@@ -251,11 +288,10 @@ def windows():
         "gradient_x": math("gradient_x", m),
         "gradient_y": math("gradient_y", m),
         "gradient_own_name": ("gradient_y", s),
-        "gradient_bool": math("gradient_x", bools),
         "gradient_over_resolution": math("truediv", math("gradient_x", m), ("resolution_x",)),
         "resolution_x": ("resolution_x",),
         "resolution_y": ("resolution_y",),
-        "focal_wide": ("focal_max", m, quoted([[1, 5]]) if False else 5),
+        "focal_wide": ("focal_max", m, 9),
         "focal_one": ("focal_median", m, 1),
         "focal_larger_than_grid": ("focal_min", m, 75),
         "dilate": ("dilate", bools),
@@ -273,17 +309,35 @@ def windows():
         "aspect": ("aspect", m),
         "aspect_filled": ("aspect", ("filled", m, 3)),
         "client_slope": case(
-            math("mul", ("functional", ("functional", math("add",
-                math("_pow", math("truediv", math("gradient_x", m), ("resolution_x",)), 2),
-                math("_pow", math("truediv", math("gradient_y", m), ("resolution_y",)), 2),
-            ), "sqrt"), "arctan"), 57.29577951308232),
+            math(
+                "mul",
+                (
+                    "functional",
+                    (
+                        "functional",
+                        math(
+                            "add",
+                            math("_pow", math("truediv", math("gradient_x", m), ("resolution_x",)), 2),
+                            math("_pow", math("truediv", math("gradient_y", m), ("resolution_y",)), 2),
+                        ),
+                        "sqrt",
+                    ),
+                    "arctan",
+                ),
+                57.29577951308232,
+            ),
             ulps=8,
         ),
         "client_aspect": case(
-            math("mul", math("arctan2",
-                math("truediv", math("gradient_x", m), ("resolution_x",)),
-                math("neg", math("truediv", math("gradient_y", m), ("resolution_y",))),
-            ), 57.29577951308232),
+            math(
+                "mul",
+                math(
+                    "arctan2",
+                    math("truediv", math("gradient_x", m), ("resolution_x",)),
+                    math("neg", math("truediv", math("gradient_y", m), ("resolution_y",))),
+                ),
+                57.29577951308232,
+            ),
             ulps=6,
         ),
     }
@@ -309,39 +363,47 @@ def properties():
     def keep(node):
         return ("filter_data", s, function(["image"], node))
 
-    found = {f"group_{part}": group(attr(part, when)) for part in
-             "year month day hour minute second microsecond weekday isoweekday dayofyear week date isoformat".split()}
-    found.update({
-        "group_id": group(attr("id")),
-        "group_satellite": group(attr("satellite_id")),
-        "group_missing": group(("is_null", attr("view_angle"))),
-        "group_season": group(("floordiv", attr("month", when), 3)),
-        "group_tuple": group(("tuple", attr("year", when), attr("satellite_id"))),
-        "group_item_of_tuple": group(("item", ("tuple", attr("id"), attr("month", when)), 1)),
-        "group_slice": group(("slice", attr("id"), 0, 1)),
-        "group_text": group(("add", ("str", attr("month", when)), attr("satellite_id"))),
-        "group_strftime": group(("strftime", when, "%Y-%m")),
-        "group_upper": group(("upper", attr("id"))),
-        "group_replace": group(("replace", attr("id"), "s", "image-")),
-        "group_split": group(("item", ("split", attr("acquired_text"), "-"), 0)) if False else
-                       group(("item", ("split", ("strftime", when, "%Y-%m-%d"), "-"), 1)),
-        "group_int": group(("int", ("slice", attr("id"), 1, 2))),
-        "group_len": group(("len", attr("tags"))),
-        "group_where": group(("where", ("lt", attr("cloud_fraction"), 0.5), "clear", "cloudy")),
-        "group_none": ("groupby_data", none("a"), function(["image"], attr("id"))),
-        "group_of_computed": ("groupby_data", ("mask", math("add", s, 1), above(s, 0)),
-                              function(["image"], attr("satellite_id"))),
-        "keep_function": keep(math("_and", ("lt", attr("cloud_fraction"), 0.3), ("ge", attr("month", when), 2))),
-        "keep_startswith": keep(("startswith", attr("id"), "s")),
-        "keep_endswith": keep(("or", ("endswith", attr("id"), "1"), ("endswith", attr("id"), "4"))),
-        "keep_contains": keep(("contains", attr("tags"), "x")),
-        "keep_isin": keep(("isin", attr("satellite_id"), quoted(["B", "C"]))),
-        "keep_missing_is_false": keep(("ge", attr("view_angle"), 0)),
-        "keep_missing_ne_is_true": keep(("ne", attr("view_angle"), 0)),
-        "keep_invert": keep(("invert", ("eq", attr("satellite_id"), "A"))),
-        "keep_absent_attribute": keep(("is_null", attr("nowhere"))),
-        "keep_time": keep(("ge", when, "2024-05-20T09:30:15")),
-        "keep_arithmetic": keep(("eq", ("mod", ("mul", attr("day", when), 2), 3), 1)),
-        "keep_then_median": over_images(keep(("lt", attr("cloud_fraction"), 0.6)), "median"),
-    })
+    found = {
+        f"group_{part}": group(attr(part, when))
+        for part in "year month day hour minute second microsecond weekday isoweekday dayofyear week date isoformat".split()
+    }
+    found.update(
+        {
+            "group_id": group(attr("id")),
+            "group_satellite": group(attr("satellite_id")),
+            "group_missing": group(("is_null", attr("view_angle"))),
+            "group_season": group(("floordiv", attr("month", when), 3)),
+            "group_tuple": group(("tuple", attr("year", when), attr("satellite_id"))),
+            "group_item_of_tuple": group(("item", ("tuple", attr("id"), attr("month", when)), 1)),
+            "group_slice": group(("slice", attr("id"), 0, 1)),
+            "group_text": group(("add", ("str", attr("month", when)), attr("satellite_id"))),
+            "group_strftime": group(("strftime", when, "%Y-%m")),
+            "group_upper": group(("upper", attr("id"))),
+            "group_replace": group(("replace", attr("id"), "s", "image-")),
+            "group_split": group(("item", ("split", ("strftime", when, "%Y-%m-%d"), "-"), 1)),
+            "group_int": group(("int", ("slice", attr("id"), 1, 2))),
+            "group_len": group(("len", attr("tags"))),
+            "group_where": group(("where", ("lt", attr("cloud_fraction"), 0.5), "clear", "cloudy")),
+            "group_none": ("groupby_data", none("a"), function(["image"], attr("id"))),
+            "group_of_computed": (
+                "groupby_data",
+                ("mask", math("add", s, 1), above(s, 0)),
+                function(["image"], attr("satellite_id")),
+            ),
+            "keep_function": keep(
+                math("_and", ("lt", attr("cloud_fraction"), 0.3), ("ge", attr("month", when), 2))
+            ),
+            "keep_startswith": keep(("startswith", attr("id"), "s")),
+            "keep_endswith": keep(("or", ("endswith", attr("id"), "1"), ("endswith", attr("id"), "4"))),
+            "keep_contains": keep(("contains", attr("tags"), "x")),
+            "keep_isin": keep(("isin", attr("satellite_id"), quoted(["B", "C"]))),
+            "keep_missing_is_false": keep(("ge", attr("view_angle"), 0)),
+            "keep_missing_ne_is_true": keep(("ne", attr("view_angle"), 0)),
+            "keep_invert": keep(("invert", ("eq", attr("satellite_id"), "A"))),
+            "keep_absent_attribute": keep(("is_null", attr("nowhere"))),
+            "keep_time": keep(("ge", when, "2024-05-20T09:30:15")),
+            "keep_arithmetic": keep(("eq", ("mod", ("mul", attr("day", when), 2), 3), 1)),
+            "keep_then_median": over_images(keep(("lt", attr("cloud_fraction"), 0.6)), "median"),
+        }
+    )
     return found

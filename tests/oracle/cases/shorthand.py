@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+
 def select(bands, start, end, product, **options):
     named = {
         "start_datetime": start,

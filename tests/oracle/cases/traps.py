@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 from ..grafts import array, graft_of
-from .shorthand import *
+from .shorthand import (
+    above,
+    case,
+    flat,
+    images,
+    join,
+    math,
+    mosaic,
+    none,
+    one,
+    other,
+    over_images,
+    reduced,
+    stack,
+    tame,
+    three,
+    two,
+)
 
 
 def cases():
@@ -18,12 +35,18 @@ def cases():
         "trap_mask_masked_entry_hides": ("mask", one("c"), above(("sqrt", one("a")), 1e30)),
         "trap_mask_rank_two": ("mask", s, array(chessboard(), "|b1")),
         "trap_mask_rank_two_on_mosaic": ("mask", mab, array(chessboard(), "|b1")),
-        "trap_gradient_centre_does_not_matter": math("gradient_x", ("mask", mosaic("c"), array(stripes(), "|b1"))),
-        "trap_gradient_y_is_positive_downward": math("gradient_y", math("add", math("mul", ("filled", mosaic("q"), 0), 0), array(ramp()))),
+        "trap_gradient_centre_does_not_matter": math(
+            "gradient_x", ("mask", mosaic("c"), array(stripes(), "|b1"))
+        ),
+        "trap_gradient_y_is_positive_downward": math(
+            "gradient_y", math("add", math("mul", ("filled", mosaic("q"), 0), 0), array(ramp()))
+        ),
         "trap_vector_runs_along_bands_of_a_mosaic": math("mul", mab, array([1, 10])),
         "trap_vector_runs_along_images_of_a_stack": math("mul", s, array([1, 10, 100])),
         "trap_vector_that_fits_columns_alone": math("add", s, array(list(range(53)))),
-        "trap_vector_first_operand": math("sub", ("dot", flat("a b"), array([[1, 0], [0, 1]]), "Mosaic", "ndarray"), array([1, 10])),
+        "trap_vector_first_operand": math(
+            "sub", ("dot", flat("a b"), array([[1, 0], [0, 1]]), "Mosaic", "ndarray"), array([1, 10])
+        ),
         "trap_vector_over_images_before_columns": math("mul", three("a b c"), array([1, 10, 100])),
         "trap_matrix_is_rows_and_columns": math("mul", mab, array(ramp())),
         "trap_other_product_id_of_images": math("add", one("a"), other("a")),
@@ -53,8 +76,20 @@ def cases():
         "trap_clip_keeps_the_mask": ("clip", s, 0, 1),
         "trap_rename_of_a_stack_by_a_string": ("band_op", s, "rename_bands", '"x y"', None),
         "trap_concat_of_bool_and_float": join(above(one("a"), 1), one("b")),
-        "trap_dot_is_masked_by_any_masked_entry": ("dot", tame(mosaic("a b c")), array([0, 0, 1]), "Mosaic", "ndarray"),
-        "trap_dot_of_a_matrix_keeps_what_all_images_share": ("dot", array([[1, 0, 0]]), tame(s), "ndarray", "ImageStack"),
+        "trap_dot_is_masked_by_any_masked_entry": (
+            "dot",
+            tame(mosaic("a b c")),
+            array([0, 0, 1]),
+            "Mosaic",
+            "ndarray",
+        ),
+        "trap_dot_of_a_matrix_keeps_what_all_images_share": (
+            "dot",
+            array([[1, 0, 0]]),
+            tame(s),
+            "ndarray",
+            "ImageStack",
+        ),
         "trap_pad_is_cropped": mosaic("a", pad=4),
         "trap_reduction_over_pixels_crops_the_pad": ("count", mosaic("a", pad=4), "pixels"),
         "trap_negative_index": ("index", s, -3),
@@ -68,8 +103,14 @@ def cases():
             stack("a", start="first", end="last"),
             parameters={"first": "2024-03-01T10:00:00", "last": "2024-08-01", "unused": 1},
         ),
+        "trap_parameters_of_the_graft": case(
+            {"parameters": ["gain", "spare"], "x": ["mul", "m", "gain"], **graft_of(s), "returns": "x"}
+            | {"m": ["add", graft_of(s)["returns"], "zero"], "zero": 0},
+            parameters={"gain": 2.5, "spare": 1},
+        ),
         "trap_filter_after_arithmetic": (
-            "filter_data", math("truediv", s, stack("b c", end="2024-08-01T00:00:00")),
+            "filter_data",
+            math("truediv", s, stack("b c", end="2024-08-01T00:00:00")),
             '{"op": "lt", "name": "cloud_fraction", "val": 0.6}',
         ),
         "trap_cache_ids_everywhere": graft_of(

@@ -221,7 +221,9 @@ def binary_props(ev, at, operation, a, b, images, condition=None):
             merged["other_product_ids"] = [*start.get("other_product_ids", []), other]
         return merged
 
-    lists = [v.props for v in (a, b, condition) if isinstance(v, (Raster, Array)) and isinstance(v.props, list)]
+    lists = [
+        v.props for v in (a, b, condition) if isinstance(v, (Raster, Array)) and isinstance(v.props, list)
+    ]
     if lists:
         # Two stacks: the first operand's list, unless it is one image spread over the second's.
         fitting = [of for of in lists if len(of) == images]

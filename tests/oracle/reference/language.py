@@ -69,13 +69,20 @@ class Evaluator:
         self.keep_product = keep_product
         self.parameters = parameters or {}
         self.rows, self.cols = world["grid"]["rows"], world["grid"]["cols"]
+        # True where a pixel of the grid lies outside the outline of the area; None without an outline.
+        self.outside = None
         # Above zero while a function over properties runs: numbers are Python's there.
         self.in_properties = 0
 
     def run(self, graft):
         check_body(graft, "")
+        bound = {}
+        for name in graft.get("parameters", []):
+            if name not in self.parameters:
+                raise Fault("invalid_request", "/parameters", f"parameter `{name}` has no value")
+            bound[name] = self.parameters[name]
         with np.errstate(all="ignore"):
-            return self.returned(Scope(graft, None, ""))
+            return self.returned(Scope(graft, None, "", bound))
 
     def pixels(self, product, image):
         index = self.products[product["id"]][0]

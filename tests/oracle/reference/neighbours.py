@@ -27,7 +27,9 @@ def shifted(data, rows, cols, fill):
 
 def window(data, valid, height, width):
     """The pixels of the window around each, in row order, and which are there."""
-    offsets = [(r, c) for r in range(-(height // 2), height // 2 + 1) for c in range(-(width // 2), width // 2 + 1)]
+    offsets = [
+        (r, c) for r in range(-(height // 2), height // 2 + 1) for c in range(-(width // 2), width // 2 + 1)
+    ]
     values = np.stack([shifted(data, r, c, data.dtype.type(0)) for r, c in offsets])
     return values, np.stack([shifted(valid, r, c, False) for r, c in offsets])
 
@@ -38,6 +40,9 @@ def parts(a):
 
 def gradient(ev, at, name, a):
     raster(at, "a", a)
+    if a.data.dtype == bool:
+        # As numpy.gradient, which subtracts.
+        raise Fault("impossible", at, f"`{name}` of bool")
     axis = -1 if name == "gradient_x" else -2
     data, valid = parts(a)
     data = data.astype(np.float32)

@@ -98,7 +98,7 @@ def root_f64(exact):
 
 
 def over_entries(name, data, valid, q=None):
-    """Entries along axis 0 to one: values and mask. Sums are rounded once, to float64."""
+    """Entries along axis 0 to one: values and mask."""
     count = valid.sum(axis=0)
     empty = count == 0
     shape = data.shape[1:]
@@ -148,15 +148,22 @@ def position(data, valid, largest):
     return place
 
 
-def correct_sums(values):
-    """Sums of float64 values over the first axis, rounded once."""
-    columns = values.reshape(len(values), math.prod(values.shape[1:])).T
-    sums = [math.fsum(column) if np.isfinite(column).all() else column.sum() for column in columns]
-    return np.array(sums, np.float64).reshape(values.shape[1:])
+def exact_sums(entries):
+    """Sums along axis 0, rounded to float64 once."""
+    total, is_exact = np.zeros(entries.shape[1:], np.float64), np.ones(entries.shape[1:], bool)
+    for values in entries:
+        # Knuth's two-sum: what the addition rounds away.
+        added = total + values
+        part = added - total
+        lost = (total - (added - part)) + (values - part)
+        total, is_exact = added, is_exact & (lost == 0)
+    for place in np.argwhere(~is_exact & np.isfinite(entries).all(axis=0)):
+        total[tuple(place)] = math.fsum(entries[(slice(None), *place)])
+    return total
 
 
 def moments(name, data, valid, count, empty):
-    total = correct_sums(np.where(valid, data, 0).astype(np.float64))
+    total = exact_sums(np.where(valid, data, np.float32(0)).astype(np.float64))
     if name == "sum":
         return total.astype(np.float32), empty
     number = count.astype(np.float64)
@@ -164,7 +171,9 @@ def moments(name, data, valid, count, empty):
     mean = np.ma.true_divide(np.ma.array(total, mask=empty), number)
     if name == "mean":
         return mean.data.astype(np.float32), np.ma.getmaskarray(mean)
-    squares = correct_sums(np.where(valid, data.astype(np.float64) - mean.data, 0) ** 2)
+    squares = np.zeros(data.shape[1:], np.float64)
+    for values, ok in zip(data, valid):
+        squares = np.where(ok, squares + (values.astype(np.float64) - mean.data) ** 2, squares)
     var = squares / np.where(empty, 1, number)
     out = (np.sqrt(var) if name == "std" else var).astype(np.float32)
     return out, empty | np.ma.getmaskarray(mean) | ~np.isfinite(out)
@@ -224,7 +233,7 @@ def check_axis(at, a, axis, kind):
     raster(at, "a", a)
     expect(at, "axis", axis, str)
     if axis not in AXES:
-        raise Fault("invalid_request", at, f"no axis `{axis}`")
+        raise Fault("invalid_request", at, f"no axis `{axis}`; there are images, bands and pixels")
     if kind is not None and kind not in ("Mosaic", "ImageStack"):
         raise Fault("invalid_request", at, f"no kind `{kind}`")
     if kind is not None and kind != a.kind:
@@ -236,7 +245,7 @@ def check_axis(at, a, axis, kind):
 def reduce(ev, at, a, name, axis, kind, q=None):
     check_axis(at, a, axis, kind)
     if axis == "pixels" and name in NOT_OVER_PIXELS:
-        raise Fault("impossible", at, f"`{name}` over `pixels` is not defined")
+        raise Fault("invalid_request", at, f"`{name}` over `pixels` is not defined")
     if name == "ptp" and a.data.dtype == bool:
         raise Fault("impossible", at, "`ptp` of bool")
     if name == "percentile" and (not is_number(q) or not 0 <= q <= 100):
@@ -246,6 +255,8 @@ def reduce(ev, at, a, name, axis, kind, q=None):
     if axis == "pixels":
         inner = a.with_margin(0).data
         data, valid = inner.data, ~np.ma.getmaskarray(inner)
+        if ev.outside is not None:
+            valid = valid & ~ev.outside
         planes = data.shape[:-2]
         cells = [over_pixels(name, data[i], valid[i], q) for i in np.ndindex(planes)]
         dtype = result_dtype(name, data.dtype)

@@ -47,11 +47,11 @@ def own_properties(image):
     return {**image["properties"], "id": image["id"], "acquired": image["acquired"]}
 
 
-def touches(world, image):
-    """Whether an image has a pixel on the grid."""
+def touches(world, image, pad):
+    """Whether an image has a pixel on the grid enlarged by `pad`."""
     rows, cols = world["grid"]["rows"], world["grid"]["cols"]
-    inside_rows = image["row"] < rows and image["row"] + image["rows"] > 0
-    return inside_rows and image["col"] < cols and image["col"] + image["cols"] > 0
+    inside_rows = image["row"] < rows + pad and image["row"] + image["rows"] > -pad
+    return inside_rows and image["col"] < cols + pad and image["col"] + image["cols"] > -pad
 
 
 def sort_key(value):
@@ -72,7 +72,7 @@ def select(ev, at, product_id, start, end, predicate=None, pad=0):
     for image in product["scenes"]:
         acquired = instant(at, "acquired", image["acquired"])
         in_range = (start is None or start <= acquired) and (end is None or acquired < end)
-        if in_range and touches(ev.world, image) and holds(own_properties(image)):
+        if in_range and touches(ev.world, image, pad) and holds(own_properties(image)):
             chosen.append(image)
     chosen.sort(key=lambda image: (instant(at, "acquired", image["acquired"]), image["id"]))
     return product, chosen
@@ -83,7 +83,8 @@ def select_scenes(ev, at, product_id, bands, start, end, predicate, sort_by, asc
     ascending = True if ascending is None else ascending
     expect(at, "ascending", ascending, bool)
     padding(at, pad)
-    product, chosen = select(ev, at, product_id, start, end, predicate, pad)
+    # [D] Padding changes no stack's number of images; a mosaic takes what lies in its padding.
+    product, chosen = select(ev, at, product_id, start, end, predicate)
     if sort_by is not None:
         # What is missing comes last in either direction; ties by time and id.
         known = [own_properties(image) for image in chosen]
@@ -134,13 +135,13 @@ def stack_scenes(ev, at, scenes, bands, pad, resampler):
         data[i][to], mask[i][to] = band_values(ev, at, scenes.product, image, wanted, of)
         own = {"product_id": scenes.product["id"], "bands": wanted, "pad": pad}
         props.append({**own_properties(image), **own})
-    return Raster(np.ma.array(data, mask=mask), props, pad)
+    return Raster(np.ma.array(data, mask=mask), props, pad).on_domain()
 
 
 def mosaic(ev, at, product_id, bands, start, end, pad, resampler):
     resampling(at, resampler)
-    product, chosen = select(ev, at, product_id, start, end)
     own = {"product_id": product_id, "pad": padding(at, pad)}
+    product, chosen = select(ev, at, product_id, start, end, pad=own["pad"])
     return painted(ev, at, product, [(product, image) for image in chosen], bands, own)
 
 
@@ -180,7 +181,8 @@ def painted(ev, at, product, chosen, bands, props):
 
 def the_stack(at, value):
     if not isinstance(value, Raster) or not value.is_stack:
-        raise Fault("impossible" if isinstance(value, Raster) else "invalid_request", at, "needs an ImageStack")
+        kind = value.kind if isinstance(value, Raster) else type(value).__name__
+        raise Fault("invalid_request", at, f"{kind}, no ImageStack")
 
 
 def kept(stack, keep):
@@ -222,7 +224,7 @@ def index(ev, at, stack, i):
     expect(at, "i", i, int)
     n = len(stack.props)
     if not -n <= i < n:
-        raise Fault("impossible", at, f"image {i} of {n}")
+        raise Fault("invalid_request", at, f"image {i} of {n}")
     data = np.ma.array(stack.data.data[i], mask=np.ma.getmaskarray(stack.data)[i])
     return Raster(data, dict(stack.props[i]), stack.margin)
 

@@ -40,7 +40,7 @@ impl Op for Gradient {
         OpDoc {
             summary: self.summary,
             params: const { &[required("a")] },
-            shapes: "A raster, float32; the result is as the raster.",
+            shapes: "A raster; the result is as the raster, float32. Truth values count as 0 and 1.",
             units: "Those of the values, per pixel; divide by `resolution_x` or `resolution_y` for a slope.",
             validity: "Valid where the two pixels it is taken from are: the neighbours, or at the edge of the padded grid the pixel and its one neighbour. Invalid where that has fewer than two pixels.",
             accuracy: "Bit for bit: differences and halves in single precision.",
@@ -55,12 +55,7 @@ impl Op for Gradient {
     }
 
     fn infer(&self, _: &[Literal], inputs: &[Facts]) -> Result<Facts, TypeError> {
-        let facts = raster(inputs)?;
-        if facts.dtype == DType::Bool {
-            let instead = "`mul` by 1.0 to make numbers of them";
-            return Err(TypeError::BoolArithmetic { op: self.name, instead });
-        }
-        Ok(facts)
+        Ok(Facts { dtype: DType::F32, ..raster(inputs)? })
     }
 
     fn footprint(&self, _: &[Literal]) -> Footprint {

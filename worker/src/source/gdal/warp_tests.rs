@@ -486,6 +486,37 @@ fn longitudes_of_another_turn() {
     }
 }
 
+/// A grid in degrees with padding may go on beyond a pole, and beyond the antimeridian.
+#[test]
+fn beyond_a_pole_there_is_nothing() {
+    let lattice = Lattice::try_new(crs("EPSG:4326"), (0.5, 0.5), (0.0, 0.0)).unwrap();
+    let window = Window { row: -184, col: 356, rows: 8, cols: 8 };
+    let world = AssetGrid {
+        crs: crs("EPSG:4326"),
+        affine: Affine::upright((-180.0, 90.0), 1.0, -1.0),
+        rows: 180,
+        cols: 360,
+    };
+    let polar = AssetGrid {
+        crs: crs("EPSG:3413"),
+        affine: Affine::upright((-1e6, 1e6), 10_000.0, -10_000.0),
+        rows: 200,
+        cols: 200,
+    };
+    for file in [world, polar] {
+        let dir = TempDir::new().unwrap();
+        let path = write(&dir, &file, &vec![7; file.rows as usize * file.cols as usize], None);
+        for resampler in [Resampler::Near, Resampler::Bilinear] {
+            let pair = Pair { name: "pole", file: file.clone(), lattice: lattice.clone(), window };
+            let values = ours(&path, &pair, resampler);
+            let expected = (0..64).map(|at| if at < 32 { f64::NAN } else { 7.0 });
+            let is_same =
+                |(value, expected): (&f64, f64)| *value == expected || value.is_nan() && expected.is_nan();
+            assert!(values.iter().zip(expected).all(is_same), "{} {resampler:?}: {values:?}", file.crs);
+        }
+    }
+}
+
 mod shared {
     use super::*;
 
