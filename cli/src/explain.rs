@@ -29,9 +29,14 @@ impl Explain {
             say!("{}", answer.text.trim_end());
             let bill = answer.bill.unwrap_or_default();
             say!("scenes  {} to read", bill.scenes);
-            say!("reads   {} bytes of stored pixels", bill.read_bytes);
+            say!(
+                "reads   {} bytes of stored pixels, {} pixels of the grid",
+                bill.read_bytes,
+                bill.read_pixels
+            );
             say!("result  {} bytes", bill.result_bytes);
             say!("memory  {} bytes at most for one tile", bill.tile_peak_bytes);
+            say!("cpu     {:.2} s of one core, about", bill.cpu_s);
         }
         match engine {
             Some(engine) => engine.stop().await,

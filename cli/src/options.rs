@@ -19,6 +19,12 @@ pub struct HowArgs {
     /// Which pixels of the files may be read where the result is coarser than they are
     #[arg(long, value_name = "WHICH", default_value = "exact", help_heading = "Request")]
     quality: Quality,
+    /// Refuse what would take more seconds of processor time, as `explain` estimates it
+    #[arg(long, value_name = "SECONDS", help_heading = "Request")]
+    max_cpu_s: Option<f64>,
+    /// Refuse what would read more bytes of stored pixels, as `explain` counts them
+    #[arg(long, value_name = "BYTES", help_heading = "Request")]
+    max_bytes: Option<u64>,
 }
 
 /// What a faulty source does.
@@ -56,6 +62,7 @@ impl HowArgs {
     pub fn apply(&self, options: &mut pb::Options) {
         options.skip_faulty = self.on_error == OnError::Skip;
         options.display_quality = self.quality == Quality::Display;
+        (options.max_cpu_s, options.max_read_bytes) = (self.max_cpu_s, self.max_bytes);
     }
 
     /// A name that is given two values.

@@ -91,12 +91,16 @@ pub fn lines(answer: &Answer) -> Vec<String> {
     }
     let summary = &answer.summary;
     lines.push(format!(
-        "work     {:.2} s, {} tiles on {} workers, {} read, files opened {} times ({:.2} s reading, {:.2} s computing), {} of {} cache look-ups hit{}",
+        "work     {:.2} s, {} tiles on {} workers, {} read, files opened {} times{} ({:.2} s reading, {:.2} s computing), {} of {} cache look-ups hit{}",
         summary.wall_ms / 1e3,
         summary.tiles,
         summary.workers,
         size(summary.read_bytes),
         summary.files_opened,
+        match summary.reads_spared {
+            0 => String::new(),
+            spared => format!(", {spared} reads spared by masks"),
+        },
         summary.read_ms / 1e3,
         summary.eval_ms / 1e3,
         summary.cache_hits,
@@ -191,6 +195,7 @@ fn document(answer: &Answer, context: &Context) -> Value {
         "cache_misses": summary.cache_misses,
         "bytes_read": summary.read_bytes,
         "files_opened": summary.files_opened,
+        "reads_spared": summary.reads_spared,
         "seconds": {
             "total": context.seconds,
             "wall": summary.wall_ms / 1e3,

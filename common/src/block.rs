@@ -259,6 +259,22 @@ impl Block {
         (self.samples, self.valid)
     }
 
+    /// One image of a stack, as a stack of one.
+    ///
+    /// # Panics
+    /// When the block is no stack, or has no such image: that is a defect of the caller, never of data.
+    pub fn image(&self, at: u32) -> Block {
+        let Kind::Stack { bands, .. } = self.kind else { panic!("an image of a {} block", self.kind) };
+        let len = bands as usize * self.pixels();
+        let range = at as usize * len..(at as usize + 1) * len;
+        let samples = match &self.samples {
+            Samples::F32(values) => Samples::F32(values[range.clone()].to_vec()),
+            Samples::Bool(values) => Samples::Bool(values[range.clone()].to_vec()),
+        };
+        let kind = Kind::Stack { images: 1, bands };
+        Block { kind, rows: self.rows, cols: self.cols, samples, valid: self.valid[range].to_vec() }
+    }
+
     /// The part of this block that `inner` covers, where the block covers `outer`.
     pub fn crop(self, outer: &crate::grid::Window, inner: &crate::grid::Window) -> Block {
         if outer == inner {

@@ -7,17 +7,24 @@ use crate::block::{Block, DType, Kind, Samples};
 use crate::grid::Window;
 use crate::literal::Literal;
 use crate::ops::{
-    BlockCall, Facts, FoldKernel, Kernel, OPERANDS_MAX, Op, PixelKernel, Spread, Strip, Values, ValuesMut,
+    BlockCall, Facts, Fold, FoldKernel, Kernel, OPERANDS_MAX, Op, PixelKernel, Spread, Strip, Values,
+    ValuesMut,
 };
-use crate::plan::{Input, Instr, NodeId, NodeKind, Operand, Program, Read, Root, TilePlan};
+use crate::plan::exit::Guard;
+use crate::plan::{
+    Input, Instr, NodeId, NodeKind, Operand, Program, Read, Root, Step, TilePlan, Work, stream,
+};
 
 /// What the interpreter asks of the world around it.
 pub trait Surroundings {
     /// Why pixels could not be read.
     type Error;
 
-    /// Pixels of a read on a window: a stack with one image for each scene.
-    fn read(&mut self, read: &Read, window: &Window) -> Result<Block, Self::Error>;
+    /// Pixels of a read on a window: a stack with one image for each scene, or the image of one of them.
+    fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, Self::Error>;
+
+    /// Called with every read, or every image of one, that was not done because all of it is hidden.
+    fn spared(&mut self, _read: &Read, _image: Option<u32>, _window: &Window) {}
 
     /// Called with every block that is worth remembering.
     fn finished(&mut self, node: NodeId, block: &Block);
@@ -43,55 +50,22 @@ pub fn eval<S: Surroundings>(
     around: &mut S,
 ) -> Result<Vec<Block>, EvalError<S::Error>> {
     let plan = tile.plan();
-    let mut blocks: Vec<Option<Block>> = vec![None; plan.nodes().len()];
+    let hidden = vec![None; tile.guards().len()];
+    let mut run = Run { tile, around, blocks: vec![None; plan.nodes().len()], hidden };
     for (id, block) in ready {
-        blocks[id.index()] = Some(block);
+        run.blocks[id.index()] = Some(block);
     }
     for step in tile.steps() {
-        if around.is_cancelled() {
-            return Err(EvalError::Cancelled);
+        match &step.work {
+            Work::Node(id) => {
+                let block = run.node(*id, None)?;
+                run.keep(*id, block);
+            }
+            Work::Images { count, steps } => run.images(*count, steps)?,
         }
-        let node = plan.node(step.node);
-        let window = step.window;
-        let shape = match node.facts.kind {
-            Kind::Array(_) => (1, 1),
-            Kind::Number | Kind::Mosaic { .. } | Kind::Stack { .. } => (window.rows, window.cols),
-        };
-        let block = match &node.kind {
-            NodeKind::Read(read) => around.read(read, &step.window).map_err(EvalError::Read)?,
-            NodeKind::Outline(outline) => {
-                let outside = outline.outside(&step.window);
-                let valid = vec![1; outside.len()];
-                Block::new(node.facts.kind, shape, Samples::Bool(outside), valid)
-            }
-            NodeKind::Constant(array) => Block::clone(array),
-            NodeKind::Spread { input, spread, place } => {
-                lay_out(block_of(&blocks, *input), spread, place.as_ref(), &window)
-            }
-            NodeKind::Call { op, params, inputs } => {
-                let windows = (window, tile.input_window(step.node));
-                let fitted = fitted(&blocks, tile, step.node);
-                let inputs = inputs.iter().map(|input| match input {
-                    Input::Node(id) => Operands::Block(fitted_of(&fitted, *id)),
-                    Input::Number(literal) => Operands::Number(literal),
-                });
-                call(*op, params, &inputs.collect::<Vec<_>>(), node.facts, (shape, windows))
-            }
-            NodeKind::Program(program) => {
-                let fitted = fitted(&blocks, tile, step.node);
-                let inputs: Vec<&Block> = program.inputs.iter().map(|id| fitted_of(&fitted, *id)).collect();
-                run(program, &inputs, node.facts, shape)
-            }
-        };
-        if node.cached {
-            around.finished(step.node, &block);
-        }
-        blocks[step.node.index()] = Some(block);
-        for id in &step.drops {
-            blocks[id.index()] = None;
-        }
+        run.drop_all(&step.drops);
     }
-    let roots = plan.roots();
+    let (roots, mut blocks) = (plan.roots(), run.blocks);
     let result = |(at, root): (usize, &Root)| {
         let slot = &mut blocks[root.node.index()];
         // One node may be the result under several names.
@@ -103,11 +77,245 @@ pub fn eval<S: Surroundings>(
     Ok(roots.iter().enumerate().map(result).collect())
 }
 
+/// A tile under way.
+struct Run<'a, 'p, S> {
+    tile: &'a TilePlan<'p>,
+    around: &'a mut S,
+    /// What is there, by node; inside a loop, of its nodes the image at hand.
+    blocks: Vec<Option<Block>>,
+    /// What the masks of the tile hide, as far as it is known, and for which image.
+    hidden: Vec<Option<(Option<u32>, Vec<bool>)>>,
+}
+
+/// The image at hand of a loop.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Which.
+    image: u32,
+    /// Of how many.
+    of: u32,
+}
+
+impl<S: Surroundings> Run<'_, '_, S> {
+    /// A finished block.
+    fn keep(&mut self, id: NodeId, block: Block) {
+        if self.tile.plan().node(id).cached {
+            self.around.finished(id, &block);
+        }
+        self.blocks[id.index()] = Some(block);
+    }
+
+    fn drop_all(&mut self, ids: &[NodeId]) {
+        ids.iter().for_each(|id| self.blocks[id.index()] = None);
+    }
+
+    /// A loop: of each image all steps, which the folds among them take.
+    fn images(&mut self, of: u32, steps: &[Step]) -> Result<(), EvalError<S::Error>> {
+        let plan = self.tile.plan();
+        let steps: Vec<(NodeId, &[NodeId])> =
+            steps.iter().flat_map(|step| step.nodes().into_iter().map(|id| (id, &step.drops[..]))).collect();
+        let start = |(id, _): &(NodeId, &[NodeId])| {
+            let node = plan.node(*id);
+            let NodeKind::Call { params, .. } = &node.kind else { return None };
+            let input = plan.node(*node.inputs().first()?).facts.dtype;
+            let len = node.facts.kind.planes() * node.pixels(&self.tile.node_window(*id));
+            Some((stream::fold(plan, node)?.start)(params, input, len))
+        };
+        let mut folds: Vec<Option<Box<dyn Fold>>> = steps.iter().map(start).collect();
+        for image in 0..of {
+            let turn = Turn { image, of };
+            for ((id, drops), fold) in steps.iter().zip(&mut folds) {
+                match fold {
+                    Some(fold) => {
+                        if let Some(input) = plan.node(*id).inputs().first() {
+                            let block = self.input(*input, &self.tile.input_window(*id), Some(turn));
+                            fold.add(values(block.samples(), 0..block.samples().len()), block.valid());
+                        }
+                    }
+                    None => self.blocks[id.index()] = Some(self.node(*id, Some(turn))?),
+                }
+                self.drop_all(drops);
+            }
+        }
+        for ((id, _), fold) in steps.into_iter().zip(folds) {
+            if let Some(fold) = fold {
+                let window = self.tile.node_window(id);
+                let (samples, valid) = fold.finish();
+                let kind = plan.node(id).facts.kind;
+                self.keep(id, Block::new(kind, (window.rows, window.cols), samples, valid));
+            }
+        }
+        Ok(())
+    }
+
+    /// The inputs of a node, each once, on the window that it needs them on; in a loop, of stacks the image
+    /// at hand. They may be there on a larger window, for others, or end before it does: beyond its domain
+    /// a node has no pixel.
+    fn inputs(&self, id: NodeId, turn: Option<Turn>) -> Inputs<'_> {
+        let wanted = self.tile.input_window(id);
+        let mut inputs = self.tile.plan().node(id).inputs();
+        inputs.sort_unstable();
+        inputs.dedup();
+        Inputs(inputs.into_iter().map(|input| (input, self.input(input, &wanted, turn))).collect())
+    }
+
+    fn input(&self, id: NodeId, wanted: &Window, turn: Option<Turn>) -> Cow<'_, Block> {
+        let block = block_of(&self.blocks, id);
+        let block = match turn {
+            // A stack from outside the loop; those inside have one image.
+            Some(turn) if turn.of > 1 && block.kind().images() == Some(turn.of) => {
+                Cow::Owned(block.image(turn.image))
+            }
+            _ => Cow::Borrowed(block),
+        };
+        let there = self.tile.node_window(id);
+        let is_same = there == *wanted || !block.kind().is_raster();
+        if is_same { block } else { Cow::Owned(block.on(&there, wanted)) }
+    }
+
+    /// Whether the images of a read are hidden by a mask: of all images, or of the one at hand.
+    fn is_hidden(&mut self, id: NodeId, turn: Option<Turn>) -> Vec<bool> {
+        let tile = self.tile;
+        let images = match turn {
+            Some(_) => 1,
+            None => tile.plan().node(id).facts.kind.images().unwrap_or(1) as usize,
+        };
+        let mut hidden = vec![false; images];
+        for (at, guard) in tile.guards().iter().enumerate() {
+            let Some((_, by_image)) = guard.reads.iter().find(|(read, _)| *read == id) else { continue };
+            // In another loop, or before one, the mask may not be there yet.
+            if guard.mask.inputs.iter().any(|input| self.blocks[input.index()].is_none()) {
+                continue;
+            }
+            let turn = turn.filter(|_| tile.in_one_loop(id, guard.node));
+            let image = turn.map(|turn| turn.image);
+            if self.hidden[at].as_ref().is_none_or(|(of, _)| *of != image) {
+                self.hidden[at] = Some((image, self.hides(guard, turn)));
+            }
+            let Some((_, masks)) = &self.hidden[at] else { continue };
+            if *by_image && masks.len() == images {
+                hidden.iter_mut().zip(masks).for_each(|(hidden, mask)| *hidden |= mask);
+            } else if masks.iter().all(|mask| *mask) {
+                hidden.fill(true);
+            }
+        }
+        hidden
+    }
+
+    /// Whether a mask hides everything, for each of its images.
+    fn hides(&self, guard: &Guard, turn: Option<Turn>) -> Vec<bool> {
+        let window = self.tile.node_window(guard.node);
+        let inputs: Vec<Cow<'_, Block>> =
+            guard.mask.inputs.iter().map(|id| self.input(*id, &window, turn)).collect();
+        let inputs: Vec<&Block> = inputs.iter().map(Cow::as_ref).collect();
+        let facts = if turn.is_some() { stream::one_image(guard.facts) } else { guard.facts };
+        let computed;
+        let mask = match inputs[..] {
+            [mask] if guard.mask.instrs.is_empty() => mask,
+            _ => {
+                computed = run(&guard.mask, &inputs, facts, (window.rows, window.cols));
+                &computed
+            }
+        };
+        let Samples::Bool(values) = mask.samples() else { return vec![false] };
+        let images = mask.kind().images().unwrap_or(1) as usize;
+        let len = values.len() / images.max(1);
+        let is_hiding = |at: usize| {
+            let range = at * len..(at + 1) * len;
+            let mut pixels = values[range.clone()].iter().zip(&mask.valid()[range]);
+            pixels.all(|(hides, valid)| *hides != 0 || *valid == 0)
+        };
+        (0..images).map(is_hiding).collect()
+    }
+
+    /// Pixels of a read, but for what is hidden.
+    fn read(&mut self, id: NodeId, read: &Read, turn: Option<Turn>) -> Result<Block, EvalError<S::Error>> {
+        let (node, window) = (self.tile.plan().node(id), self.tile.node_window(id));
+        let (image, shape) = (turn.map(|turn| turn.image), (window.rows, window.cols));
+        let facts = if turn.is_some() { stream::one_image(node.facts) } else { node.facts };
+        let hidden = self.is_hidden(id, turn);
+        if !hidden.contains(&true) {
+            return self.around.read(read, image, &window).map_err(EvalError::Read);
+        }
+        if !hidden.contains(&false) {
+            self.around.spared(read, image, &window);
+            return Ok(Block::invalid(facts.kind, facts.dtype, shape));
+        }
+        let len = facts.kind.bands().unwrap_or(0) as usize * window.pixels();
+        let (mut samples, mut valid) = (vec![0.0; hidden.len() * len], vec![0; hidden.len() * len]);
+        for (at, is_hidden) in hidden.into_iter().enumerate() {
+            let (image, range) = (Some(at as u32), at * len..(at + 1) * len);
+            if is_hidden {
+                self.around.spared(read, image, &window);
+                continue;
+            }
+            let (one, one_valid) =
+                self.around.read(read, image, &window).map_err(EvalError::Read)?.into_parts();
+            if let Samples::F32(one) = one {
+                samples[range.clone()].copy_from_slice(&one);
+            }
+            valid[range].copy_from_slice(&one_valid);
+        }
+        Ok(Block::new(facts.kind, shape, Samples::F32(samples), valid))
+    }
+
+    /// A node on its window; in a loop, of the image at hand.
+    fn node(&mut self, id: NodeId, turn: Option<Turn>) -> Result<Block, EvalError<S::Error>> {
+        if self.around.is_cancelled() {
+            return Err(EvalError::Cancelled);
+        }
+        let node = self.tile.plan().node(id);
+        let window = self.tile.node_window(id);
+        let facts = if turn.is_some() { stream::one_image(node.facts) } else { node.facts };
+        let shape = match facts.kind {
+            Kind::Array(_) => (1, 1),
+            Kind::Number | Kind::Mosaic { .. } | Kind::Stack { .. } => (window.rows, window.cols),
+        };
+        Ok(match &node.kind {
+            NodeKind::Read(read) => self.read(id, read, turn)?,
+            NodeKind::Outline(outline) => {
+                let outside = outline.outside(&window);
+                let valid = vec![1; outside.len()];
+                Block::new(facts.kind, shape, Samples::Bool(outside), valid)
+            }
+            NodeKind::Constant(array) => Block::clone(array),
+            NodeKind::Spread { input, spread, place } => {
+                let image = turn.map(|turn| turn.image);
+                lay_out(block_of(&self.blocks, *input), spread, place.as_ref(), &window, image)
+            }
+            NodeKind::Call { op, params, inputs } => {
+                let windows = (window, self.tile.input_window(id));
+                let blocks = self.inputs(id, turn);
+                let operands = inputs.iter().map(|input| match input {
+                    Input::Node(id) => Operands::Block(blocks.of(*id)),
+                    Input::Number(literal) => Operands::Number(literal),
+                });
+                call(*op, params, &operands.collect::<Vec<_>>(), facts, (shape, windows))
+            }
+            NodeKind::Program(program) => {
+                let blocks = self.inputs(id, turn);
+                let inputs: Vec<&Block> = program.inputs.iter().map(|id| blocks.of(*id)).collect();
+                run(program, &inputs, facts, shape)
+            }
+        })
+    }
+}
+
+/// The inputs of a node.
+struct Inputs<'b>(Vec<(NodeId, Cow<'b, Block>)>);
+
+impl Inputs<'_> {
+    fn of(&self, id: NodeId) -> &Block {
+        let block = self.0.iter().find(|(input, _)| *input == id).map(|(_, block)| block.as_ref());
+        block.expect("every input of the node is there")
+    }
+}
+
 /// The value of an array node whose inputs are known, in order; `None` for nodes that need pixels.
 pub(crate) fn array(kind: &NodeKind, inputs: &[Arc<Block>]) -> Option<Block> {
     let nowhere = Window { row: 0, col: 0, rows: 1, cols: 1 };
     match kind {
-        NodeKind::Spread { spread, .. } => Some(lay_out(inputs.first()?, spread, None, &nowhere)),
+        NodeKind::Spread { spread, .. } => Some(lay_out(inputs.first()?, spread, None, &nowhere, None)),
         NodeKind::Call { op, params, inputs: sources } => {
             let mut blocks = inputs.iter();
             let operands = sources.iter().map(|source| match source {
@@ -131,8 +339,14 @@ pub(crate) fn array(kind: &NodeKind, inputs: &[Arc<Block>]) -> Option<Block> {
 }
 
 /// An array along the axes of the raster, or of the larger array, that it meets. Where its rows and
-/// columns have places, nothing is valid elsewhere.
-fn lay_out(array: &Block, spread: &Spread, place: Option<&Window>, window: &Window) -> Block {
+/// columns have places, nothing is valid elsewhere. `image`: the only one of a stack that is wanted.
+fn lay_out(
+    array: &Block,
+    spread: &Spread,
+    place: Option<&Window>,
+    window: &Window,
+    image: Option<u32>,
+) -> Block {
     let shape = if spread.kind.is_raster() { (window.rows, window.cols) } else { (1, 1) };
     // Lengths along image, band, row, col; an array has its last four axes instead.
     let (images, bands, rows, cols) = match spread.kind {
@@ -142,6 +356,10 @@ fn lay_out(array: &Block, spread: &Spread, place: Option<&Window>, window: &Wind
             (axes[0], axes[1], axes[2], axes[3])
         }
         kind => (kind.images().unwrap_or(1), kind.bands().unwrap_or(0), shape.0, shape.1),
+    };
+    let (kind, images) = match (spread.kind, image) {
+        (Kind::Stack { .. }, Some(at)) => (Kind::Stack { images: 1, bands }, at..at + 1),
+        (kind, _) => (kind, 0..images),
     };
     let dims = spread.dims.map(|dim| dim as usize);
     let (top, left) = match place {
@@ -154,7 +372,7 @@ fn lay_out(array: &Block, spread: &Spread, place: Option<&Window>, window: &Wind
         Ok(at) if at < dim => Some(at),
         _ => None,
     };
-    let places = (0..i64::from(images)).flat_map(|image| {
+    let places = (i64::from(images.start)..i64::from(images.end)).flat_map(|image| {
         (0..i64::from(bands)).flat_map(move |band| {
             (0..i64::from(rows))
                 .flat_map(move |row| (0..i64::from(cols)).map(move |col| (image, band, row, col)))
@@ -174,27 +392,7 @@ fn lay_out(array: &Block, spread: &Spread, place: Option<&Window>, window: &Wind
             Samples::Bool(sources.iter().map(|at| at.map_or(0, |at| values[at])).collect())
         }
     };
-    Block::new(spread.kind, shape, samples, valid)
-}
-
-/// The inputs of a node, each once, on the window that it needs them on. They may be there on a larger
-/// one, for others, or end before it does: beyond its domain a node has no pixel.
-fn fitted<'b>(blocks: &'b [Option<Block>], tile: &TilePlan<'_>, id: NodeId) -> Vec<(NodeId, Cow<'b, Block>)> {
-    let wanted = tile.input_window(id);
-    let mut inputs = tile.plan().node(id).inputs();
-    inputs.sort_unstable();
-    inputs.dedup();
-    let on_window = |input: NodeId| {
-        let (block, there) = (block_of(blocks, input), tile.node_window(input));
-        let is_same = there == wanted || !block.kind().is_raster();
-        (input, if is_same { Cow::Borrowed(block) } else { Cow::Owned(block.on(&there, &wanted)) })
-    };
-    inputs.into_iter().map(on_window).collect()
-}
-
-fn fitted_of<'b>(fitted: &'b [(NodeId, Cow<'_, Block>)], id: NodeId) -> &'b Block {
-    let block = fitted.iter().find(|(input, _)| *input == id).map(|(_, block)| block.as_ref());
-    block.expect("every input of the node was fitted")
+    Block::new(kind, shape, samples, valid)
 }
 
 fn block_of(blocks: &[Option<Block>], id: NodeId) -> &Block {
@@ -257,14 +455,17 @@ fn fold(kernel: FoldKernel, params: &[Literal], stack: &Block, facts: Facts) -> 
     let mut fold = (kernel.start)(params, stack.samples().dtype(), len);
     for image in 0..stack.kind().images().unwrap_or(0) as usize {
         let range = image * len..(image + 1) * len;
-        let values = match stack.samples() {
-            Samples::F32(values) => Values::F32(&values[range.clone()]),
-            Samples::Bool(values) => Values::Bool(&values[range.clone()]),
-        };
-        fold.add(values, &stack.valid()[range]);
+        fold.add(values(stack.samples(), range.clone()), &stack.valid()[range]);
     }
     let (samples, valid) = fold.finish();
     Block::new(facts.kind, stack.shape(), samples, valid)
+}
+
+fn values(samples: &Samples, range: std::ops::Range<usize>) -> Values<'_> {
+    match samples {
+        Samples::F32(values) => Values::F32(&values[range]),
+        Samples::Bool(values) => Values::Bool(&values[range]),
+    }
 }
 
 fn facts_of(operand: &Operands<'_>) -> Facts {

@@ -312,6 +312,7 @@ pub fn plan_to(plan: &Plan) -> pb::Plan {
             .collect(),
         tile_size: plan.tile_size().pixels(),
         assets: assets.messages,
+        streams: plan.streams(),
     }
 }
 
@@ -497,7 +498,8 @@ pub fn plan_from(plan: &pb::Plan) -> Checked<Plan> {
         Ok(Root { name: root.name.clone(), node: NodeId(root.node), partials })
     };
     let roots = plan.roots.iter().map(root).collect::<Checked<_>>()?;
-    Plan::from_parts(grid, nodes, roots, size).map_err(|error| invalid("nodes", error))
+    let parts = Plan::from_parts(grid, nodes, roots, size).map_err(|error| invalid("nodes", error))?;
+    Ok(parts.with_streams(plan.streams))
 }
 
 fn asset_from(asset: &pb::Asset) -> Checked<Arc<Asset>> {

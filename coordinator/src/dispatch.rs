@@ -431,6 +431,7 @@ impl<'a> Dispatch<'a> {
         sums.cache_misses += u64::from(done.cache_misses);
         sums.read_bytes += done.read_bytes;
         sums.files_opened += done.files_opened;
+        sums.reads_spared += done.reads_spared;
         sums.read_ms += done.read_ms;
         sums.eval_ms += done.eval_ms;
         sums.workers = sums.workers.max(self.workers.len() as u32);

@@ -85,6 +85,26 @@ pub enum RequestError {
     /// A stage.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// More stored pixels than the request's budget.
+    #[error(
+        "the request would read {bytes} bytes of stored pixels, its budget is {limit} (`max_read_bytes`); ask for a smaller AOI, select fewer scenes or bands, or allow more"
+    )]
+    ReadBudget {
+        /// Bytes.
+        bytes: u64,
+        /// The budget.
+        limit: u64,
+    },
+    /// More processor time than the request's budget.
+    #[error(
+        "the request would take about {seconds:.1} s of processor time, its budget is {limit} s (`max_cpu_s`); ask for a smaller AOI or a coarser resolution, select fewer scenes or bands, or allow more"
+    )]
+    CpuBudget {
+        /// Seconds.
+        seconds: f64,
+        /// The budget.
+        limit: f64,
+    },
     /// Planning or merging panicked: a defect.
     #[error("planning stopped by a defect of the engine: {reason}")]
     Panicked {
@@ -105,6 +125,7 @@ impl Classify for RequestError {
             RequestError::Fleet(error) => error.class(),
             RequestError::Dispatch(error) => error.class(),
             RequestError::Stage(error) => error.class(),
+            RequestError::ReadBudget { .. } | RequestError::CpuBudget { .. } => ErrorClass::LimitExceeded,
             RequestError::Panicked { .. } => ErrorClass::Internal,
         }
     }
@@ -145,6 +166,8 @@ impl Requests {
             read_bytes: bill.read_bytes,
             result_bytes: bill.result_bytes,
             tile_peak_bytes: bill.tile_peak_bytes,
+            read_pixels: bill.read_pixels,
+            cpu_s: bill.cpu_s,
         };
         let graft = prepared.expr.to_graft().to_string();
         let header = Some(prepared.sources.header(&prepared.outcome));
@@ -191,6 +214,7 @@ impl Requests {
             workers = self.fleet.wait(self.patience).await?;
             prepared = self.prepare(&request, &workers).await?;
         }
+        check_budget(&prepared.outcome, request.options.as_ref())?;
         let Prepared { outcome, sources, .. } = prepared;
         let how = How { no_cache, skip_faulty, started };
         let planned = sources.header(&outcome);
@@ -312,6 +336,22 @@ impl Requests {
         let tile_peak_bytes = share.min(self.limits.tile_peak_bytes);
         Limits { tile_peak_bytes, ..self.limits.clone() }
     }
+}
+
+/// Refuses what would take more than the request allows.
+fn check_budget(outcome: &Outcome, options: Option<&pb::Options>) -> Result<(), RequestError> {
+    let Some(options) = options.filter(|o| o.max_cpu_s.is_some() || o.max_read_bytes.is_some()) else {
+        return Ok(());
+    };
+    let bill = explain::bill_of(outcome);
+    if let Some(limit) = options.max_read_bytes.filter(|limit| bill.read_bytes > *limit) {
+        return Err(RequestError::ReadBudget { bytes: bill.read_bytes, limit });
+    }
+    // A limit that is no number allows nothing.
+    if let Some(limit) = options.max_cpu_s.filter(|limit| bill.cpu_s > *limit || limit.is_nan()) {
+        return Err(RequestError::CpuBudget { seconds: bill.cpu_s, limit });
+    }
+    Ok(())
 }
 
 /// When the scenes that the catalog answered with were acquired, by product and id.

@@ -217,7 +217,7 @@ async fn values_without_pixels() {
         .collect();
     assert_eq!(values, [r#"[1,2.5,"x"]"#, "3"]);
     assert!(blocks.is_empty());
-    let (results, blocks) = essence(cluster.client.receive(&request("length")).await);
+    let (results, blocks) = essence(cluster.client.receive(&request("images of")).await);
     let [length] = &results[..] else { panic!("{results:?}") };
     assert_eq!(wire::literal_from(length.number.as_ref().expect("a number")).to_string(), "9");
     let properties: Vec<_> = length.properties.iter().map(wire::properties_from).collect();

@@ -2,7 +2,7 @@
 //! and with passes. `make bless` rewrites the texts; the diff is what gets reviewed.
 
 use graticule_common::block::Block;
-use graticule_common::plan::{Options, Outcome, PASSES, explain};
+use graticule_common::plan::{Options, Outcome, PASSES, Plan, explain};
 use graticule_common::wire;
 use graticule_tests::world::{World, folder};
 
@@ -37,13 +37,19 @@ fn plan(world: &World, graft: &[u8], passes_off: Vec<String>) -> (String, Block)
     let options = Options { passes_off, ..Options::default() };
     let outcome = world.plan(graft, None, &options).expect("a plan");
     let text = explain::outcome(&outcome).0;
+    match &outcome {
+        Outcome::Staged(staged) => staged.plans().iter().chain(staged.last().plan()).for_each(check_sent),
+        outcome => outcome.plan().into_iter().for_each(check_sent),
+    }
     match world.settle(outcome) {
-        Outcome::Raster { plan, .. } => {
-            let sent = wire::plan_from(&wire::plan_to(&plan)).expect("a plan arrives");
-            assert_eq!(explain::text(&sent), explain::text(&plan), "sending changed the plan");
-            (text, world.evaluate(&plan))
-        }
+        Outcome::Raster { plan, .. } => (text, world.evaluate(&plan)),
         Outcome::Array { array, .. } => (text, array),
         other => panic!("neither pixels nor an array: {other:?}"),
     }
+}
+
+fn check_sent(plan: &Plan) {
+    let sent = wire::plan_from(&wire::plan_to(plan)).expect("a plan arrives");
+    assert_eq!(explain::text(&sent), explain::text(plan), "sending changed the plan");
+    assert_eq!((sent.roots(), sent.tile_peak_bytes()), (plan.roots(), plan.tile_peak_bytes()));
 }

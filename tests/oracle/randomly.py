@@ -218,8 +218,8 @@ class Random:
             return "2030-01-01", "2031-01-01"
         start, end = sorted([self.rng.choice(moments), self.rng.choice([*moments, "2026-01-01T00:00:00"])])
         if self.rng.random() < 0.15:
-            self.parameters["first"] = start
-            start = "first"
+            name = f"first{len(self.parameters)}"
+            self.parameters[name], start = start, name
         return (start, None) if self.rng.random() < 0.3 else (start, end)
 
     def predicate(self, depth=0):

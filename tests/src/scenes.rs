@@ -136,7 +136,7 @@ pub fn reduce(product: &str, bands: &str, how: &str) -> String {
 
 /// The greatest of all images, `m`, and what is made of it over all pixels: `returns` names `m` itself,
 /// `mean`, `median` or `max` of its pixels, `less` (m - mean), `nested` (the median of |less|), `all`, an
-/// object of most of them, or the stack's `length`.
+/// object of most of them, or `images of`, the number of images.
 pub fn over_pixels(product: &str, bands: &str, returns: &str) -> String {
     let over = |of: &str, how: &str| json!(["reduction", of, how, "pixels", "mosaic"]);
     let rest = json!({
@@ -145,7 +145,7 @@ pub fn over_pixels(product: &str, bands: &str, returns: &str) -> String {
         "m": ["reduction", "stack", "of max", "images", "imagestack"],
         "mean": over("m", "of mean"), "median": over("m", "of median"), "max": over("m", "of max"),
         "less": ["math", "minus", "m", "mean"], "size": ["abs", "less"],
-        "nested": over("size", "of median"), "seven": 7, "length": ["length", "stack"],
+        "nested": over("size", "of median"), "seven": 7, "images of": ["length", "stack"],
         "each": ["reduction", "stack", "of median", "pixels", "imagestack"],
         "all": ["object", {"m": "m", "mean": "mean", "seven": "seven", "less": "less", "nested": "nested", "each": "each"}],
     });

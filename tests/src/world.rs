@@ -262,12 +262,12 @@ impl World {
             .collect()
     }
 
-    fn read(&self, read: &Read, window: &Window) -> Block {
-        let kind = read.kind();
+    fn read(&self, read: &Read, image: Option<u32>, window: &Window) -> Block {
+        let (scenes, kind) = read.images(image);
         let len = kind.planes() * window.pixels();
         // What stands under an invalid pixel must not matter: it is never a plausible value here.
         let (mut samples, mut valid) = (vec![-12345.0f32; len], vec![0u8; len]);
-        let sources = read.scenes.iter().flat_map(|scene| &scene.bands);
+        let sources = scenes.iter().flat_map(|scene| &scene.bands);
         // In a mosaic every scene meets the planes of the one before it.
         for (at, source) in sources.enumerate() {
             let plane = (at % kind.planes()) * window.pixels();
@@ -298,9 +298,11 @@ struct Pixels<'a>(&'a World);
 impl Surroundings for Pixels<'_> {
     type Error = std::convert::Infallible;
 
-    fn read(&mut self, read: &Read, window: &Window) -> Result<Block, Self::Error> {
-        Ok(self.0.read(read, window))
+    fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, Self::Error> {
+        Ok(self.0.read(read, image, window))
     }
+
+    fn spared(&mut self, _: &Read, _: Option<u32>, _: &Window) {}
 
     fn finished(&mut self, _: NodeId, _: &Block) {}
 

@@ -136,6 +136,7 @@ async fn answer(
         read_ms: cost.read.as_secs_f64() * 1e3,
         eval_ms: cost.eval.as_secs_f64() * 1e3,
         files_opened: cost.files_opened,
+        reads_spared: cost.reads_spared,
         skipped: result.skipped.into_iter().map(skipped_to).collect(),
     }))
     .await

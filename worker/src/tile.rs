@@ -83,6 +83,8 @@ pub struct TileCost {
     pub read_bytes: u64,
     /// Files opened.
     pub files_opened: u64,
+    /// Bands of scenes that were not read because a mask hides all of them.
+    pub reads_spared: u64,
     /// Time spent reading.
     pub read: Duration,
     /// Time spent evaluating, without reading.
@@ -333,16 +335,16 @@ struct Around<'a> {
 impl Surroundings for Around<'_> {
     type Error = TileError;
 
-    fn read(&mut self, read: &Read, window: &Window) -> Result<Block, TileError> {
+    fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, TileError> {
         let started = Instant::now();
-        let (kind, pixels) = (read.kind(), window.pixels());
+        let (scenes, kind) = read.images(image);
+        let pixels = window.pixels();
         let (mut samples, mut valid) =
             (vec![0.0f32; kind.planes() * pixels], vec![0u8; kind.planes() * pixels]);
         let planes = samples.chunks_exact_mut(pixels).zip(valid.chunks_exact_mut(pixels));
         match read.layout {
             Layout::Stack => {
-                let places =
-                    read.scenes.iter().flat_map(|scene| (0..read.bands.len()).map(move |b| (scene, b)));
+                let places = scenes.iter().flat_map(|scene| (0..read.bands.len()).map(move |b| (scene, b)));
                 for ((scene, band), (samples, valid)) in places.zip(planes) {
                     self.read_band(read, scene, band, window, (samples, valid))?;
                 }
@@ -355,6 +357,11 @@ impl Surroundings for Around<'_> {
         }
         self.cost.read += started.elapsed();
         Ok(Block::new(kind, (window.rows, window.cols), Samples::F32(samples), valid))
+    }
+
+    fn spared(&mut self, read: &Read, image: Option<u32>, window: &Window) {
+        let scenes = read.images(image).0.iter().filter(|scene| scene.touches(window));
+        self.cost.reads_spared += (scenes.count() * read.bands.len()) as u64;
     }
 
     fn finished(&mut self, node: NodeId, block: &Block) {

@@ -81,6 +81,10 @@ impl Op for PickBands {
         true
     }
 
+    fn is_imagewise(&self, _: &[Literal], _: &[Facts]) -> bool {
+        true
+    }
+
     fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::Block(|call| {
             let positions = PickBands::positions(call.params).unwrap_or_default();

@@ -166,6 +166,12 @@ pub trait Op: Sync + Debug {
         Err(property::Fault::new("is an op of pixels; a function of an image sees its properties alone"))
     }
 
+    /// Bytes that its kernel holds beside its inputs and its result, for a plan node like this: of
+    /// `PerBand` and `Block` kernels that hold more than a few planes of one pixel. The planner adds it up.
+    fn scratch_bytes(&self, _params: &[Literal], _inputs: &[Facts]) -> u64 {
+        0
+    }
+
     /// The code that computes it, for a plan node with these constants and inputs with these facts.
     fn kernel(&self, params: &[Literal], inputs: &[Facts]) -> Kernel;
 }

@@ -435,6 +435,15 @@ impl Op for Reducer {
         self.keeps_values
     }
 
+    fn scratch_bytes(&self, params: &[Literal], inputs: &[Facts]) -> u64 {
+        let kind = inputs.first().map_or(Kind::Number, |facts| facts.kind);
+        match (self.way, Axis::of(params)) {
+            (Way::Whole(_), Some(Axis::Images)) => order::scratch_bytes(kind.images().unwrap_or(0)),
+            (Way::Whole(_), _) => order::scratch_bytes(kind.bands().unwrap_or(0)),
+            (Way::Fold(_, _, state_bytes), _) => fold::scratch_bytes(state_bytes),
+        }
+    }
+
     fn is_imagewise(&self, params: &[Literal], _: &[Facts]) -> bool {
         Axis::of(params) == Some(Axis::Bands)
     }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::{
-    Input, Named, NodeId, NodeKind, Operand, Outcome, Plan, Program, Read, ReadScene, Staged, stage,
+    Input, Named, NodeId, NodeKind, Operand, Outcome, Plan, Program, Read, ReadScene, Staged, Step, exit,
+    stage, stream,
 };
 use crate::literal::Literal;
 use crate::scene::{BandSource, Layout, Resampler};
 
 /// What a plan will take, counted before anything is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bill {
     /// Tiles.
     pub tiles: u64,
@@ -22,6 +23,15 @@ pub struct Bill {
     pub result_bytes: u64,
     /// Most memory that one tile takes.
     pub tile_peak_bytes: u64,
+    /// Pixels of the grid that are read, once for each band and scene.
+    pub read_pixels: u64,
+    /// Processor time, in seconds, as [`cost`](super::cost) estimates it.
+    pub cpu_s: f64,
+}
+
+/// The bill of a request.
+pub fn bill_of(outcome: &Outcome) -> Bill {
+    self::outcome(outcome).1
 }
 
 /// Bytes of a stored value where the catalog does not say.
@@ -63,6 +73,8 @@ fn stages(staged: &Staged) -> (String, Bill) {
         let of_stage = collect(plan, &mut scenes);
         bill.tiles += of_stage.tiles * u64::from(rounds);
         bill.read_bytes += of_stage.read_bytes * u64::from(rounds);
+        bill.read_pixels += of_stage.read_pixels * u64::from(rounds);
+        bill.cpu_s += of_stage.cpu_s * f64::from(rounds);
         bill.tile_peak_bytes = bill.tile_peak_bytes.max(of_stage.tile_peak_bytes);
     }
     if staged.last().plan().is_some() {
@@ -73,6 +85,8 @@ fn stages(staged: &Staged) -> (String, Bill) {
         let of_last = collect(plan, &mut scenes);
         bill.tiles += of_last.tiles;
         bill.read_bytes += of_last.read_bytes;
+        bill.read_pixels += of_last.read_pixels;
+        bill.cpu_s += of_last.cpu_s;
         bill.result_bytes += of_last.result_bytes;
         bill.tile_peak_bytes = bill.tile_peak_bytes.max(of_last.tile_peak_bytes);
     }
@@ -86,21 +100,21 @@ pub fn bill(plan: &Plan) -> Bill {
 
 /// The bill of a plan; its scenes join those that are known already, and the bill counts all of them.
 fn collect<'p>(plan: &'p Plan, scenes: &mut BTreeSet<(&'p str, &'p str)>) -> Bill {
-    let mut read_bytes = 0u64;
+    let (mut read_bytes, mut read_pixels, mut cpu_s) = (0u64, 0u64, 0.0);
     let tiles = plan.tiles();
     for tile in tiles.iter().filter_map(|tile| plan.tile(*tile)) {
-        for step in tile.steps() {
-            let NodeKind::Read(read) = &plan.node(step.node).kind else { continue };
-            for scene in read.scenes.iter().filter(|scene| scene.touches(&step.window)) {
+        let cpu = tile.cpu();
+        cpu_s += cpu.read_s + cpu.eval_s;
+        for id in tile.steps().iter().flat_map(Step::nodes) {
+            let NodeKind::Read(read) = &plan.node(id).kind else { continue };
+            let window = tile.node_window(id);
+            for scene in read.scenes.iter().filter(|scene| scene.touches(&window)) {
                 scenes.insert((scene.product.as_str(), scene.id.as_str()));
-                let pixels = scene
-                    .reach
-                    .and_then(|reach| reach.intersect(&step.window))
-                    .unwrap_or(step.window)
-                    .pixels();
+                let pixels =
+                    scene.reach.and_then(|reach| reach.intersect(&window)).unwrap_or(window).pixels();
                 for band in &scene.bands {
-                    let bytes = band.sample_bytes.map_or(SAMPLE_BYTES, u64::from);
-                    let density = stored_per_pixel(plan, read, scene, band);
+                    let (density, bytes) = stored(plan, read, scene, band);
+                    read_pixels += pixels as u64;
                     read_bytes += (bytes as f64 * pixels as f64 * density).ceil() as u64;
                 }
             }
@@ -117,7 +131,15 @@ fn collect<'p>(plan: &'p Plan, scenes: &mut BTreeSet<(&'p str, &'p str)>) -> Bil
             .map(|root| plan.node(root.node).facts.pixel_bytes() * grid.pixels() as u64)
             .sum(),
         tile_peak_bytes: plan.tile_peak_bytes(),
+        read_pixels,
+        cpu_s,
     }
+}
+
+/// Stored pixels that are looked at for one pixel of the grid, and the bytes of one.
+pub(super) fn stored(plan: &Plan, read: &Read, scene: &ReadScene, band: &BandSource) -> (f64, u64) {
+    let bytes = band.sample_bytes.map_or(SAMPLE_BYTES, u64::from);
+    (stored_per_pixel(plan, read, scene, band), bytes)
 }
 
 /// Stored pixels that are looked at for one pixel of the grid. Where the nearest pixel is all that is
@@ -142,7 +164,15 @@ pub fn text(plan: &Plan) -> String {
     let _ = writeln!(out, "grid    {}", plan.grid());
     let size = plan.tile_size().pixels();
     let _ = writeln!(out, "tiles   {} of up to {size} x {size} pixels", plan.tiles().len());
+    let (loops, guards) = (stream::loops(plan), exit::guards(plan));
     for (at, node) in plan.nodes().iter().enumerate() {
+        // What is done image by image, and what may be left out.
+        let is_streamed = loops[at].is_some() && node.facts.kind.images().is_some();
+        let streamed = if is_streamed { "  [image by image]" } else { "" };
+        let mut guarded =
+            guards.iter().filter(|guard| guard.reads.iter().any(|(read, _)| read.index() == at));
+        let spared = guarded.next().map(|guard| format!("  [not read where %{} hides it]", guard.node.0));
+        let spared = spared.unwrap_or_default();
         let mark = match plan.is_root(NodeId(at as u32)) {
             true if stage::is_stage(plan) => "stage",
             true => "result",
@@ -152,7 +182,7 @@ pub fn text(plan: &Plan) -> String {
         let what = describe(&node.kind);
         let _ = writeln!(
             out,
-            "%{at:<3} {mark:6} {} {} = {what}{cached}",
+            "%{at:<3} {mark:6} {} {} = {what}{streamed}{spared}{cached}",
             node.facts.kind,
             node.facts.dtype.name()
         );

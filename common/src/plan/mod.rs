@@ -20,15 +20,19 @@ use stage::Form;
 
 mod bind;
 mod cache;
+pub mod cost;
+pub(crate) mod exit;
 pub mod explain;
 mod fold;
 mod fuse;
+mod memory;
 mod pushdown;
 pub mod stage;
+pub(crate) mod stream;
 pub mod tile;
 
 pub use stage::{Partial, Staged};
-pub use tile::{Step, TilePlan};
+pub use tile::{Step, TilePlan, Work};
 
 /// Rewrites that make a plan cheaper and nothing else: the same pixels, bit for bit. Order matters.
 pub const PASSES: &[Pass] = &[
@@ -38,8 +42,10 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "pushdown", run: pushdown::run },
     // Before `cache`: nodes inside a fused program are never there to be remembered.
     Pass { name: "fuse", run: fuse::run },
-    // Last: marks nodes that survive.
+    // After everything that makes or merges nodes: marks those that survive.
     Pass { name: "cache", run: cache::run },
+    // Last: what it streams is not remembered.
+    Pass { name: "stream", run: stream::run },
 ];
 
 /// A named rewrite.
@@ -180,6 +186,15 @@ impl Read {
             Layout::Mosaic => Kind::Mosaic { bands },
         }
     }
+
+    /// The scenes, and the shape of their pixels; of a stack only one image, where one is asked for.
+    pub fn images(&self, image: Option<u32>) -> (&[ReadScene], Kind) {
+        let one = |at: u32| self.scenes.get(at as usize..=at as usize);
+        match image.filter(|_| self.layout == Layout::Stack).and_then(one) {
+            Some(scene) => (scene, Kind::Stack { images: 1, bands: self.bands.len() as u32 }),
+            None => (&self.scenes, self.kind()),
+        }
+    }
 }
 
 /// A scene of a [`Read`].
@@ -307,6 +322,8 @@ pub struct Plan {
     roots: Vec<Root>,
     tile_size: TileSize,
     tile_peak_bytes: u64,
+    /// Whether tiles take images one after another where they can.
+    streams: bool,
 }
 
 /// What a graft turned out to be.
@@ -504,9 +521,21 @@ impl Plan {
                 got: "others",
             });
         }
-        let mut plan = Plan { grid, nodes, roots, tile_size, tile_peak_bytes: 0 };
+        let mut plan = Plan { grid, nodes, roots, tile_size, tile_peak_bytes: 0, streams: false };
         plan.tile_peak_bytes = tile::peak_bytes(&plan, tile_size);
         Ok(plan)
+    }
+
+    /// The same plan with its images taken one after another where they can be, or not.
+    pub fn with_streams(mut self, streams: bool) -> Plan {
+        self.streams = streams;
+        self.tile_peak_bytes = tile::peak_bytes(&self, self.tile_size);
+        self
+    }
+
+    /// Whether tiles take images one after another where they can.
+    pub fn streams(&self) -> bool {
+        self.streams
     }
 
     /// The grid.
@@ -748,7 +777,7 @@ impl Builder {
         }
         // The size is a placeholder until `tile::choose_size` has seen the finished nodes.
         roots.iter_mut().for_each(|root| root.node = renumbered[root.node.index()]);
-        Plan { grid, nodes, roots, tile_size: TileSize::SMALLEST_PLANNED, tile_peak_bytes: 0 }
+        Plan { grid, nodes, roots, tile_size: TileSize::SMALLEST_PLANNED, tile_peak_bytes: 0, streams: false }
     }
 }
 
@@ -912,7 +941,7 @@ pub enum BindError {
         limit: u64,
     },
     /// A pass that does not exist was to be left out.
-    #[error("there is no pass `{name}`; there are fold, pushdown, fuse and cache")]
+    #[error("there is no pass `{name}`; there are fold, pushdown, fuse, cache and stream")]
     UnknownPass {
         /// The name.
         name: String,

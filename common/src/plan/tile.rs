@@ -1,12 +1,11 @@
 //! A plan and a tile → steps with windows, memory and keys. The same pure function on both sides.
 
-use super::{BindError, NodeId, NodeKind, Options, Plan, hash_place, stage};
+use super::exit::Guard;
+use super::{BindError, NodeId, Options, Plan, exit, hash_place, stream};
 use crate::grid::{TileId, TileSize, Window};
 use crate::hash::{ContentHash, Hasher};
-use crate::limits::{Limits, READ_BLOCK_BYTES_MAX};
-use crate::literal::Literal;
-use crate::ops::{Footprint, Kernel};
-use crate::scene::Layout;
+use crate::limits::Limits;
+use crate::ops::Footprint;
 
 /// Sizes the planner chooses from. Multiples of 256 match the blocks of most files; the smaller ones
 /// are for stacks that do not fit otherwise.
@@ -20,18 +19,57 @@ pub struct TilePlan<'p> {
     window: Window,
     /// The window each node is needed on.
     windows: Vec<Window>,
+    /// The loop that each node belongs to.
+    loops: Vec<Option<NodeId>>,
+    /// Masks that can spare reads.
+    guards: Vec<Guard>,
     steps: Vec<Step>,
 }
 
-/// One step of a tile: a node on a window.
+/// One step of a tile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The node.
-    pub node: NodeId,
-    /// Where it is needed.
-    pub window: Window,
+    /// What is done.
+    pub work: Work,
     /// Nodes whose pixels nobody needs after this step.
     pub drops: Vec<NodeId>,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A node, whole.
+    Node(NodeId),
+    /// One image after another: of each, all steps in order. The folds among them take it, and have
+    /// their results after the last.
+    Images {
+        /// How many images.
+        count: u32,
+        /// The steps; each is a node.
+        steps: Vec<Step>,
+    },
+}
+
+impl Step {
+    /// The nodes that it computes, in order.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        match &self.work {
+            Work::Node(id) => vec![*id],
+            Work::Images { steps, .. } => steps.iter().flat_map(Step::nodes).collect(),
+        }
+    }
+
+    /// Those of its nodes whose blocks are there after it.
+    pub fn results(&self, plan: &Plan) -> Vec<NodeId> {
+        match &self.work {
+            Work::Node(id) => vec![*id],
+            Work::Images { .. } => {
+                let mut nodes = self.nodes();
+                nodes.retain(|id| plan.node(*id).facts.kind.images().is_none());
+                nodes
+            }
+        }
+    }
 }
 
 impl Plan {
@@ -60,7 +98,8 @@ impl Plan {
 impl<'p> TilePlan<'p> {
     fn new(plan: &'p Plan, tile: TileId, window: Window) -> Self {
         let windows = windows(plan, window);
-        let mut tile_plan = TilePlan { plan, tile, window, windows, steps: Vec::new() };
+        let (loops, guards) = (stream::loops(plan), exit::guards(plan));
+        let mut tile_plan = TilePlan { plan, tile, window, windows, loops, guards, steps: Vec::new() };
         tile_plan.steps = tile_plan.order(&|_| false);
         tile_plan
     }
@@ -85,6 +124,16 @@ impl<'p> TilePlan<'p> {
         self.windows[node.index()]
     }
 
+    /// The masks that can spare a read.
+    pub(crate) fn guards(&self) -> &[Guard] {
+        &self.guards
+    }
+
+    /// Whether two nodes are in one loop.
+    pub(crate) fn in_one_loop(&self, one: NodeId, other: NodeId) -> bool {
+        self.loops[one.index()].is_some() && self.loops[one.index()] == self.loops[other.index()]
+    }
+
     /// What to do, in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
@@ -98,7 +147,8 @@ impl<'p> TilePlan<'p> {
     /// The remembered nodes of this tile with their keys, the result first: nodes below one that is
     /// found need not be looked at.
     pub fn keys(&self, salt: &str) -> Vec<(NodeId, ContentHash)> {
-        let cached = self.steps.iter().rev().map(|step| step.node).filter(|id| self.plan.node(*id).cached);
+        let nodes = self.steps.iter().rev().flat_map(|step| step.results(self.plan).into_iter().rev());
+        let cached = nodes.filter(|id| self.plan.node(*id).cached);
         cached.map(|id| (id, self.key(id, salt))).collect()
     }
 
@@ -141,139 +191,95 @@ impl<'p> TilePlan<'p> {
 
     /// Steps in depth-first order, which keeps few blocks alive, with the moment each can be dropped.
     fn order(&self, is_ready: &dyn Fn(NodeId) -> bool) -> Vec<Step> {
-        let mut is_placed = vec![false; self.plan.nodes.len()];
-        let mut order: Vec<NodeId> = Vec::new();
-        let mut stack: Vec<(NodeId, bool)> =
-            self.plan.roots.iter().rev().map(|root| (root.node, false)).collect();
-        while let Some((id, inputs_done)) = stack.pop() {
-            if is_placed[id.index()] || is_ready(id) {
-                continue;
-            }
-            if inputs_done {
-                is_placed[id.index()] = true;
-                order.push(id);
-                continue;
-            }
-            stack.push((id, true));
-            stack.extend(self.plan.node(id).inputs().into_iter().rev().map(|input| (input, false)));
-        }
-        let mut last_use = vec![None; self.plan.nodes.len()];
-        for (at, id) in order.iter().enumerate() {
-            self.plan.node(*id).inputs().into_iter().for_each(|input| last_use[input.index()] = Some(at));
-        }
-        let mut drops = vec![Vec::new(); order.len()];
-        for (id, last) in (0..).map(NodeId).zip(last_use) {
-            // Results stay until the end.
-            if let Some(step) = last.filter(|_| !self.plan.is_root(id)) {
-                drops[step].push(id);
+        let plan = self.plan;
+        let mut needed = vec![false; plan.nodes.len()];
+        plan.roots.iter().for_each(|root| needed[root.node.index()] = true);
+        for at in (0..plan.nodes.len()).rev() {
+            needed[at] &= !is_ready(NodeId(at as u32));
+            if needed[at] {
+                plan.nodes[at].inputs().into_iter().for_each(|input| needed[input.index()] = true);
             }
         }
-        let step =
-            |(node, drops): (NodeId, Vec<NodeId>)| Step { node, window: self.windows[node.index()], drops };
-        order.into_iter().zip(drops).map(step).collect()
-    }
-
-    /// Most memory that the tile takes at any moment, in bytes: live blocks, those that were ready among
-    /// them, the scratch space of the running step, and at the end the encoded result.
-    pub fn peak_bytes(&self) -> u64 {
-        let bytes = |id: NodeId| {
-            let node = self.plan.node(id);
-            node.facts.pixel_bytes() * node.pixels(&self.windows[id.index()]) as u64
+        // A loop is one step; it stands for all of its nodes.
+        let loops = &self.loops;
+        let unit = |id: NodeId| loops[id.index()].unwrap_or(id);
+        let members = |unit: NodeId| -> Vec<NodeId> {
+            let ids = (0..plan.nodes.len()).filter(|at| needed[*at] && loops[*at] == Some(unit));
+            ids.map(|at| NodeId(at as u32)).collect()
         };
-        // What is used and never computed was ready.
-        let mut ready: Vec<NodeId> = self.steps.iter().flat_map(|step| step.drops.iter().copied()).collect();
-        ready.extend(self.plan.roots.iter().map(|root| root.node));
-        ready.sort_unstable();
-        ready.dedup();
-        let mut computed = vec![false; self.plan.nodes.len()];
-        self.steps.iter().for_each(|step| computed[step.node.index()] = true);
-        let mut live: u64 = ready.into_iter().filter(|id| !computed[id.index()]).map(bytes).sum();
-        let mut peak = live;
-        for step in &self.steps {
-            live += bytes(step.node);
-            peak = peak.max(live + self.scratch_bytes(step) + self.fitted_bytes(step.node));
-            live -= step.drops.iter().map(|id| bytes(*id)).sum::<u64>();
-        }
-        // Partials are collected one by one and joined; pixels are encoded.
-        let pixels = self.plan.roots.iter().filter(|root| root.partials.is_empty());
-        let encoded = pixels.map(|root| bytes(root.node)).sum::<u64>() + 2 * stage::partial_bytes(self.plan);
-        peak.max(live + encoded) + STEP_BYTES
-    }
-
-    /// Copies of those inputs that are there on another window than the node needs them on.
-    fn fitted_bytes(&self, id: NodeId) -> u64 {
-        let wanted = self.input_window(id);
-        let mut inputs = self.plan.node(id).inputs();
-        inputs.sort_unstable();
-        inputs.dedup();
-        let others = inputs.into_iter().filter(|input| self.windows[input.index()] != wanted);
-        let rasters = others.map(|input| self.plan.node(input)).filter(|node| node.facts.kind.is_raster());
-        rasters.map(|node| node.facts.pixel_bytes() * wanted.pixels() as u64).sum()
-    }
-
-    fn scratch_bytes(&self, step: &Step) -> u64 {
-        let node = self.plan.node(step.node);
-        match &node.kind {
-            NodeKind::Read(read) => {
-                let pixels = step.window.pixels() as u64;
-                let stored = (read.stored_per_pixel() * pixels as f64).ceil() as u64;
-                let layer = if read.layout == Layout::Mosaic { LAYER_PIXEL_BYTES } else { 0 };
-                stored.saturating_mul(STORED_BYTES).min(READ_BLOCK_BYTES_MAX) + pixels * (PLACE_BYTES + layer)
+        // Masks before what they hide.
+        let masks_first = |mut inputs: Vec<NodeId>| {
+            let masks = |id: &NodeId| self.guards.iter().any(|guard| guard.mask.inputs.contains(id));
+            inputs.sort_by_key(|id| !masks(id));
+            inputs
+        };
+        let inputs = |id: NodeId| -> Vec<NodeId> {
+            let nodes = if loops[id.index()].is_some() { members(id) } else { vec![id] };
+            let inputs = nodes.into_iter().flat_map(|id| plan.node(id).inputs());
+            let inputs = inputs.filter(|input| needed[input.index()]);
+            masks_first(inputs.collect()).into_iter().map(unit).filter(|input| *input != id).collect()
+        };
+        let tops = plan.roots.iter().map(|root| root.node).filter(|root| needed[root.index()]).map(unit);
+        let order = depth_first(plan, tops.collect(), &inputs);
+        let work = |id: NodeId| match loops[id.index()] {
+            None => Work::Node(id),
+            Some(_) => {
+                let members = members(id);
+                let inside = |id: NodeId| -> Vec<NodeId> {
+                    let inputs = plan.node(id).inputs().into_iter();
+                    masks_first(inputs.filter(|id| members.contains(id)).collect())
+                };
+                let is_fold = |id: &NodeId| plan.node(*id).facts.kind.images().is_none();
+                let folds = members.iter().copied().filter(is_fold).collect();
+                let order = depth_first(plan, folds, &inside);
+                let images = members.iter().filter_map(|id| plan.node(*id).facts.kind.images()).next();
+                let steps = with_drops(plan, order.into_iter().map(Work::Node).collect(), &|id| {
+                    !is_fold(&id) && members.contains(&id)
+                });
+                Work::Images { count: images.unwrap_or(0), steps }
             }
-            NodeKind::Outline(_) => step.window.pixels() as u64,
-            NodeKind::Constant(_) => 0,
-            // Where each value comes from.
-            NodeKind::Spread { .. } => {
-                16 * node.facts.kind.planes() as u64 * node.pixels(&step.window) as u64
-            }
-            NodeKind::Program(program) => {
-                let strips = program.instrs.iter().map(|instr| 1 + instr.operands.len() as u64);
-                let constants =
-                    program.instrs.iter().flat_map(|instr| &instr.params).map(|param| match param {
-                        Literal::List(items) => items.len() as u64,
-                        _ => 1,
-                    });
-                strips.sum::<u64>() * STRIP_BYTES + constants.sum::<u64>() * CONSTANT_BYTES
-            }
-            NodeKind::Call { op, params, inputs } => {
-                let facts: Vec<_> =
-                    inputs.iter().filter_map(|input| super::pushdown::facts(self.plan, input)).collect();
-                match op.kernel(params, &facts) {
-                    Kernel::Pixel(_) | Kernel::Pixels(_) | Kernel::Bind => 0,
-                    Kernel::Fold(fold) => {
-                        fold.state_bytes * node.facts.kind.planes() as u64 * step.window.pixels() as u64
-                    }
-                    // Sums and counts in double precision; truth values become numbers first.
-                    Kernel::PerBand(_) | Kernel::Block(_) => {
-                        let from: u64 = facts.iter().map(|facts| 4 * facts.kind.planes() as u64).sum();
-                        let converted =
-                            if facts.iter().any(|f| f.dtype == crate::block::DType::Bool) { from } else { 0 };
-                        (12 * node.facts.kind.planes() as u64 + converted) * step.window.pixels() as u64
-                    }
-                }
-            }
-        }
+        };
+        with_drops(plan, order.into_iter().map(work).collect(), &|id| !plan.is_root(id))
     }
 }
 
-/// The strips that numbers are converted in, the columns of a median, a decoder's block: small and the same for every tile.
-const STEP_BYTES: u64 = 2 << 20;
+/// Nodes with everything that they need, inputs first, those of the first first.
+fn depth_first(plan: &Plan, tops: Vec<NodeId>, inputs: &dyn Fn(NodeId) -> Vec<NodeId>) -> Vec<NodeId> {
+    let mut is_placed = vec![false; plan.nodes.len()];
+    let mut order = Vec::new();
+    let mut stack: Vec<(NodeId, bool)> = tops.into_iter().rev().map(|top| (top, false)).collect();
+    while let Some((id, inputs_done)) = stack.pop() {
+        if is_placed[id.index()] {
+            continue;
+        }
+        if inputs_done {
+            is_placed[id.index()] = true;
+            order.push(id);
+            continue;
+        }
+        stack.push((id, true));
+        stack.extend(inputs(id).into_iter().rev().map(|input| (input, false)));
+    }
+    order
+}
 
-/// The most that one strip of a program takes: numbers with their validity.
-const STRIP_BYTES: u64 = crate::eval::STRIP as u64 * 5;
-
-/// A constant of a program's kernel, in double precision.
-const CONSTANT_BYTES: u64 = 8;
-
-/// A stored pixel with its mask, in double precision at worst.
-const STORED_BYTES: u64 = 9;
-
-/// Where a pixel lies in a file of another CRS: polynomials for whole cells, and the points they are
-/// made from.
-const PLACE_BYTES: u64 = 2;
-
-/// One plane of a scene before it is painted into a mosaic: a value and its validity.
-const LAYER_PIXEL_BYTES: u64 = 5;
+/// Steps with what can be dropped after each, as far as it may be dropped at all.
+fn with_drops(plan: &Plan, work: Vec<Work>, may_drop: &dyn Fn(NodeId) -> bool) -> Vec<Step> {
+    let mut steps: Vec<Step> = work.into_iter().map(|work| Step { work, drops: Vec::new() }).collect();
+    let mut last_use = vec![None; plan.nodes.len()];
+    for (at, step) in steps.iter().enumerate() {
+        let nodes = step.nodes();
+        let inputs = nodes.iter().flat_map(|id| plan.node(*id).inputs());
+        // What comes and goes inside a loop is dropped there.
+        inputs.filter(|id| !nodes.contains(id)).for_each(|input| last_use[input.index()] = Some(at));
+    }
+    for (id, last) in (0..).map(NodeId).zip(last_use) {
+        if let Some(at) = last.filter(|_| may_drop(id)) {
+            steps[at].drops.push(id);
+        }
+    }
+    steps
+}
 
 /// The window every node is computed on when the results are wanted on one.
 fn windows(plan: &Plan, window: Window) -> Vec<Window> {

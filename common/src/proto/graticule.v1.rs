@@ -181,6 +181,9 @@ pub struct Plan {
     /// The files, once each; bands refer to them by index.
     #[prost(message, repeated, tag = "5")]
     pub assets: ::prost::alloc::vec::Vec<Asset>,
+    /// Whether tiles take the images of stacks one after another where they can.
+    #[prost(bool, tag = "7")]
+    pub streams: bool,
 }
 /// A result of a plan.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -541,7 +544,7 @@ pub struct ExplainResponse {
     pub header: ::core::option::Option<Header>,
 }
 /// What a request will take.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Bill {
     /// Tiles.
     #[prost(uint64, tag = "1")]
@@ -558,6 +561,12 @@ pub struct Bill {
     /// Most memory that one tile takes, in bytes.
     #[prost(uint64, tag = "5")]
     pub tile_peak_bytes: u64,
+    /// Pixels of the grid to be read, once for each band and scene.
+    #[prost(uint64, tag = "6")]
+    pub read_pixels: u64,
+    /// Processor time, in seconds: an estimate.
+    #[prost(double, tag = "7")]
+    pub cpu_s: f64,
 }
 /// An area of interest.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -637,7 +646,7 @@ pub struct GridShape {
     pub cols: u64,
 }
 /// How to compute.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Options {
     /// Edge of a tile in pixels; 0: the planner chooses.
     #[prost(uint32, tag = "1")]
@@ -655,6 +664,13 @@ pub struct Options {
     /// Whether overviews of the files may be read where the grid is coarser: fast, and not exact.
     #[prost(bool, tag = "5")]
     pub display_quality: bool,
+    /// Most processor time, in seconds, that the bill may say; absent: any. A request whose bill says more
+    /// is refused before anything is read.
+    #[prost(double, optional, tag = "6")]
+    pub max_cpu_s: ::core::option::Option<f64>,
+    /// Most bytes of stored pixels that the bill may say; absent: any.
+    #[prost(uint64, optional, tag = "7")]
+    pub max_read_bytes: ::core::option::Option<u64>,
 }
 /// One message of a result.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -838,6 +854,9 @@ pub struct Summary {
     /// Files opened.
     #[prost(uint64, tag = "12")]
     pub files_opened: u64,
+    /// Bands of scenes that were not read because a mask hides all of their pixels, summed over tiles.
+    #[prost(uint64, tag = "13")]
+    pub reads_spared: u64,
 }
 /// A source whose pixels are missing from a result.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1683,6 +1702,9 @@ pub struct TileDone {
     /// Sources that could not be read, each once.
     #[prost(message, repeated, tag = "9")]
     pub skipped: ::prost::alloc::vec::Vec<SkippedSource>,
+    /// Bands of scenes that were not read because a mask hides all of their pixels.
+    #[prost(uint64, tag = "12")]
+    pub reads_spared: u64,
 }
 /// Why a tile has no result.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

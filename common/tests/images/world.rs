@@ -107,11 +107,11 @@ pub struct Around(Vec<(String, u32)>);
 impl Surroundings for Around {
     type Error = std::convert::Infallible;
 
-    fn read(&mut self, read: &Read, window: &Window) -> Result<Block, Self::Error> {
-        let (kind, pixels) = (read.kind(), window.pixels());
+    fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, Self::Error> {
+        let ((scenes, kind), pixels) = (read.images(image), window.pixels());
         let mut samples = vec![0.0; kind.planes() * pixels];
         let mut valid = vec![0; samples.len()];
-        for (at, band) in read.scenes.iter().flat_map(|scene| &scene.bands).enumerate() {
+        for (at, band) in scenes.iter().flat_map(|scene| &scene.bands).enumerate() {
             let SourceRef::Synthetic(scene) = &band.asset.source else { unreachable!() };
             self.0.push((SCENES[scene.parse::<usize>().expect("of this world")].0.into(), band.band));
             let plane = at % kind.planes();

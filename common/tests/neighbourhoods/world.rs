@@ -144,12 +144,12 @@ struct Around<'a>(&'a World);
 impl Surroundings for Around<'_> {
     type Error = std::convert::Infallible;
 
-    fn read(&mut self, read: &Read, window: &Window) -> Result<Block, Self::Error> {
-        let kind = read.kind();
+    fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, Self::Error> {
+        let (scenes, kind) = read.images(image);
         let len = kind.planes() * window.pixels();
         // What stands under an invalid pixel must never matter.
         let (mut samples, mut valid) = (vec![f32::NAN; len], vec![0; len]);
-        for (at, band) in read.scenes.iter().flat_map(|scene| &scene.bands).enumerate() {
+        for (at, band) in scenes.iter().flat_map(|scene| &scene.bands).enumerate() {
             let SourceRef::Synthetic(scene) = &band.asset.source else { panic!("a file") };
             let place = self.0.scenes[scene.parse::<usize>().expect("a number")];
             let plane = at % kind.planes() * window.pixels();

@@ -9,7 +9,7 @@ use graticule_common::expr::ExprNode;
 use graticule_common::grid::Window;
 use graticule_common::hash::ContentHash;
 use graticule_common::ops::{FAMILIES, Facts, property};
-use graticule_common::plan::{NodeId, Options, Outcome, PASSES, Plan, TilePlan};
+use graticule_common::plan::{NodeId, Options, Outcome, PASSES, Plan, Step, TilePlan};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
@@ -284,13 +284,18 @@ fn check_peak(tile: &TilePlan<'_>, ready: &HashSet<NodeId>) -> Result<(), TestCa
     };
     // A block that is ready and not asked for need not be fetched.
     let used = |node: &&NodeId| {
-        **node == plan.root() || tile.steps().iter().any(|step| plan.node(step.node).inputs().contains(node))
+        **node == plan.root()
+            || tile.steps().iter().flat_map(Step::nodes).any(|id| plan.node(id).inputs().contains(node))
     };
     let mut live: HashSet<NodeId> = ready.iter().filter(used).copied().collect();
     let mut peak = live.iter().map(bytes).sum::<u64>();
     for step in tile.steps() {
-        prop_assert!(plan.node(step.node).inputs().iter().all(|input| live.contains(input)));
-        prop_assert!(live.insert(step.node), "a step twice");
+        let nodes = step.nodes();
+        let here = |input: &NodeId| live.contains(input) || nodes.contains(input);
+        prop_assert!(nodes.iter().all(|node| plan.node(*node).inputs().iter().all(here)));
+        for result in step.results(plan) {
+            prop_assert!(live.insert(result), "a step twice");
+        }
         peak = peak.max(live.iter().map(bytes).sum());
         for dropped in &step.drops {
             prop_assert!(live.remove(dropped), "dropped what was not there");

@@ -149,8 +149,8 @@ struct Around {
 impl Surroundings for Around {
     type Error = std::convert::Infallible;
 
-    fn read(&mut self, read: &Read, window: &Window) -> Result<Block, Self::Error> {
-        Ok(world::read(read, window))
+    fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, Self::Error> {
+        Ok(world::read(read, image, window))
     }
 
     fn finished(&mut self, node: NodeId, block: &Block) {

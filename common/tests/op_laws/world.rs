@@ -140,10 +140,10 @@ fn answer(query: &SceneQuery) -> Option<Answer> {
 }
 
 /// Pixels of a read. What stands under an invalid pixel depends on the window: it must never matter.
-pub fn read(read: &Read, window: &Window) -> Block {
-    let kind = read.kind();
+pub fn read(read: &Read, image: Option<u32>, window: &Window) -> Block {
+    let (scenes, kind) = read.images(image);
     let (mut samples, mut valid): (Vec<f32>, Vec<u8>) = Default::default();
-    for (at, source) in read.scenes.iter().flat_map(|scene| &scene.bands).enumerate() {
+    for (at, source) in scenes.iter().flat_map(|scene| &scene.bands).enumerate() {
         // In a mosaic every scene meets the planes of the one before it.
         let plane = (at % kind.planes()) * window.pixels();
         let SourceRef::Synthetic(name) = &source.asset.source else { panic!("a file in a made-up world") };

@@ -40,9 +40,6 @@ def parts(a):
 
 def gradient(ev, at, name, a):
     raster(at, "a", a)
-    if a.data.dtype == bool:
-        # As numpy.gradient, which subtracts.
-        raise Fault("impossible", at, f"`{name}` of bool")
     axis = -1 if name == "gradient_x" else -2
     data, valid = parts(a)
     data = data.astype(np.float32)

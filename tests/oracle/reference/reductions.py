@@ -245,7 +245,7 @@ def check_axis(at, a, axis, kind):
 def reduce(ev, at, a, name, axis, kind, q=None):
     check_axis(at, a, axis, kind)
     if axis == "pixels" and name in NOT_OVER_PIXELS:
-        raise Fault("invalid_request", at, f"`{name}` over `pixels` is not defined")
+        raise Fault("impossible", at, f"`{name}` over `pixels` is not defined")
     if name == "ptp" and a.data.dtype == bool:
         raise Fault("impossible", at, "`ptp` of bool")
     if name == "percentile" and (not is_number(q) or not 0 <= q <= 100):

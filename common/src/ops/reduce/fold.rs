@@ -13,6 +13,11 @@ pub(super) type Start = fn(&[Literal], DType, usize) -> Box<dyn Fold>;
 /// Pixels whose bands are reduced at a time: their state stays in the cache.
 const STRIP: usize = 4096;
 
+/// Bytes held while bands are reduced: the state of a strip and its result.
+pub(super) fn scratch_bytes(state_bytes: u64) -> u64 {
+    (state_bytes + 5) * STRIP as u64
+}
+
 /// A reduction over the bands of each image, or of a mosaic.
 pub(super) fn over_bands(call: &BlockCall<'_>, start: Start) -> Block {
     let input = call.inputs[0];

@@ -91,6 +91,13 @@ pub(super) fn over(call: &BlockCall<'_>) -> Block {
     Block::new(call.facts.kind, input.shape(), Samples::F32(out), valid)
 }
 
+/// Bytes held while columns of so many entries are sorted: the columns, or a network and its rows.
+pub(super) fn scratch_bytes(entries: u32) -> u64 {
+    /// Of a network: it has at most fourteen comparisons for each of 128 entries, in a list that doubles.
+    const ENTRY_BYTES: u64 = 2 * 14 * 16 + 4 * LANES as u64;
+    u64::from(entries) * ENTRY_BYTES.max(4 * STRIP as u64)
+}
+
 /// Reduces `[entry][pixel]` to `[pixel]`.
 fn columns<T: Copy>(
     order: Order,

@@ -178,7 +178,7 @@ struct NoReads;
 impl Surroundings for NoReads {
     type Error = Infallible;
 
-    fn read(&mut self, _: &Read, _: &Window) -> Result<Block, Infallible> {
+    fn read(&mut self, _: &Read, _: Option<u32>, _: &Window) -> Result<Block, Infallible> {
         unreachable!("pixels come from a constant")
     }
 

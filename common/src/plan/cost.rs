@@ -1,0 +1,150 @@
+//! How much processor time a tile takes, before anything is read: for budgets and for people.
+//!
+//! Nanoseconds on one core of a server of 2024 at about 3 GHz, optimised build; `make bench-kernels` and
+//! the ignored test `processor_time` of `common/tests/bill` compare them with the machine at hand. They
+//! are meant to be right within a factor of two, not to rank machines.
+
+use super::tile::{Step, TilePlan};
+use super::{Input, NodeId, NodeKind, Program, Read, stream};
+use crate::ops::{Kernel, Op};
+use crate::scene::Layout;
+
+/// Processor time of a tile, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cpu {
+    /// Opening, decoding and resampling files.
+    pub read_s: f64,
+    /// Everything else.
+    pub eval_s: f64,
+}
+
+/// Looking a band of a file up and asking for its blocks.
+const OPEN_NS: f64 = 60_000.0;
+
+/// Decoding a stored byte: between none and deflate.
+const DECODE_NS: f64 = 1.5;
+
+/// Placing a pixel of the grid in a file and taking its value.
+const WARP_NS: f64 = 3.0;
+
+/// Painting one pixel of a mosaic's scene.
+const PAINT_NS: f64 = 1.0;
+
+/// One value through one op of a program, with its validity.
+const OP_NS: f64 = 1.0;
+
+/// One value of a program's input or result.
+const STRIP_NS: f64 = 0.4;
+
+/// One value taken by a fold, for each byte of its state.
+const FOLD_NS_BYTE: f64 = 0.12;
+
+/// One value moved to another place.
+const MOVE_NS: f64 = 1.0;
+
+/// One value of a column that is sorted, for each doubling of its length.
+const SORT_NS: f64 = 1.2;
+
+/// One value of a neighbourhood.
+const WINDOW_NS: f64 = 3.0;
+
+/// One value of a result, encoded.
+const ENCODE_NS: f64 = 1.5;
+
+/// A tile by itself.
+const TILE_NS: f64 = 100_000.0;
+
+/// One value through an op, where that is not [`OP_NS`]: what is computed by `libm`.
+fn op_ns(op: &dyn Op) -> f64 {
+    match op.name() {
+        "sin" | "cos" | "tan" | "arcsin" | "arccos" | "arctan" | "arctan2" => 25.0,
+        "exp" | "log" | "log10" => 15.0,
+        "pow" | "rpow" => 40.0,
+        "mod" | "floordiv" | "rfloordiv" => 8.0,
+        "truediv" | "rtruediv" | "normalized_difference" | "isin" | "bit" | "bits" => 3.0,
+        _ => OP_NS,
+    }
+}
+
+impl TilePlan<'_> {
+    /// Processor time that the tile takes, in seconds.
+    pub fn cpu(&self) -> Cpu {
+        let plan = self.plan();
+        let (mut read_ns, mut eval_ns) = (0.0, TILE_NS);
+        for id in self.steps().iter().flat_map(Step::nodes) {
+            match &plan.node(id).kind {
+                NodeKind::Read(read) => read_ns += self.read_ns(id, read),
+                _ => eval_ns += self.node_ns(id),
+            }
+            if plan.node(id).cached {
+                eval_ns += ENCODE_NS * self.values(id);
+            }
+        }
+        let results = plan.roots().iter().filter(|root| root.partials.is_empty());
+        eval_ns += results.map(|root| ENCODE_NS * self.values(root.node)).sum::<f64>();
+        let partials = plan.roots().iter().map(|root| root.partials.len() as f64 * self.values(root.node));
+        eval_ns += MOVE_NS * partials.sum::<f64>();
+        Cpu { read_s: read_ns * 1e-9, eval_s: eval_ns * 1e-9 }
+    }
+
+    fn values(&self, id: NodeId) -> f64 {
+        let node = self.plan().node(id);
+        node.facts.kind.planes() as f64 * node.pixels(&self.node_window(id)) as f64
+    }
+
+    fn read_ns(&self, id: NodeId, read: &Read) -> f64 {
+        let window = self.node_window(id);
+        let mut ns = 0.0;
+        for scene in read.scenes.iter().filter(|scene| scene.touches(&window)) {
+            let covered = scene.reach.and_then(|reach| reach.intersect(&window)).unwrap_or(window);
+            let pixels = covered.pixels() as f64;
+            for band in &scene.bands {
+                let (stored, bytes) = super::explain::stored(self.plan(), read, scene, band);
+                let paint = if read.layout == Layout::Mosaic { PAINT_NS } else { 0.0 };
+                ns += OPEN_NS + pixels * (WARP_NS + paint + stored * bytes as f64 * DECODE_NS);
+            }
+        }
+        ns
+    }
+
+    fn node_ns(&self, id: NodeId) -> f64 {
+        let (plan, values) = (self.plan(), self.values(id));
+        let node = plan.node(id);
+        let taken: f64 = node.inputs().into_iter().map(|input| self.values(input)).sum();
+        match &node.kind {
+            NodeKind::Read(_) | NodeKind::Constant(_) => 0.0,
+            NodeKind::Outline(_) => WINDOW_NS * values,
+            NodeKind::Spread { .. } => WINDOW_NS * values,
+            NodeKind::Program(program) => values * program_ns(program),
+            NodeKind::Call { op, params, inputs } => {
+                let facts: Vec<_> =
+                    inputs.iter().filter_map(|input: &Input| super::pushdown::facts(plan, input)).collect();
+                match op.kernel(params, &facts) {
+                    Kernel::Pixel(_) => values * (op_ns(*op) + STRIP_NS * (1 + facts.len()) as f64),
+                    Kernel::Fold(_) => {
+                        let state = stream::fold(plan, node).map_or(0, |fold| fold.state_bytes);
+                        taken * FOLD_NS_BYTE * state as f64
+                    }
+                    Kernel::PerBand(_) | Kernel::Block(_)
+                        if self.node_window(id) != self.input_window(id) =>
+                    {
+                        WINDOW_NS * values
+                    }
+                    Kernel::PerBand(_) | Kernel::Block(_)
+                        if ["median", "percentile"].contains(&op.name()) =>
+                    {
+                        let column = (taken / values.max(1.0)).max(2.0);
+                        taken * SORT_NS * (1.0 + column.log2())
+                    }
+                    Kernel::PerBand(_) | Kernel::Block(_) => MOVE_NS * (values + taken),
+                    Kernel::Pixels(_) | Kernel::Bind => 0.0,
+                }
+            }
+        }
+    }
+}
+
+fn program_ns(program: &Program) -> f64 {
+    let ops: f64 = program.instrs.iter().map(|instr| op_ns(instr.op)).sum();
+    ops + STRIP_NS * (1 + program.inputs.len()) as f64
+}
