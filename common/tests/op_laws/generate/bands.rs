@@ -4,7 +4,7 @@ use graticule_common::block::Kind;
 use serde_json::Value;
 
 use super::ty::Ty;
-use super::{Body, Generator, has};
+use super::{Body, Generator};
 
 impl Generator {
     fn band_op(
@@ -66,7 +66,7 @@ impl Generator {
 
     /// A sum of products over the bands of mosaics or the images of stacks.
     pub(super) fn dot(&mut self, body: &mut Body) {
-        let Some((a, ty)) = self.recent(body, Ty::is_raster).filter(|_| has("dot")) else { return };
+        let Some((a, ty)) = self.recent(body, Ty::is_raster) else { return };
         let len = ty.kind.images().unwrap_or(ty.bands());
         if len == 0 {
             return;

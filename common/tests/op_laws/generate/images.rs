@@ -1,10 +1,11 @@
 //! Images of stacks: by position, by id, by condition, in groups.
 
-use serde_json::json;
+use graticule_common::ops::property;
+use serde_json::{Value, json};
 
 use super::sources::Condition;
 use super::ty::Ty;
-use super::{Body, Generator, has};
+use super::{Body, Generator};
 use crate::world;
 
 impl Generator {
@@ -19,10 +20,10 @@ impl Generator {
 
     fn index(&mut self, body: &mut Body) {
         let fits = |ty: &Ty| ty.kind.images().is_some_and(|images| images > 0);
-        let Some((stack, ty)) = self.recent(body, fits).filter(|_| has("index")) else { return };
+        let Some((stack, ty)) = self.recent(body, fits) else { return };
         let images = ty.kind.images().unwrap_or(1);
         let at = self.tape.below(2 * images as usize) as i64 - i64::from(images);
-        if has("pick_images") && self.tape.once_in(3) {
+        if self.tape.once_in(3) {
             let Some(ids) = ty.ids.clone() else { return };
             let at = at.rem_euclid(i64::from(images));
             let positions = self.constant(body, json!([[at]]));
@@ -38,20 +39,20 @@ impl Generator {
     }
 
     fn length(&mut self, body: &mut Body) {
-        let Some((stack, _)) = self.recent(body, Ty::is_stack).filter(|_| has("length")) else { return };
+        let Some((stack, _)) = self.recent(body, Ty::is_stack) else { return };
         let key = self.apply(body, "length", &[("stack", Some(stack))]);
         body.pool.push((key, Ty::number(false)));
     }
 
     /// A stack whose images have metadata.
-    fn described(&mut self, body: &Body, op: &str) -> Option<(String, Ty, Vec<&'static str>)> {
-        let (stack, ty) = self.recent(body, |ty| ty.ids.is_some()).filter(|_| has(op))?;
+    fn described(&mut self, body: &Body) -> Option<(String, Ty, Vec<&'static str>)> {
+        let (stack, ty) = self.recent(body, |ty| ty.ids.is_some())?;
         let ids = ty.ids.clone()?;
         Some((stack, ty, ids))
     }
 
     fn filter_by_id(&mut self, body: &mut Body) {
-        let Some((stack, ty, ids)) = self.described(body, "filter_by_id") else { return };
+        let Some((stack, ty, ids)) = self.described(body) else { return };
         let mut listed: Vec<&str> = ids.iter().copied().filter(|_| !self.tape.once_in(3)).collect();
         listed.push("nobody");
         let kept = ids.into_iter().filter(|id| listed.contains(id)).collect();
@@ -61,8 +62,8 @@ impl Generator {
     }
 
     fn filter_data(&mut self, body: &mut Body) {
-        let Some((stack, ty, ids)) = self.described(body, "filter_data") else { return };
-        let (condition, holds) = match super::FUNCTIONS_OF_IMAGES && self.tape.once_in(2) {
+        let Some((stack, ty, ids)) = self.described(body) else { return };
+        let (condition, holds) = match self.tape.once_in(2) {
             true => self.predicate(),
             false => self.condition(),
         };
@@ -108,7 +109,7 @@ impl Generator {
 
     /// Groups of images: a list, with nothing to compute from it.
     pub(super) fn groups(&mut self, body: &mut Body) -> Option<String> {
-        let (stack, ..) = self.described(body, "groupby_data").filter(|_| super::FUNCTIONS_OF_IMAGES)?;
+        let (stack, ..) = self.described(body)?;
         let known = [
             json!({
                 "parameters": ["i"], "name": "acquired", "part": "month",
@@ -120,9 +121,21 @@ impl Generator {
                 "both": ["tuple", "letter", "year"], "returns": "both",
             }),
         ];
-        let key_function = self.tape.one(&known).clone();
+        let key_function = match self.tape.once_in(2) {
+            true => {
+                self.example_of_properties().unwrap_or(json!({"parameters": ["i"], "k": 1, "returns": "k"}))
+            }
+            false => self.tape.one(&known).clone(),
+        };
         let key_function = self.constant(body, key_function);
         let args = [("stack", Some(stack)), ("key_function", Some(key_function))];
         Some(self.apply(body, "groupby_data", &args))
+    }
+
+    /// The function in the example of an op on properties.
+    fn example_of_properties(&mut self) -> Option<Value> {
+        let op = *self.tape.one(property::OPS);
+        let example = op.example();
+        example.as_object()?.values().find(|value| value.is_object()).cloned()
     }
 }

@@ -5,7 +5,6 @@ use std::fmt;
 
 use graticule_common::aoi::{Geometry, Outline};
 use graticule_common::grid::Grid;
-use graticule_common::ops;
 use serde_json::{Map, Value};
 
 use crate::world;
@@ -108,17 +107,6 @@ const STEPS: &[(usize, Make)] = &[
     (3, Generator::neighbourhood),
     (2, Generator::other),
 ];
-
-/// Whether results of reductions over pixels meet pixels again.
-const PIXELS: bool = true;
-
-/// Whether functions of images stand where the published client has pickled ones.
-const FUNCTIONS_OF_IMAGES: bool = false;
-
-/// Whether the engine has an op.
-fn has(op: &str) -> bool {
-    ops::find(op).is_some()
-}
 
 impl Case {
     /// The request that a tape describes.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::ty::Ty;
-use super::{Body, Generator, has};
+use super::{Body, Generator};
 
 impl Generator {
     pub(super) fn neighbourhood(&mut self, body: &mut Body) {
@@ -18,7 +18,7 @@ impl Generator {
 
     fn gradient(&mut self, body: &mut Body) {
         let op = *self.tape.one(&["gradient_x", "gradient_y"]);
-        let Some((a, ty)) = self.recent(body, |ty| ty.is_raster() && !ty.is_bool).filter(|_| has(op)) else {
+        let Some((a, ty)) = self.recent(body, |ty| ty.is_raster() && !ty.is_bool) else {
             return;
         };
         let key = self.math(body, op, op, a, None);
@@ -27,7 +27,7 @@ impl Generator {
 
     fn focal(&mut self, body: &mut Body) {
         let op = *self.tape.one(&["focal_mean", "focal_min", "focal_max", "focal_median"]);
-        let Some((a, ty)) = self.recent(body, Ty::is_raster).filter(|_| has(op)) else { return };
+        let Some((a, ty)) = self.recent(body, Ty::is_raster) else { return };
         let size = self.tape.one(&[json!(3), json!([[1, 3]]), json!([[5, 3]]), json!(1)]).clone();
         let size = self.constant(body, size);
         let key = self.apply(body, op, &[("a", Some(a)), ("size", Some(size))]);
@@ -38,7 +38,7 @@ impl Generator {
     fn grown(&mut self, body: &mut Body) {
         let op = *self.tape.one(&["dilate", "erode"]);
         let fits = |ty: &Ty| ty.is_raster() && ty.is_bool;
-        let Some((mask, ty)) = self.recent(body, fits).filter(|_| has(op)) else { return };
+        let Some((mask, ty)) = self.recent(body, fits) else { return };
         let size = match self.tape.below(3) {
             0 => None,
             1 => Some(self.constant(body, json!(5))),
@@ -49,7 +49,7 @@ impl Generator {
     }
 
     fn convolve(&mut self, body: &mut Body) {
-        let Some((a, ty)) = self.recent(body, Ty::is_raster).filter(|_| has("convolve")) else { return };
+        let Some((a, ty)) = self.recent(body, Ty::is_raster) else { return };
         let kernel = match self.tape.below(3) {
             0 => self.constant(body, json!([[[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]])),
             1 => self.constant(body, json!([[[0.25, 0.5, 0.25]]])),
@@ -61,7 +61,7 @@ impl Generator {
 
     fn terrain(&mut self, body: &mut Body) {
         let op = *self.tape.one(&["slope", "aspect"]);
-        let Some((a, ty)) = self.recent(body, |ty| ty.is_raster() && !ty.is_bool).filter(|_| has(op)) else {
+        let Some((a, ty)) = self.recent(body, |ty| ty.is_raster() && !ty.is_bool) else {
             return;
         };
         let key = self.apply(body, op, &[("a", Some(a))]);

@@ -4,26 +4,26 @@ use graticule_common::block::Kind;
 use serde_json::json;
 
 use super::ty::Ty;
-use super::{Body, Generator, has};
+use super::{Body, Generator};
 
-/// Op, whether the published client has it, and what becomes of the type.
-pub(super) const REDUCERS: &[(&str, bool, Type)] = &[
-    ("median", true, Type::Number),
-    ("mean", true, Type::Number),
-    ("min", true, Type::Kept),
-    ("max", true, Type::Kept),
-    ("sum", true, Type::Number),
-    ("std", true, Type::Number),
-    ("argmax", true, Type::Number),
-    ("argmin", true, Type::Number),
-    ("count", false, Type::Number),
-    ("any", false, Type::Truth),
-    ("all", false, Type::Truth),
-    ("first", false, Type::Kept),
-    ("last", false, Type::Kept),
-    ("var", false, Type::Number),
-    ("ptp", false, Type::NotOfTruth),
-    ("percentile", false, Type::Number),
+/// Op, and what becomes of the type.
+pub(super) const REDUCERS: &[(&str, Type)] = &[
+    ("median", Type::Number),
+    ("mean", Type::Number),
+    ("min", Type::Kept),
+    ("max", Type::Kept),
+    ("sum", Type::Number),
+    ("std", Type::Number),
+    ("argmax", Type::Number),
+    ("argmin", Type::Number),
+    ("count", Type::Number),
+    ("any", Type::Truth),
+    ("all", Type::Truth),
+    ("first", Type::Kept),
+    ("last", Type::Kept),
+    ("var", Type::Number),
+    ("ptp", Type::NotOfTruth),
+    ("percentile", Type::Number),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -40,7 +40,7 @@ const NOT_OVER_PIXELS: [&str; 4] = ["argmax", "argmin", "first", "last"];
 
 impl Generator {
     pub(super) fn reduce(&mut self, body: &mut Body) {
-        let over_bands = has("sum") && self.tape.once_in(3);
+        let over_bands = self.tape.once_in(3);
         let fits = |ty: &Ty| if over_bands { ty.is_raster() } else { ty.is_stack() };
         let Some((a, ty)) = self.recent(body, fits) else { return };
         let Some((key, is_bool)) = self.reduced(body, a, &ty, if over_bands { "bands" } else { "images" })
@@ -56,7 +56,7 @@ impl Generator {
 
     /// Over all pixels: an array that meets pixels again.
     pub(super) fn reduce_pixels(&mut self, body: &mut Body) {
-        let Some((a, ty)) = self.recent(body, Ty::is_raster).filter(|_| super::PIXELS) else { return };
+        let Some((a, ty)) = self.recent(body, Ty::is_raster) else { return };
         let Some((key, is_bool)) = self.reduced(body, a, &ty, "pixels") else { return };
         let array = match ty.kind {
             Kind::Stack { images, bands } => Ty::array(&[images, bands], true, is_bool),
@@ -67,17 +67,17 @@ impl Generator {
 
     /// A reduction in one of its spellings, and whether it gives truth values.
     fn reduced(&mut self, body: &mut Body, a: String, ty: &Ty, axis: &str) -> Option<(String, bool)> {
-        let (op, is_published, kind_of_result) = *self.tape.one(REDUCERS);
+        let (op, kind_of_result) = *self.tape.one(REDUCERS);
         let is_refused = (kind_of_result == Type::NotOfTruth && ty.is_bool)
             || (axis == "pixels" && NOT_OVER_PIXELS.contains(&op));
-        if !has(op) || is_refused {
+        if is_refused {
             return None;
         }
         let axis = self.constant(body, axis.into());
         let kind = if self.tape.once_in(2) { Some(self.constant(body, ty.kind_name().into())) } else { None };
         let q = *self.tape.one(&[50.0, 0.0, 12.5, 99.0]);
         let q = if op == "percentile" { Some(self.constant(body, json!(q))) } else { None };
-        let key = if (is_published || has("sum")) && !self.tape.once_in(3) {
+        let key = if !self.tape.once_in(3) {
             let name = self.constant(body, op.into());
             let mut args = vec![("a", Some(a)), ("reducer", Some(name)), ("axis", Some(axis))];
             match (kind, q) {

@@ -5,7 +5,7 @@ use graticule_common::block::Kind;
 use serde_json::{Value, json};
 
 use super::ty::{Rule, Ty, broadcast, combine};
-use super::{Body, Generator, has};
+use super::{Body, Generator};
 
 /// Op, its name in `math` (empty: it has none), its name between bands, what it does with types.
 pub(super) const BINARY: &[(&str, &str, &str, Rule)] = &[
@@ -112,7 +112,7 @@ impl Generator {
     fn combined(&mut self, body: &mut Body, (a, a_ty): (String, Ty), with: Option<(String, Ty)>) {
         let is_logic = a_ty.is_bool && self.tape.once_in(2);
         let fits = |rule: Rule| is_logic == (rule == Rule::OnlyBool);
-        let ops: Vec<_> = BINARY.iter().filter(|(op, .., rule)| has(op) && fits(*rule)).collect();
+        let ops: Vec<_> = BINARY.iter().filter(|(.., rule)| fits(*rule)).collect();
         let (op, older, joint, rule) = **self.tape.one(&ops);
         let flip = self.tape.once_in(3);
         let grid = self.grid.clone();
@@ -177,7 +177,7 @@ impl Generator {
     pub(super) fn function_of_numbers(&mut self, body: &mut Body) {
         let at = self.tape.below(FUNCTIONS.len());
         let op = FUNCTIONS[at];
-        let Some((a, ty)) = self.recent(body, Ty::is_raster).filter(|_| has(op)) else { return };
+        let Some((a, ty)) = self.recent(body, Ty::is_raster) else { return };
         let key = if at < 9 && self.tape.once_in(2) {
             let name = self.constant(body, op.into());
             self.apply(body, "functional", &[("a", Some(a)), ("name", Some(name))])
@@ -206,32 +206,32 @@ impl Generator {
         let Some((a, ty)) = self.recent(body, Ty::is_raster) else { return };
         let first = ("a", Some(a.clone()));
         let (key, ty) = match self.tape.below(6) {
-            0 if has("clip") => {
+            0 => {
                 let (lo, hi) = (self.constant(body, json!(-1)), self.constant(body, json!(2.5)));
                 (self.apply(body, "clip", &[first, ("lo", Some(lo)), ("hi", Some(hi))]), ty.of_type(false))
             }
-            1 if has("filled") => {
+            1 => {
                 let value = self.tape.one(&[json!(0), json!(7.5), json!(-1)]).clone();
                 let value = self.constant(body, value);
                 (self.apply(body, "filled", &[first, ("value", Some(value))]), ty)
             }
-            2 if has("isin") => {
+            2 => {
                 let values = self.tape.one(&[json!([[1, 2.5]]), json!([[0]]), json!([[]])]).clone();
                 let values = self.constant(body, values);
                 (self.apply(body, "isin", &[first, ("values", Some(values))]), ty.of_type(true))
             }
-            3 if has("bit") => {
+            3 => {
                 let position = self.tape.below(4);
                 let position = self.constant(body, json!(position));
                 (self.apply(body, "bit", &[first, ("position", Some(position))]), ty.of_type(true))
             }
-            4 if has("bits") => {
+            4 => {
                 let (start, count) = (self.tape.below(3), 1 + self.tape.below(3));
                 let (start, count) = (self.constant(body, json!(start)), self.constant(body, json!(count)));
                 let rest = [("start", Some(start)), ("count", Some(count))];
                 (self.apply(body, "bits", &[&[first], &rest[..]].concat()), ty.of_type(false))
             }
-            5 if has("where") => return self.choice(body, (a, ty)),
+            5 => return self.choice(body, (a, ty)),
             _ => return,
         };
         body.pool.push((key, ty));
@@ -240,11 +240,13 @@ impl Generator {
     /// `where(condition, a, b)`.
     fn choice(&mut self, body: &mut Body, (a, ty): (String, Ty)) {
         let grid = self.grid.clone();
-        let Some((condition, condition_ty)) = self.recent(body, |other| {
+        let known = self.recent(body, |other| {
             other.is_bool && other.is_raster() && combine(Rule::Compare, "", &ty, other, &grid).is_some()
-        }) else {
-            return;
-        };
+        });
+        let (condition, condition_ty) = known.unwrap_or_else(|| {
+            let two = self.constant(body, json!(2));
+            (self.math(body, "lt", "lt", a.clone(), Some(two)), ty.of_type(true))
+        });
         let Some(both) = combine(Rule::Compare, "", &ty, &condition_ty, &grid) else { return };
         let fits = |other: &Ty| combine(Rule::Compare, "", &both, other, &grid).is_some();
         let Some((b, other)) = self.recent(body, fits) else { return };
@@ -260,9 +262,7 @@ impl Generator {
     /// The size of a pixel: a number.
     pub(super) fn resolution(&mut self, body: &mut Body) {
         let op = *self.tape.one(&["resolution_x", "resolution_y"]);
-        if has(op) {
-            let key = self.apply(body, op, &[]);
-            body.pool.push((key, Ty::number(false)));
-        }
+        let key = self.apply(body, op, &[]);
+        body.pool.push((key, Ty::number(false)));
     }
 }
