@@ -382,7 +382,9 @@ fn lay_out(
         let (row, col) = (index(row + top, dims[2])?, index(col + left, dims[3])?);
         Some(((index(image, dims[0])? * dims[1] + index(band, dims[1])?) * dims[2] + row) * dims[3] + col)
     };
-    let sources: Vec<Option<usize>> = places.map(source).collect();
+    let mut sources: Vec<Option<usize>> =
+        Vec::with_capacity(kind.planes() * shape.0 as usize * shape.1 as usize);
+    sources.extend(places.map(source));
     let valid = sources.iter().map(|at| at.map_or(0, |at| array.valid()[at])).collect();
     let samples = match array.samples() {
         Samples::F32(values) => {

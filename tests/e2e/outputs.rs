@@ -308,3 +308,20 @@ async fn the_command_line_explains_itself() {
     let unusable = run(["--data".as_ref(), file.as_os_str(), "catalog".as_ref(), "list".as_ref()]).await;
     refused(&unusable, 1, &["--data"]);
 }
+
+/// The bill is known before anything is read: what is beyond the budget writes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn budgets_are_enforced_before_the_first_read() {
+    let bench = Bench::light();
+    let out = ["--out", "@a.npz"];
+    let bytes = bench.compute("30", &[&out[..], &["--max-bytes", "1"]].concat()).await;
+    refused(&bytes, 7, &["bytes of stored pixels, its budget is 1", "smaller AOI"]);
+    let cpu = bench.compute("30", &[&out[..], &["--max-cpu-s", "0.000001"]].concat()).await;
+    refused(&cpu, 7, &["s of processor time, its budget is 0.000001 s", "coarser resolution"]);
+    assert!(bench.files().is_empty(), "{:?}", bench.files());
+    done(
+        &bench
+            .compute("30", &[&out[..], &["--max-bytes", "1000000000", "--max-cpu-s", "600"]].concat())
+            .await,
+    );
+}

@@ -167,8 +167,8 @@ pub trait Op: Sync + Debug {
     }
 
     /// Bytes that its kernel holds beside its inputs and its result, for a plan node like this: of
-    /// `PerBand` and `Block` kernels that hold more than a few planes of one pixel. The planner adds it up.
-    fn scratch_bytes(&self, _params: &[Literal], _inputs: &[Facts]) -> u64 {
+    /// `PerBand` and `Block` kernels. The inputs have so many pixels.
+    fn scratch_bytes(&self, _params: &[Literal], _inputs: &[Facts], _pixels: u64) -> u64 {
         0
     }
 

@@ -435,7 +435,7 @@ impl Op for Reducer {
         self.keeps_values
     }
 
-    fn scratch_bytes(&self, params: &[Literal], inputs: &[Facts]) -> u64 {
+    fn scratch_bytes(&self, params: &[Literal], inputs: &[Facts], _: u64) -> u64 {
         let kind = inputs.first().map_or(Kind::Number, |facts| facts.kind);
         match (self.way, Axis::of(params)) {
             (Way::Whole(_), Some(Axis::Images)) => order::scratch_bytes(kind.images().unwrap_or(0)),

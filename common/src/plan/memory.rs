@@ -135,7 +135,9 @@ impl TilePlan<'_> {
                 match op.kernel(params, &facts) {
                     Kernel::Pixel(_) | Kernel::Pixels(_) | Kernel::Bind => 0,
                     Kernel::Fold(fold) => fold.state_bytes * values,
-                    Kernel::PerBand(_) | Kernel::Block(_) => op.scratch_bytes(params, &facts),
+                    Kernel::PerBand(_) | Kernel::Block(_) => {
+                        op.scratch_bytes(params, &facts, self.input_window(id).pixels() as u64)
+                    }
                 }
             }
         }

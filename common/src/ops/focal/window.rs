@@ -168,6 +168,13 @@ impl Op for OverWindow {
         super::halo(params)
     }
 
+    /// Rows whose extremes along the columns are known, and a plane of truth values as numbers, in and out.
+    fn scratch_bytes(&self, _: &[Literal], inputs: &[Facts], pixels: u64) -> u64 {
+        let planes =
+            inputs.iter().filter(|facts| facts.dtype == DType::Bool).map(|facts| facts.kind.planes());
+        pixels * (4 + planes.map(|planes| 4 + 4 * planes as u64).sum::<u64>())
+    }
+
     fn kernel(&self, _: &[Literal], _: &[Facts]) -> Kernel {
         Kernel::PerBand(self.kernel)
     }
