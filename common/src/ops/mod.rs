@@ -62,7 +62,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     Family::new("Bands", "Choosing, naming and joining bands.", bands::OPS),
     Family::new("Sums of products", "Over the bands of a mosaic or the images of a stack.", dot::OPS),
-    Family::new("Images", "Images of a stack, by position, id and condition.", images::OPS),
+    Family::new("Images", "Images of a stack, by position, id, condition and group.", images::OPS),
     Family::new(
         "Reductions",
         "Many values to one: those of all images, all bands or all pixels.",
