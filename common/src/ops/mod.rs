@@ -62,7 +62,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     Family::new("Bands", "Choosing, naming and joining bands.", bands::OPS),
     Family::new("Sums of products", "Over the bands of a mosaic or the images of a stack.", dot::OPS),
-    Family::new("Images", "Images of a stack, by position, id and condition.", images::OPS),
+    Family::new("Images", "Images of a stack, by position, id, condition and group.", images::OPS),
     Family::new(
         "Reductions",
         "Many values to one: those of all images, all bands or all pixels.",
@@ -517,9 +517,13 @@ pub struct PixelsKernel {
     pub collect: fn(params: &[Literal], round: &Literal, block: &Block) -> Vec<u8>,
     /// The most rounds that it takes.
     pub rounds: u32,
-    /// Bytes that a partial takes while it is collected, for each plane of the input.
+    /// Bytes that a partial takes while it is collected, for each plane of the input; its head takes up to
+    /// [`PARTIAL_HEAD_BYTES`] more.
     pub plane_bytes: u64,
 }
+
+/// Bytes that a partial may take beside those of its planes.
+pub const PARTIAL_HEAD_BYTES: u64 = 8;
 
 /// A reduction over pixels under way, where partials are merged.
 pub trait OverPixels: Send {

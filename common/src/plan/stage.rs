@@ -19,7 +19,7 @@ use crate::error::{Classify, ErrorClass};
 use crate::hash::ContentHash;
 use crate::limits::Limits;
 use crate::literal::Literal;
-use crate::ops::{Facts, Kernel, Op, OverPixels, PixelsKernel, Props};
+use crate::ops::{Facts, Kernel, Op, OverPixels, PARTIAL_HEAD_BYTES, PixelsKernel, Props};
 
 /// A reduction over the pixels of a result, tile by tile.
 #[derive(Clone, Debug)]
@@ -79,9 +79,8 @@ pub fn partial_bytes(plan: &Plan) -> u64 {
     let of_root = |root: &Root| {
         let facts = plan.node(root.node).facts;
         let kernels = root.partials.iter().filter_map(|partial| partial.kernel(facts));
-        kernels
-            .map(|kernel| LENGTH_BYTES + HEAD_BYTES + kernel.plane_bytes * facts.kind.planes() as u64)
-            .sum::<u64>()
+        let planes = facts.kind.planes() as u64;
+        kernels.map(|kernel| LENGTH_BYTES + PARTIAL_HEAD_BYTES + kernel.plane_bytes * planes).sum::<u64>()
     };
     plan.roots.iter().map(of_root).sum()
 }
@@ -90,7 +89,6 @@ pub fn partial_bytes(plan: &Plan) -> u64 {
 const LENGTH_BYTES: u64 = 4;
 
 /// Most bytes that stand in a partial before its planes.
-const HEAD_BYTES: u64 = 12;
 
 /// The most rounds that a stage takes; 1 for the plan of pixels.
 pub fn rounds(plan: &Plan) -> u32 {

@@ -40,6 +40,7 @@ const BY_HAND: &[&str] = &[
     "neg",
     "pick_bands",
     "pick_images",
+    "reduced",
     "rename_bands",
     "resolution_x",
     "resolution_y",

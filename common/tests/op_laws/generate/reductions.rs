@@ -67,6 +67,9 @@ impl Generator {
 
     /// A reduction in one of its spellings, and whether it gives truth values.
     fn reduced(&mut self, body: &mut Body, a: String, ty: &Ty, axis: &str) -> Option<(String, bool)> {
+        if self.tape.once_in(8) {
+            return Some(self.reduced_by_function(body, a, ty, axis));
+        }
         let (op, kind_of_result) = *self.tape.one(REDUCERS);
         let is_refused = (kind_of_result == Type::NotOfTruth && ty.is_bool)
             || (axis == "pixels" && NOT_OVER_PIXELS.contains(&op));
@@ -101,5 +104,16 @@ impl Generator {
             Type::Number | Type::NotOfTruth => false,
         };
         Some((key, is_bool))
+    }
+
+    /// `lambda a, axis: a.max(axis) + a.min(axis)`
+    fn reduced_by_function(&mut self, body: &mut Body, a: String, ty: &Ty, axis: &str) -> (String, bool) {
+        let function = json!({
+            "parameters": ["a", "axis"], "high": ["max", "a", "axis"], "low": ["min", "a", "axis"],
+            "both": ["add", "high", "low"], "returns": "both",
+        });
+        let (reducer, axis) = (self.constant(body, function), self.constant(body, axis.into()));
+        let args = [("a", Some(a)), ("reducer", Some(reducer)), ("axis", Some(axis))];
+        (self.apply(body, "reduction", &args), ty.is_bool)
     }
 }
