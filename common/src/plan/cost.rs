@@ -7,7 +7,7 @@
 
 use super::tile::{Step, TilePlan};
 use super::{Input, NodeId, NodeKind, Program, Read, stream};
-use crate::ops::{Kernel, Op};
+use crate::ops::{Footprint, Kernel, Op};
 use crate::scene::Layout;
 
 /// Processor time of a tile, in seconds.
@@ -32,10 +32,10 @@ const WARP_NS: f64 = 3.0;
 const PAINT_NS: f64 = 1.0;
 
 /// One value through one op of a program, with its validity.
-const OP_NS: f64 = 1.0;
+const OP_NS: f64 = 0.35;
 
 /// One value of a program's input or result.
-const STRIP_NS: f64 = 0.4;
+const STRIP_NS: f64 = 0.15;
 
 /// One value taken by a fold, for each byte of its state.
 const FOLD_NS_BYTE: f64 = 0.12;
@@ -50,15 +50,24 @@ const SORT_NS: f64 = 0.4;
 const WINDOW_NS: f64 = 4.0;
 
 /// One value of a result, encoded.
-const ENCODE_NS: f64 = 2.5;
+const ENCODE_NS: f64 = 0.7;
 
 /// A tile by itself.
-const TILE_NS: f64 = 100_000.0;
+const TILE_NS: f64 = 10_000.0;
+
+/// One value of a block that is too large for the caches: its memory is fetched anew.
+const FRESH_NS: f64 = 1.2;
+
+/// Values of a block that is.
+const FRESH_VALUES: f64 = 1e6;
+
+/// One value of a window that is sorted.
+const WINDOW_SORT_NS: f64 = 17.0;
 
 /// One value through an op, where that is not [`OP_NS`]: what is computed by `libm`.
 fn op_ns(op: &dyn Op) -> f64 {
     match op.name() {
-        "sin" | "cos" | "tan" | "arcsin" | "arccos" | "arctan" | "arctan2" => 15.0,
+        "sin" | "cos" | "tan" | "arcsin" | "arccos" | "arctan" | "arctan2" => 8.0,
         "exp" | "log" | "log10" => 9.0,
         "pow" | "rpow" => 40.0,
         "mod" | "floordiv" | "rfloordiv" => 4.0,
@@ -77,6 +86,9 @@ impl TilePlan<'_> {
                 NodeKind::Read(read) => read_ns += self.read_ns(id, read),
                 _ => eval_ns += self.node_ns(id),
             }
+            if self.is_fresh(id) {
+                eval_ns += FRESH_NS * self.values(id);
+            }
             if plan.node(id).cached {
                 eval_ns += ENCODE_NS * self.values(id);
             }
@@ -86,6 +98,11 @@ impl TilePlan<'_> {
         let partials = plan.roots().iter().map(|root| root.partials.len() as f64 * self.values(root.node));
         eval_ns += MOVE_NS * partials.sum::<f64>();
         Cpu { read_s: read_ns * 1e-9, eval_s: eval_ns * 1e-9 }
+    }
+
+    /// Whether a block is too large for the caches; the images of a loop come and go.
+    fn is_fresh(&self, id: NodeId) -> bool {
+        self.values(id) >= FRESH_VALUES && !self.in_one_loop(id, id)
     }
 
     fn values(&self, id: NodeId) -> f64 {
@@ -125,6 +142,13 @@ impl TilePlan<'_> {
                     Kernel::Fold(_) => {
                         let state = stream::fold(plan, node).map_or(0, |fold| fold.state_bytes);
                         taken * FOLD_NS_BYTE * state as f64
+                    }
+                    Kernel::PerBand(_) | Kernel::Block(_) if op.name() == "focal_median" => {
+                        let (rows, cols) = match op.footprint(params) {
+                            Footprint::Pixel => (0, 0),
+                            Footprint::Halo { rows, cols } => (rows, cols),
+                        };
+                        WINDOW_SORT_NS * values * f64::from(2 * rows + 1) * f64::from(2 * cols + 1)
                     }
                     Kernel::PerBand(_) | Kernel::Block(_)
                         if self.node_window(id) != self.input_window(id) =>
