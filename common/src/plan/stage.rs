@@ -88,8 +88,6 @@ pub fn partial_bytes(plan: &Plan) -> u64 {
 /// Bytes of a partial's length.
 const LENGTH_BYTES: u64 = 4;
 
-/// Most bytes that stand in a partial before its planes.
-
 /// The most rounds that a stage takes; 1 for the plan of pixels.
 pub fn rounds(plan: &Plan) -> u32 {
     let kernels = plan.roots.iter().flat_map(|root| {
