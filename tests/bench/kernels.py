@@ -22,13 +22,19 @@ def band(scene, name):
     """A band of a scene, as `kernels.rs` makes it."""
     pixels = EDGE * EDGE
     at = BANDS.index(name)
-    bits = np.arange(pixels, dtype=np.uint32) + np.uint32((scene * len(BANDS) + at) * pixels)
+    bits = np.arange(pixels, dtype=np.uint32) + np.uint32(
+        (scene * len(BANDS) + at) * pixels
+    )
     bits *= np.uint32(2_654_435_761)
     bits ^= bits >> 16
     bits *= np.uint32(0x85EBCA6B)
     bits ^= bits >> 13
     data = ((bits >> 8).astype(np.float32) / np.float32(1 << 24)).reshape(EDGE, EDGE)
-    mask = np.zeros(data.shape, bool) if name == "c" else ((bits & 0xFF) < 90).reshape(EDGE, EDGE)
+    mask = (
+        np.zeros(data.shape, bool)
+        if name == "c"
+        else ((bits & 0xFF) < 90).reshape(EDGE, EDGE)
+    )
     return np.ma.array(data, mask=mask)
 
 
@@ -38,7 +44,9 @@ def images(count, name="a"):
 
 
 def windows(a, fill):
-    return np.lib.stride_tricks.sliding_window_view(np.pad(a, 2, constant_values=fill), (5, 5))
+    return np.lib.stride_tricks.sliding_window_view(
+        np.pad(a, 2, constant_values=fill), (5, 5)
+    )
 
 
 def shifts(a, rows, cols):
@@ -72,7 +80,9 @@ def focal_mean(a, b, c, q):
 
 
 def focal_median(a, b, c, q):
-    return np.ma.masked_invalid(np.nanmedian(windows(a.filled(np.nan), np.nan), axis=(-2, -1)))
+    return np.ma.masked_invalid(
+        np.nanmedian(windows(a.filled(np.nan), np.nan), axis=(-2, -1))
+    )
 
 
 def convolve(a, b, c, q):
@@ -87,7 +97,8 @@ def slope(a, b, c, q):
     """Horn's method on pixels of 10 m."""
     z = c.data.astype(np.float64)
     (nw, n, ne), (w, _, e), (sw, s, se) = (
-        [z[row : EDGE - 2 + row, col : EDGE - 2 + col] for col in range(3)] for row in range(3)
+        [z[row : EDGE - 2 + row, col : EDGE - 2 + col] for col in range(3)]
+        for row in range(3)
     )
     east = ((ne + 2 * e + se) - (nw + 2 * w + sw)) / 80
     south = ((sw + 2 * s + se) - (nw + 2 * n + ne)) / 80
@@ -101,7 +112,10 @@ NUMPY = {
     "sqrt + log": (1, lambda a, b, c, q: np.ma.sqrt(a) + np.ma.log(b)),
     "median of 24 images": (24, lambda stack: np.ma.median(stack, axis=0)),
     "median of 60 images": (60, lambda stack: np.ma.median(stack, axis=0)),
-    "percentile of 24 images": (24, lambda stack: np.nanpercentile(stack.filled(np.nan), 90, axis=0)),
+    "percentile of 24 images": (
+        24,
+        lambda stack: np.nanpercentile(stack.filled(np.nan), 90, axis=0),
+    ),
     "mean of 24 images": (24, lambda stack: stack.mean(axis=0)),
     "std of 24 images": (24, lambda stack: stack.std(axis=0)),
     "max of 24 images": (24, lambda stack: stack.max(axis=0)),
@@ -142,10 +156,22 @@ def main():
     for ours in map(json.loads, lines):
         seconds, peak, valid, total = measured(*NUMPY[ours["name"]])
         speed, other = (EDGE * EDGE / 1e6 / time for time in (ours["cpu_s"], seconds))
-        row = (speed, ours["wall_s"] * 1e3, ours["peak_bytes"] / 1e6, other, peak / 1e6, speed / other)
-        print(f"{ours['name']:26}" + "".join(f"{value:10.2f}" for value in row), flush=True)
+        row = (
+            speed,
+            ours["wall_s"] * 1e3,
+            ours["peak_bytes"] / 1e6,
+            other,
+            peak / 1e6,
+            speed / other,
+        )
+        print(
+            f"{ours['name']:26}" + "".join(f"{value:10.2f}" for value in row),
+            flush=True,
+        )
         if valid != ours["valid"] or abs(total - ours["sum"]) > 1e-5 * abs(total):
-            wrong.append(f"{ours['name']}: {ours['valid']} values of sum {ours['sum']}, numpy {valid} of {total}")
+            wrong.append(
+                f"{ours['name']}: {ours['valid']} values of sum {ours['sum']}, numpy {valid} of {total}"
+            )
     if wrong:
         sys.exit("another result than numpy's:\n" + "\n".join(wrong))
 
