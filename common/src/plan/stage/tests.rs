@@ -412,8 +412,8 @@ fn the_work_of_stages_is_bounded_before_a_pixel_is_read() {
     // Two rounds over a mosaic of 63 pixels in tiles of one.
     let limits = Limits { stage_planes: 125, ..Limits::default() };
     assert_eq!(of(&limits, 1, &options(1)).unwrap_err(), BindError::Stage { planes: 126, limit: 125 });
-    let limits = Limits { partial_bytes: 19, ..Limits::default() };
-    assert_eq!(of(&limits, 1, &options(4)).unwrap_err(), BindError::Partials { bytes: 20, limit: 19 });
+    let limits = Limits { partial_bytes: 15, ..Limits::default() };
+    assert_eq!(of(&limits, 1, &options(4)).unwrap_err(), BindError::Partials { bytes: 16, limit: 15 });
     // The last stage's output, too.
     let limits = Limits { output_samples: 62, ..Limits::default() };
     assert!(matches!(of(&limits, 1, &options(4)).unwrap_err(), BindError::Output { samples: 63, .. }));
