@@ -537,7 +537,10 @@ pub trait OverPixels: Send {
     fn merge(&mut self, partial: &[u8]) -> Result<(), String>;
 
     /// Ends a round: the result, an array with leading axes; `None` if another round is needed.
-    fn end_round(&mut self) -> Option<Block>;
+    ///
+    /// # Errors
+    /// What is wrong with partials that are not of the pixels of the round before: a source has changed.
+    fn end_round(&mut self) -> Result<Option<Block>, String>;
 }
 
 /// A run of values.

@@ -644,7 +644,8 @@ fn infer(kind: &NodeKind, nodes: &[Node]) -> Option<Result<Facts, TypeError>> {
         }
         NodeKind::Spread { input, spread, place } => {
             let array = of_node(input)?;
-            let values: u64 = spread.dims.iter().map(|dim| u64::from(*dim)).product();
+            let product = |product: u64, dim: &u32| product.checked_mul(u64::from(*dim));
+            let values = spread.dims.iter().try_fold(1u64, product)?;
             let fits = matches!(array.kind, Kind::Array(shape) if shape.len() as u64 == values);
             if !fits || !spread.fits(place.map(|place| (place.rows, place.cols))) {
                 return None;
@@ -662,6 +663,9 @@ fn infer(kind: &NodeKind, nodes: &[Node]) -> Option<Result<Facts, TypeError>> {
             op.infer(params, &inputs)
         }
         NodeKind::Program(program) => {
+            if program.inputs.iter().any(|id| id.index() >= nodes.len()) {
+                return None;
+            }
             let mut results: Vec<Facts> = Vec::with_capacity(program.instrs.len());
             for instr in &program.instrs {
                 let operands: Vec<Facts> = instr

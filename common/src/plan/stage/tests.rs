@@ -104,13 +104,13 @@ impl OverPixels for Merged {
         Ok(())
     }
 
-    fn end_round(&mut self) -> Option<Block> {
+    fn end_round(&mut self) -> Result<Option<Block>, String> {
         let greatest = |plane: &Vec<f32>| plane.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let values: Vec<f32> = match &self.found {
             None => {
                 self.found = Some(self.planes.iter().map(greatest).collect());
                 self.planes.iter_mut().for_each(Vec::clear);
-                return None;
+                return Ok(None);
             }
             Some(found) if found.is_empty() => self.planes.iter().map(greatest).collect(),
             Some(_) => self.planes.iter().map(|plane| plane.iter().sum()).collect(),
@@ -118,7 +118,7 @@ impl OverPixels for Merged {
         let valid = values.iter().map(|value| u8::from(value.is_finite())).collect();
         let op: &dyn Op = &GREATEST;
         let kind = op.infer(&[], &[self.input]).expect("a raster").kind;
-        Some(Block::new(kind, (1, 1), Samples::F32(values), valid))
+        Ok(Some(Block::new(kind, (1, 1), Samples::F32(values), valid)))
     }
 }
 
