@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build quickstart cluster-demo test check bless gen fuzz-oracle oracle bench docs clean
+.PHONY: help deps build quickstart cluster-demo test check bless gen fuzz-oracle oracle bench bench-kernels bench-catalog docs clean
 
 # One optimised profile for everything: the tree is built once.
 CARGO_FLAGS := --release --locked
@@ -65,6 +65,10 @@ oracle: ## rewrite what the numpy oracle says: golden arrays and the fixed rando
 
 bench: ## none yet: benchmarks come with the work on speed
 	@echo "there are no benchmarks yet"
+
+bench-kernels: deps ## the interpreter's speed and memory beside numpy's, on the same data
+	cargo test $(CARGO_FLAGS) -p graticule-common --test bill -- --ignored --nocapture bench_kernels \
+	  | deploy/numpy.sh tests/bench/kernels.py
 
 bench-catalog: ## a catalog of a million items: time and memory of adding, time of searching
 	cargo test $(CARGO_FLAGS) -p graticule-coordinator -- --ignored --nocapture bench_a_million_items

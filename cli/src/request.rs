@@ -71,7 +71,7 @@ pub struct RequestArgs {
         help_heading = "Engine"
     )]
     tile_size: u32,
-    /// Planner passes to leave out: fold, pushdown, fuse, cache, stream
+    /// Planner passes to leave out: fold, pushdown, fuse, cache, stream, exit
     #[arg(long, value_name = "PASS", value_delimiter = ',', help_heading = "Engine")]
     without_pass: Vec<String>,
     /// Neither use nor make remembered tiles

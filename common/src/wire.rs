@@ -313,6 +313,7 @@ pub fn plan_to(plan: &Plan) -> pb::Plan {
         tile_size: plan.tile_size().pixels(),
         assets: assets.messages,
         streams: plan.streams(),
+        exits: plan.exits(),
     }
 }
 
@@ -499,7 +500,7 @@ pub fn plan_from(plan: &pb::Plan) -> Checked<Plan> {
     };
     let roots = plan.roots.iter().map(root).collect::<Checked<_>>()?;
     let parts = Plan::from_parts(grid, nodes, roots, size).map_err(|error| invalid("nodes", error))?;
-    Ok(parts.with_streams(plan.streams))
+    Ok(parts.with_streams(plan.streams).with_exits(plan.exits))
 }
 
 fn asset_from(asset: &pb::Asset) -> Checked<Arc<Asset>> {

@@ -69,7 +69,7 @@ impl Sketch {
             |(at, node): (usize, &NodeId)| Root { name: format!("r{at}"), node: *node, partials: vec![] };
         let roots = roots.iter().enumerate().map(root).collect();
         let size = TileSize::new(8).expect("a size");
-        Plan::from_parts(grid, self.0, roots, size).expect("a plan").with_streams(streams)
+        Plan::from_parts(grid, self.0, roots, size).expect("a plan").with_streams(streams).with_exits(true)
     }
 }
 
@@ -245,6 +245,9 @@ fn what_a_mask_hides_is_not_read() {
         };
         let (with, without) = (evaluate(&plan(true)), evaluate(&plan(false)));
         assert_eq!(with.0, without.0);
+        let (all, world) = evaluate(&plan(true).with_exits(false));
+        let images: u32 = world.reads.iter().sum();
+        assert_eq!((&all, world.spared, images), (&with.0, 0, 2 * (6 + 6)), "switched off");
         for (_, world) in [with, without] {
             let images: u32 = world.reads.iter().sum();
             assert_eq!((world.spared, images), (2 * 3, 2 * (6 + 3)), "{reducer}");

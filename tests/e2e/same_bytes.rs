@@ -29,7 +29,7 @@ fn essence(answer: Answer) -> (pb::Header, bytes::Bytes) {
 
 /// Ways to compute a request that must not show in the result.
 fn ways(request: &pb::ComputeRequest) -> Vec<(String, pb::ComputeRequest)> {
-    let all = ["pushdown", "fuse", "cache", "stream"].map(str::to_owned).to_vec();
+    let all = ["pushdown", "fuse", "cache", "stream", "exit"].map(str::to_owned).to_vec();
     let mut ways = vec![("as planned".to_owned(), request.clone())];
     for size in [7, 16, 64, 256] {
         ways.push((format!("tiles of {size}"), with(request.clone(), |options| options.tile_size = size)));

@@ -7,6 +7,7 @@
 
 use super::tile::{Step, TilePlan};
 use super::{Input, NodeId, NodeKind, Program, Read, stream};
+use crate::block::DType;
 use crate::ops::{Footprint, Kernel, Op};
 use crate::scene::Layout;
 
@@ -35,31 +36,43 @@ const PAINT_NS: f64 = 1.0;
 const OP_NS: f64 = 0.35;
 
 /// One value of a program's input or result.
-const STRIP_NS: f64 = 0.15;
+const STRIP_NS: f64 = 0.1;
 
 /// One value taken by a fold, for each byte of its state.
 const FOLD_NS_BYTE: f64 = 0.12;
 
 /// One value moved to another place.
-const MOVE_NS: f64 = 1.0;
+const MOVE_NS: f64 = 0.7;
 
 /// One value of a column that is sorted, for each doubling of its length.
-const SORT_NS: f64 = 0.4;
+const SORT_NS: f64 = 0.35;
 
 /// One value of a neighbourhood.
 const WINDOW_NS: f64 = 4.0;
 
-/// One value of a result, encoded.
-const ENCODE_NS: f64 = 0.7;
+/// The direction of a slope.
+const ANGLE_NS: f64 = 12.0;
+
+/// One number of a result, encoded; a truth value has fewer bytes.
+const ENCODE_NS: f64 = 0.3;
+
+/// One value whose place among the entries is kept.
+const PLACE_NS: f64 = 4.0;
+
+/// One value of an array that is laid out.
+const SPREAD_NS: f64 = 10.0;
 
 /// A tile by itself.
 const TILE_NS: f64 = 10_000.0;
 
-/// One value of a block that is too large for the caches: its memory is fetched anew.
-const FRESH_NS: f64 = 1.2;
+/// One number of a block that is too large for the caches: its memory is fetched anew.
+const FRESH_NS: f64 = 0.8;
 
 /// Values of a block that is.
 const FRESH_VALUES: f64 = 1e6;
+
+/// One value of a column of which a percentile is taken, at least.
+const PERCENTILE_NS: f64 = 2.2;
 
 /// One value of a window that is sorted.
 const WINDOW_SORT_NS: f64 = 17.0;
@@ -71,7 +84,7 @@ fn op_ns(op: &dyn Op) -> f64 {
         "exp" | "log" | "log10" => 9.0,
         "pow" | "rpow" => 40.0,
         "mod" | "floordiv" | "rfloordiv" => 4.0,
-        "truediv" | "rtruediv" | "normalized_difference" | "isin" | "bit" | "bits" => 1.5,
+        "truediv" | "rtruediv" | "normalized_difference" | "isin" | "bit" | "bits" => 0.6,
         _ => OP_NS,
     }
 }
@@ -87,14 +100,14 @@ impl TilePlan<'_> {
                 _ => eval_ns += self.node_ns(id),
             }
             if self.is_fresh(id) {
-                eval_ns += FRESH_NS * self.values(id);
+                eval_ns += FRESH_NS * self.numbers(id);
             }
             if plan.node(id).cached {
-                eval_ns += ENCODE_NS * self.values(id);
+                eval_ns += ENCODE_NS * self.numbers(id);
             }
         }
         let results = plan.roots().iter().filter(|root| root.partials.is_empty());
-        eval_ns += results.map(|root| ENCODE_NS * self.values(root.node)).sum::<f64>();
+        eval_ns += results.map(|root| ENCODE_NS * self.numbers(root.node)).sum::<f64>();
         let partials = plan.roots().iter().map(|root| root.partials.len() as f64 * self.values(root.node));
         eval_ns += MOVE_NS * partials.sum::<f64>();
         Cpu { read_s: read_ns * 1e-9, eval_s: eval_ns * 1e-9 }
@@ -108,6 +121,12 @@ impl TilePlan<'_> {
     fn values(&self, id: NodeId) -> f64 {
         let node = self.plan().node(id);
         node.facts.kind.planes() as f64 * node.pixels(&self.node_window(id)) as f64
+    }
+
+    /// As many numbers as have the bytes of its values.
+    fn numbers(&self, id: NodeId) -> f64 {
+        let bytes = |dtype: DType| 1.0 + dtype.bytes() as f64;
+        self.values(id) * bytes(self.plan().node(id).facts.dtype) / bytes(DType::F32)
     }
 
     fn read_ns(&self, id: NodeId, read: &Read) -> f64 {
@@ -132,13 +151,14 @@ impl TilePlan<'_> {
         match &node.kind {
             NodeKind::Read(_) | NodeKind::Constant(_) => 0.0,
             NodeKind::Outline(_) => WINDOW_NS * values,
-            NodeKind::Spread { .. } => WINDOW_NS * values,
+            NodeKind::Spread { .. } => SPREAD_NS * values,
             NodeKind::Program(program) => values * program_ns(program),
             NodeKind::Call { op, params, inputs } => {
                 let facts: Vec<_> =
                     inputs.iter().filter_map(|input: &Input| super::pushdown::facts(plan, input)).collect();
                 match op.kernel(params, &facts) {
                     Kernel::Pixel(_) => values * (op_ns(*op) + STRIP_NS * (1 + facts.len()) as f64),
+                    Kernel::Fold(_) if ["argmax", "argmin"].contains(&op.name()) => taken * PLACE_NS,
                     Kernel::Fold(_) => {
                         let state = stream::fold(plan, node).map_or(0, |fold| fold.state_bytes);
                         taken * FOLD_NS_BYTE * state as f64
@@ -153,13 +173,14 @@ impl TilePlan<'_> {
                     Kernel::PerBand(_) | Kernel::Block(_)
                         if self.node_window(id) != self.input_window(id) =>
                     {
-                        WINDOW_NS * values
+                        values * if op.name() == "aspect" { ANGLE_NS } else { WINDOW_NS }
                     }
                     Kernel::PerBand(_) | Kernel::Block(_)
                         if ["median", "percentile"].contains(&op.name()) =>
                     {
                         let column = (taken / values.max(1.0)).max(2.0);
-                        taken * SORT_NS * (1.0 + column.log2())
+                        let least = if op.name() == "percentile" { PERCENTILE_NS } else { 0.0 };
+                        taken * (SORT_NS * (1.0 + column.log2())).max(least)
                     }
                     Kernel::PerBand(_) | Kernel::Block(_) => MOVE_NS * (values + taken),
                     Kernel::Pixels(_) | Kernel::Bind => 0.0,

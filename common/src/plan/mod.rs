@@ -44,9 +44,16 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "fuse", run: fuse::run },
     // After everything that makes or merges nodes: marks those that survive.
     Pass { name: "cache", run: cache::run },
-    // Last: what it streams is not remembered.
+    // After `cache`: what it streams is not remembered.
     Pass { name: "stream", run: stream::run },
+    // After `cache`: what is remembered must be right even where it is hidden, and is read.
+    Pass { name: "exit", run: exit::run },
 ];
+
+/// The names of all passes, for messages.
+fn pass_names() -> String {
+    PASSES.iter().map(|pass| pass.name).collect::<Vec<_>>().join(", ")
+}
 
 /// A named rewrite.
 #[derive(Debug)]
@@ -324,6 +331,8 @@ pub struct Plan {
     tile_peak_bytes: u64,
     /// Whether tiles take images one after another where they can.
     streams: bool,
+    /// Whether reads that a mask hides are left out.
+    exits: bool,
 }
 
 /// What a graft turned out to be.
@@ -521,7 +530,8 @@ impl Plan {
                 got: "others",
             });
         }
-        let mut plan = Plan { grid, nodes, roots, tile_size, tile_peak_bytes: 0, streams: false };
+        let mut plan =
+            Plan { grid, nodes, roots, tile_size, tile_peak_bytes: 0, streams: false, exits: false };
         plan.tile_peak_bytes = tile::peak_bytes(&plan, tile_size);
         Ok(plan)
     }
@@ -531,6 +541,18 @@ impl Plan {
         self.streams = streams;
         self.tile_peak_bytes = tile::peak_bytes(&self, self.tile_size);
         self
+    }
+
+    /// The same plan with reads left out that a mask hides, or not.
+    pub fn with_exits(mut self, exits: bool) -> Plan {
+        self.exits = exits;
+        self.tile_peak_bytes = tile::peak_bytes(&self, self.tile_size);
+        self
+    }
+
+    /// Whether reads are left out that a mask hides.
+    pub fn exits(&self) -> bool {
+        self.exits
     }
 
     /// Whether tiles take images one after another where they can.
@@ -781,7 +803,15 @@ impl Builder {
         }
         // The size is a placeholder until `tile::choose_size` has seen the finished nodes.
         roots.iter_mut().for_each(|root| root.node = renumbered[root.node.index()]);
-        Plan { grid, nodes, roots, tile_size: TileSize::SMALLEST_PLANNED, tile_peak_bytes: 0, streams: false }
+        Plan {
+            grid,
+            nodes,
+            roots,
+            tile_size: TileSize::SMALLEST_PLANNED,
+            tile_peak_bytes: 0,
+            streams: false,
+            exits: false,
+        }
     }
 }
 
@@ -945,7 +975,7 @@ pub enum BindError {
         limit: u64,
     },
     /// A pass that does not exist was to be left out.
-    #[error("there is no pass `{name}`; there are fold, pushdown, fuse, cache and stream")]
+    #[error("there is no pass `{name}`; there are {}", pass_names())]
     UnknownPass {
         /// The name.
         name: String,

@@ -184,6 +184,9 @@ pub struct Plan {
     /// Whether tiles take the images of stacks one after another where they can.
     #[prost(bool, tag = "7")]
     pub streams: bool,
+    /// Whether reads are left out that serve only what a mask hides.
+    #[prost(bool, tag = "8")]
+    pub exits: bool,
 }
 /// A result of a plan.
 #[derive(Clone, PartialEq, ::prost::Message)]

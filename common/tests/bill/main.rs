@@ -7,6 +7,7 @@ use graticule_common::limits::Limits;
 use graticule_common::plan::{Options, Plan};
 
 mod counting;
+mod kernels;
 mod world;
 
 use world::{Case, World};

@@ -18,20 +18,21 @@ use serde_json::{Value, json};
 /// Edge of the grid in pixels.
 pub const SIDE: u32 = 1024;
 
-const BANDS: [&str; 4] = ["a", "b", "c", "q"];
+/// The bands of every scene.
+pub const BANDS: [&str; 4] = ["a", "b", "c", "q"];
 
-fn grid() -> Grid {
+fn grid(side: u32) -> Grid {
     let lattice = Lattice::try_new(Crs::from_canonical("EPSG:32633"), (10.0, 10.0), (0.0, 0.0));
-    Grid::from_window(lattice.expect("a lattice"), Window { row: 0, col: 0, rows: SIDE, cols: SIDE })
+    Grid::from_window(lattice.expect("a lattice"), Window { row: 0, col: 0, rows: side, cols: side })
 }
 
-fn scenes(count: u32) -> Vec<Scene> {
-    let lattice = grid().lattice().clone();
+fn scenes(side: u32, count: u32) -> Vec<Scene> {
+    let lattice = grid(side).lattice().clone();
     let raster = AssetGrid {
         crs: lattice.crs().clone(),
         affine: Affine::upright((lattice.x(0.0), lattice.y(0.0)), 10.0, -10.0),
-        rows: SIDE,
-        cols: SIDE,
+        rows: side,
+        cols: side,
     };
     let scene = |at: u32| {
         let id = format!("made:up:{at:04}");
@@ -53,22 +54,29 @@ fn scenes(count: u32) -> Vec<Scene> {
 
 /// Plans a graft on so many scenes; `None` where its value is no raster, or it does not fit.
 pub fn plan(graft: &Value, count: u32, options: &Options) -> Option<Plan> {
-    let (limits, grid) = (Limits::default(), grid());
-    let expr = graticule_common::graft::resolve(graft.to_string().as_bytes(), &limits).ok()?;
-    let scenes = scenes(count);
-    let product = Product::new("made:up", BANDS.map(str::to_owned).to_vec());
-    let answers: BTreeMap<_, _> = expr
-        .scene_queries()
-        .ok()?
-        .into_iter()
-        .map(|(query, _)| (query, Answer { product: product.clone(), scenes: scenes.clone() }))
-        .collect();
-    let images = expr.image_ids().ok()?.into_iter().map(|(id, _)| (id, scenes[0].clone())).collect();
-    let cx = BindCx { grid: &grid, transform: &ByText, answers: &answers, images: &images };
-    match plan::build(&expr, &cx, None, &limits, options).ok()? {
+    match outcome(graft, SIDE, count, options).ok()? {
         Outcome::Raster { plan, .. } | Outcome::Several { plan: Some(plan), .. } => Some(plan),
         _ => None,
     }
+}
+
+/// What a graft is on a square of pixels and so many scenes.
+pub fn outcome(graft: &Value, side: u32, count: u32, options: &Options) -> Result<Outcome, String> {
+    let (limits, grid) = (Limits::default(), grid(side));
+    let expr = graticule_common::graft::resolve(graft.to_string().as_bytes(), &limits);
+    let expr = expr.map_err(|error| error.to_string())?;
+    let scenes = scenes(side, count);
+    let product = Product::new("made:up", BANDS.map(str::to_owned).to_vec());
+    let answers: BTreeMap<_, _> = expr
+        .scene_queries()
+        .map_err(|(error, at)| format!("{at}: {error}"))?
+        .into_iter()
+        .map(|(query, _)| (query, Answer { product: product.clone(), scenes: scenes.clone() }))
+        .collect();
+    let images = expr.image_ids().map_err(|(error, at)| format!("{at}: {error}"))?;
+    let images = images.into_iter().map(|(id, _)| (id, scenes[0].clone())).collect();
+    let cx = BindCx { grid: &grid, transform: &ByText, answers: &answers, images: &images };
+    plan::build(&expr, &cx, None, &limits, options).map_err(|error| error.to_string())
 }
 
 /// A request of the matrix.
@@ -83,6 +91,9 @@ pub struct Case {
 /// numbers of scenes and tile sizes.
 pub fn matrix(sizes: &[u32], counts: &[u32]) -> Vec<Case> {
     let mut grafts = programs();
+    for (name, graft) in &grafts {
+        outcome(graft, SIDE, 1, &Options::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
     for op in FAMILIES.iter().flat_map(|family| family.iter()) {
         grafts.push((op.name().to_owned(), op.example()));
         grafts.push((format!("{} of stacks", op.name()), stacked(&op.example())));
@@ -123,7 +134,7 @@ fn programs() -> Vec<(String, Value)> {
         "stack": ["stack_scenes", "scenes", "bands"],
         "a": ["pick_bands", "stack", "a_"], "b": ["pick_bands", "stack", "b_"],
         "q": ["pick_bands", "stack", "q_"],
-        "cloud": ["gt", "q", 0.5],
+        "half": 0.5, "cloud": ["gt", "q", "half"],
         "ndvi": ["truediv", "difference", "sum"],
         "difference": ["sub", "b", "a"], "sum": ["add", "b", "a"],
         "masked": ["mask", "ndvi", "cloud"],
@@ -138,7 +149,7 @@ fn programs() -> Vec<(String, Value)> {
     let mut several = stack.clone();
     several["spread"] = json!(["std", "masked", "axis"]);
     several["returns"] = json!("both");
-    several["both"] = json!(["object", "names", "other", "spread"]);
+    several["both"] = json!(["object", {"mean": "other", "std": "spread"}]);
     vec![
         with("ndvi of a stack", json!(["abs", "ndvi"])),
         with("masked ndvi median", json!(["median", "masked", "axis"])),
@@ -148,6 +159,7 @@ fn programs() -> Vec<(String, Value)> {
         with("median of three bands", json!(["median", "stack", "axis"])),
         with("distance from the mean", json!(["sub", "masked", "other"])),
         with("bands joined", json!(["concat_bands", "masked", "stack"])),
+        ("mean and spread".to_owned(), several),
     ]
 }
 

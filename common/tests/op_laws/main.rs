@@ -142,6 +142,7 @@ fn remembering_all(plan: &Plan) -> Plan {
     let parts = plan.nodes().iter().map(|node| (node.kind.clone(), node.hash, true)).collect();
     Plan::from_parts(plan.grid().clone(), parts, plan.roots().to_vec(), plan.tile_size())
         .expect("a plan's own parts")
+        .with_exits(plan.exits())
 }
 
 /// The world as the interpreter sees it; keeps what is worth remembering.
