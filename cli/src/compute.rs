@@ -6,6 +6,9 @@ use std::time::Instant;
 
 use clap::Args;
 use graticule_common::error::ErrorClass;
+use graticule_common::proto::v1 as pb;
+use graticule_common::proto::v1::compute_service_client::ComputeServiceClient;
+use tonic::transport::Channel;
 
 use crate::Global;
 use crate::failure::{Failure, say};
@@ -26,7 +29,7 @@ pub struct Compute {
     #[command(flatten)]
     output: OutputArgs,
     /// File for what was done, as JSON: grid, results, scenes, what was skipped and why, bytes, seconds,
-    /// memory
+    /// memory, and what was estimated
     #[arg(long, value_name = "FILE.json", help_heading = "Result")]
     report: Option<PathBuf>,
     /// Say nothing but errors, and which sources were skipped
@@ -64,9 +67,14 @@ impl Compute {
                 pairs = self.output.pair(&header.results)?;
                 Ok(())
             };
-            Ok::<_, Failure>((receive(answers.into_inner(), check, &mut progress).await?, engine))
+            let answer = receive(answers.into_inner(), check, &mut progress).await?;
+            let bill = match &self.report {
+                Some(_) => bill(&mut client, &request).await,
+                None => None,
+            };
+            Ok::<_, Failure>((answer, bill, engine))
         };
-        let (answer, engine) = tokio::select! {
+        let (answer, bill, engine) = tokio::select! {
             result = computing => result?,
             () = interrupt.next() => {
                 interrupt.end_at_next();
@@ -83,6 +91,7 @@ impl Compute {
             files: files.collect(),
             seconds: started.elapsed().as_secs_f64(),
             request,
+            bill,
         };
         let answer = Arc::new(answer);
         let mut writing = {
@@ -172,6 +181,12 @@ impl Compute {
         }
         Ok(())
     }
+}
+
+/// What the request was to take. It is no part of the result: where nobody says, the report does without.
+async fn bill(client: &mut ComputeServiceClient<Channel>, request: &pb::ComputeRequest) -> Option<pb::Bill> {
+    let answer = client.explain(pb::ExplainRequest { request: Some(request.clone()) }).await;
+    answer.ok()?.into_inner().bill
 }
 
 /// Writes every file into its hidden place.

@@ -142,6 +142,8 @@ pub struct Context {
     pub files: Vec<(String, usize)>,
     /// Seconds since the command began.
     pub seconds: f64,
+    /// What the request was to take, where it is known.
+    pub bill: Option<pb::Bill>,
 }
 
 /// Writes the report for programs.
@@ -203,6 +205,19 @@ fn document(answer: &Answer, context: &Context) -> Value {
             "eval": summary.eval_ms / 1e3,
         },
         "peak_memory_bytes": peak_memory(),
+        "estimate": context.bill.as_ref().map(|bill| estimate(bill, summary)),
+    })
+}
+
+/// What was estimated, and how it was in fact; tiles that were remembered took nothing.
+fn estimate(bill: &pb::Bill, summary: &pb::Summary) -> Value {
+    let over = |actual: f64, estimate: f64| (estimate > 0.0).then(|| actual / estimate);
+    json!({
+        "cpu_s": bill.cpu_s,
+        "read_bytes": bill.read_bytes,
+        "tile_peak_bytes": bill.tile_peak_bytes,
+        "actual_over_cpu_s": over((summary.read_ms + summary.eval_ms) / 1e3, bill.cpu_s),
+        "actual_over_read_bytes": over(summary.read_bytes as f64, bill.read_bytes as f64),
     })
 }
 

@@ -139,6 +139,11 @@ async fn one_result_in_every_form() {
         report["bytes_read"].as_u64().unwrap() > 0 && report["peak_memory_bytes"].as_u64() > Some(1 << 20)
     );
 
+    assert!(report["estimate"]["cpu_s"].as_f64() > Some(0.0));
+    // Of the only scene that is read everything is read, and no more.
+    let read = report["estimate"]["actual_over_read_bytes"].as_f64().unwrap();
+    assert!((0.5..=1.1).contains(&read), "{read} of the bytes that were estimated");
+
     // Over the older files, and the same bytes; said to nobody.
     let first: Vec<Vec<u8>> =
         ["a.tif", "a.npz", "a.npy", "a.png"].map(|name| std::fs::read(bench.out(name)).unwrap()).to_vec();

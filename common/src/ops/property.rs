@@ -144,13 +144,12 @@ impl Function {
                 What::Call(op, args) => {
                     let args = Args(args.iter().map(|arg| &values[*arg]).collect());
                     let given = args.0.iter().filter_map(|arg| arg.as_ref().ok());
-                    let result = given.clone().try_fold(left, |left, arg| arg.within(left));
-                    let result = result.ok_or_else(|| Fault::new(TOO_MUCH)).and_then(|rest| {
+                    let rest = given.clone().try_fold(left, |left, arg| arg.within(left));
+                    rest.ok_or_else(|| Fault::new(TOO_MUCH)).and_then(|rest| {
                         let value = op.on_properties(&args)?.bounded()?;
                         left = value.within(rest).ok_or_else(|| Fault::new(TOO_MUCH))?;
                         Ok(value)
-                    });
-                    result
+                    })
                 }
             };
             values.push(value.map_err(|fault| Fault { step: fault.step.or(Some(at)), ..fault }));
