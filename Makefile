@@ -63,8 +63,7 @@ oracle: ## rewrite what the numpy oracle says: golden arrays and the fixed rando
 	@deploy/numpy.sh tests/golden/arrays/make.py
 	@deploy/numpy.sh tests/oracle/generate.py tests/oracle/fixed --seed fixed --cases 400 --per-world 5 --largest 24 --longest 12
 
-bench: ## none yet: benchmarks come with the work on speed
-	@echo "there are no benchmarks yet"
+bench: bench-kernels bench-catalog ## all benchmarks
 
 bench-kernels: deps ## the interpreter's speed and memory beside numpy's, on the same data
 	cargo test $(CARGO_FLAGS) -p graticule-common --test bill -- --ignored --nocapture bench_kernels \

@@ -159,7 +159,9 @@ impl Compute {
         notes.iter().for_each(|note| eprintln!("graticule: {note}"));
         let is_raster = |result: &Finished| matches!(result.outcome, Outcome::Raster { .. });
         if answer.header.scenes.is_empty() && answer.results.iter().any(is_raster) {
-            eprintln!("graticule: no scene lies in the area at these dates, so every pixel is invalid");
+            eprintln!(
+                "graticule: no scene is left: none lies in the area at these dates, or the filters keep none; every pixel is invalid"
+            );
         }
         let on_stdout = self.output.on_stdout();
         if !self.quiet {

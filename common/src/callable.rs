@@ -17,6 +17,9 @@ use crate::predicate::{DEPTH_MAX, NODES_MAX, Predicate, PredicateError};
 /// Bytes of a pickle that is looked into; with them its opcodes, its stack and its memo are bounded.
 const PICKLE_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of a text in a pickle that is read.
+const TEXT_BYTES_MAX: usize = 4096;
+
 /// The module whose classes are expressions, and the classes.
 const MODULE: &str = "earthdaily.earthone.core.common.property_filtering.filtering";
 
@@ -346,6 +349,10 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self, len: usize) -> Option<()> {
+        // A text may be used as often as there are conditions, and each has a copy.
+        if len > TEXT_BYTES_MAX {
+            return None;
+        }
         let text = std::str::from_utf8(self.take(len)?).ok()?;
         self.stack.push(Item::Text(text.into()));
         Some(())

@@ -7,8 +7,8 @@ use crate::block::{Block, DType, Kind, Samples};
 use crate::grid::Window;
 use crate::literal::Literal;
 use crate::ops::{
-    BlockCall, Facts, Fold, FoldKernel, Kernel, OPERANDS_MAX, Op, PixelKernel, Spread, Strip, Values,
-    ValuesMut,
+    BlockCall, Cancelled, Facts, Fold, FoldKernel, Kernel, OPERANDS_MAX, Op, PixelKernel, Spread, Strip,
+    Values, ValuesMut,
 };
 use crate::plan::exit::Guard;
 use crate::plan::{
@@ -290,7 +290,15 @@ impl<S: Surroundings> Run<'_, '_, S> {
                     Input::Node(id) => Operands::Block(blocks.of(*id)),
                     Input::Number(literal) => Operands::Number(literal),
                 });
-                call(*op, params, &operands.collect::<Vec<_>>(), facts, (shape, windows))
+                let around = &*self.around;
+                let is_cancelled = || around.is_cancelled();
+                let cancelled = Cancelled::by(&is_cancelled);
+                let operands: Vec<_> = operands.collect();
+                let block = call(*op, params, &operands, facts, (shape, windows, cancelled));
+                if cancelled.now() {
+                    return Err(EvalError::Cancelled);
+                }
+                block
             }
             NodeKind::Program(program) => {
                 let blocks = self.inputs(id, turn);
@@ -325,7 +333,7 @@ pub(crate) fn array(kind: &NodeKind, inputs: &[Arc<Block>]) -> Option<Block> {
             let operands = operands.collect::<Option<Vec<_>>>()?;
             let facts: Vec<Facts> = operands.iter().map(facts_of).collect();
             let facts = op.infer(params, &facts).ok()?;
-            Some(call(*op, params, &operands, facts, ((1, 1), (nowhere, nowhere))))
+            Some(call(*op, params, &operands, facts, ((1, 1), (nowhere, nowhere), Cancelled::by(&|| false))))
         }
         NodeKind::Program(program) => {
             let inputs: Vec<&Block> = inputs.iter().map(Arc::as_ref).collect();
@@ -411,7 +419,7 @@ fn call(
     params: &[Literal],
     inputs: &[Operands<'_>],
     facts: Facts,
-    (shape, (window, input_window)): ((u32, u32), (Window, Window)),
+    (shape, (window, input_window), cancelled): ((u32, u32), (Window, Window), Cancelled<'_>),
 ) -> Block {
     let input_facts: Vec<Facts> = inputs.iter().map(facts_of).collect();
     match op.kernel(params, &input_facts) {
@@ -423,7 +431,7 @@ fn call(
                     Operands::Number(_) => None,
                 })
                 .collect();
-            kernel(&BlockCall { window, input_window, params, inputs: &inputs, facts })
+            kernel(&BlockCall { cancelled, window, input_window, params, inputs: &inputs, facts })
         }
         Kernel::Fold(kernel) => match inputs {
             [Operands::Block(stack)] => fold(kernel, params, stack, facts),

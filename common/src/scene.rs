@@ -18,12 +18,17 @@ impl Timestamp {
     /// is UTC; a date alone is its midnight.
     pub fn parse(text: &str) -> Option<Timestamp> {
         let text = text.trim();
+        // As the end of a range: no instant is later.
+        if text.starts_with("9999-12-31") && text.ends_with('Z') {
+            return Timestamp::parse(text.trim_end_matches('Z'));
+        }
         let instant = text.parse::<jiff::Timestamp>().ok().or_else(|| {
             let civil = text
                 .parse::<jiff::civil::DateTime>()
                 .or_else(|_| text.parse::<jiff::civil::Date>().map(|date| date.at(0, 0, 0, 0)))
                 .ok()?;
-            jiff::tz::Offset::UTC.to_timestamp(civil).ok()
+            // The last two days that a date can say lie beyond the last instant: they mean the end of time.
+            Some(jiff::tz::Offset::UTC.to_timestamp(civil).unwrap_or(jiff::Timestamp::MAX))
         })?;
         Some(Timestamp(instant.as_microsecond()))
     }
@@ -452,6 +457,10 @@ mod tests {
         assert_eq!(Timestamp::parse("2024-02-01T00:00:00.000001"), Some(Timestamp(day.0 + 1)));
         for bad in ["", "summer", "2024-13-01", "2024-02-30T00:00:00"] {
             assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+        // As the end of time.
+        for last in ["9999-12-31", "9999-12-31T23:59:59", "9999-12-31T23:59:59Z"] {
+            assert!(Timestamp::parse(last) > Timestamp::parse("9999-12-30"), "{last}");
         }
         assert_eq!(day.to_string(), "2024-02-01T00:00:00Z");
     }

@@ -87,7 +87,7 @@ pub enum RequestError {
     Stage(#[from] StageError),
     /// More stored pixels than the request's budget.
     #[error(
-        "the request would read {bytes} bytes of stored pixels, its budget is {limit} (`max_read_bytes`); ask for a smaller AOI, select fewer scenes or bands, or allow more"
+        "the request would read {bytes} bytes of stored pixels, its budget is {limit} (`--max-bytes`, `max_read_bytes`); ask for a smaller AOI, select fewer scenes or bands, or allow more"
     )]
     ReadBudget {
         /// Bytes.
@@ -97,7 +97,7 @@ pub enum RequestError {
     },
     /// More processor time than the request's budget.
     #[error(
-        "the request would take about {seconds:.1} s of processor time, its budget is {limit} s (`max_cpu_s`); ask for a smaller AOI or a coarser resolution, select fewer scenes or bands, or allow more"
+        "the request would take about {seconds:.1} s of processor time, its budget is {limit} s (`--max-cpu-s`, `max_cpu_s`); ask for a smaller AOI or a coarser resolution, select fewer scenes or bands, or allow more"
     )]
     CpuBudget {
         /// Seconds.
@@ -158,8 +158,12 @@ impl Requests {
     /// # Errors
     /// [`RequestError`].
     pub async fn explain(&self, request: pb::ComputeRequest) -> Result<pb::ExplainResponse, RequestError> {
-        let prepared = self.prepare(&request, &self.fleet.snapshot()).await?;
-        let (text, bill) = explain::outcome(&prepared.outcome);
+        let Prepared { expr, outcome, sources } = self.prepare(&request, &self.fleet.snapshot()).await?;
+        let explaining = move || {
+            let (text, bill) = explain::outcome(&outcome);
+            (outcome, text, bill)
+        };
+        let (outcome, text, bill) = stages::blocking(explaining).await?;
         let bill = pb::Bill {
             tiles: bill.tiles,
             scenes: bill.scenes,
@@ -169,8 +173,8 @@ impl Requests {
             read_pixels: bill.read_pixels,
             cpu_s: bill.cpu_s,
         };
-        let graft = prepared.expr.to_graft().to_string();
-        let header = Some(prepared.sources.header(&prepared.outcome));
+        let graft = expr.to_graft().to_string();
+        let header = Some(sources.header(&outcome));
         Ok(pb::ExplainResponse { text, graft, bill: Some(bill), header })
     }
 
@@ -214,8 +218,10 @@ impl Requests {
             workers = self.fleet.wait(self.patience).await?;
             prepared = self.prepare(&request, &workers).await?;
         }
-        check_budget(&prepared.outcome, request.options.as_ref())?;
         let Prepared { outcome, sources, .. } = prepared;
+        let options = request.options.clone();
+        let checking = move || check_budget(&outcome, options.as_ref()).map(|()| outcome);
+        let outcome = stages::blocking(checking).await??;
         let how = How { no_cache, skip_faulty, started };
         let planned = sources.header(&outcome);
         let (outcome, mut sums) = stages::run(self, outcome, how, out).await?;
@@ -253,13 +259,12 @@ impl Requests {
         workers: &[Worker],
     ) -> Result<Prepared, RequestError> {
         // Resolving and planning are computing: async threads only wait.
-        let panicked = |error: tokio::task::JoinError| RequestError::Panicked { reason: error.to_string() };
         let resolving = {
             let (graft, limits) = (request.graft.clone(), self.limits.clone());
             let parameters = request.parameters.as_ref().map(wire::parameters_from).unwrap_or_default();
             move || graft::resolve_with(&graft, &parameters, &limits)
         };
-        let expr = Arc::new(tokio::task::spawn_blocking(resolving).await.map_err(panicked)??);
+        let expr = Arc::new(stages::blocking(resolving).await??);
         let aoi = wire::aoi_from(request.aoi.as_ref().ok_or(WireError::Missing { field: "aoi" })?)?;
         let (grid, outline) = aoi.resolve(self.transform.as_ref(), &self.limits)?;
         let slots = workers.iter().map(|worker| worker.slots).sum::<u32>().max(1);
@@ -278,7 +283,7 @@ impl Requests {
                 Ok::<_, BindError>((outcome, Sources { grid, acquired, products }))
             }
         };
-        let (outcome, sources) = tokio::task::spawn_blocking(planning).await.map_err(panicked)??;
+        let (outcome, sources) = stages::blocking(planning).await??;
         Ok(Prepared { expr, outcome, sources })
     }
 

@@ -79,8 +79,10 @@ async fn round(
     Ok((blocking(move || rounds.end()).await??, count))
 }
 
-/// Merging and planning are computing: async threads only wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RequestError> {
+/// Merging, planning and counting what a plan takes are computing: async threads only wait.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RequestError> {
     let panicked = |error: tokio::task::JoinError| RequestError::Panicked { reason: error.to_string() };
     tokio::task::spawn_blocking(work).await.map_err(panicked)
 }
@@ -106,6 +108,7 @@ impl Sums {
         sums.cache_misses += summary.cache_misses;
         sums.read_bytes += summary.read_bytes;
         sums.files_opened += summary.files_opened;
+        sums.reads_spared += summary.reads_spared;
         sums.read_ms += summary.read_ms;
         sums.eval_ms += summary.eval_ms;
         sums.retries += summary.retries;

@@ -22,19 +22,13 @@ def band(scene, name):
     """A band of a scene, as `kernels.rs` makes it."""
     pixels = EDGE * EDGE
     at = BANDS.index(name)
-    bits = np.arange(pixels, dtype=np.uint32) + np.uint32(
-        (scene * len(BANDS) + at) * pixels
-    )
+    bits = np.arange(pixels, dtype=np.uint32) + np.uint32((scene * len(BANDS) + at) * pixels)
     bits *= np.uint32(2_654_435_761)
     bits ^= bits >> 16
     bits *= np.uint32(0x85EBCA6B)
     bits ^= bits >> 13
     data = ((bits >> 8).astype(np.float32) / np.float32(1 << 24)).reshape(EDGE, EDGE)
-    mask = (
-        np.zeros(data.shape, bool)
-        if name == "c"
-        else ((bits & 0xFF) < 90).reshape(EDGE, EDGE)
-    )
+    mask = np.zeros(data.shape, bool) if name == "c" else ((bits & 0xFF) < 90).reshape(EDGE, EDGE)
     return np.ma.array(data, mask=mask)
 
 
@@ -44,9 +38,7 @@ def images(count, name="a"):
 
 
 def windows(a, fill):
-    return np.lib.stride_tricks.sliding_window_view(
-        np.pad(a, 2, constant_values=fill), (5, 5)
-    )
+    return np.lib.stride_tricks.sliding_window_view(np.pad(a, 2, constant_values=fill), (5, 5))
 
 
 def shifts(a, rows, cols):
@@ -80,9 +72,7 @@ def focal_mean(a, b, c, q):
 
 
 def focal_median(a, b, c, q):
-    return np.ma.masked_invalid(
-        np.nanmedian(windows(a.filled(np.nan), np.nan), axis=(-2, -1))
-    )
+    return np.ma.masked_invalid(np.nanmedian(windows(a.filled(np.nan), np.nan), axis=(-2, -1)))
 
 
 def convolve(a, b, c, q):
@@ -97,8 +87,7 @@ def slope(a, b, c, q):
     """Horn's method on pixels of 10 m."""
     z = c.data.astype(np.float64)
     (nw, n, ne), (w, _, e), (sw, s, se) = (
-        [z[row : EDGE - 2 + row, col : EDGE - 2 + col] for col in range(3)]
-        for row in range(3)
+        [z[row : EDGE - 2 + row, col : EDGE - 2 + col] for col in range(3)] for row in range(3)
     )
     east = ((ne + 2 * e + se) - (nw + 2 * w + sw)) / 80
     south = ((sw + 2 * s + se) - (nw + 2 * n + ne)) / 80

@@ -79,13 +79,13 @@ fn grafts() -> Vec<Case> {
         ),
         case("an unknown band", main_job(json!({"just_red": "[\"rad\"]"})), 4, &["rad", "red, nir, fmask"]),
         case("an unknown band to select", main_job(json!({"bands": "red nir fmask cirrus"})), 4, &["cirrus"]),
+        case("an unknown function", main_job(json!({"divided_by": "modulus"})), 3, &["modulus", "/ndvi"]),
         case(
-            "a later op",
-            main_job(json!({"divided_by": "arctan2"})),
+            "a pickled reducer",
+            main_job(json!({"middle_value": "gAVLAS4="})),
             5,
-            &["arctan2", "not supported yet", "/ndvi"],
+            &["callable", "graft function"],
         ),
-        case("a later reduction", main_job(json!({"middle_value": "std"})), 5, &["std", "not supported yet"]),
         case("an explosion", exploding(), 7, &["100000"]),
     ]
 }

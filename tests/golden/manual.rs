@@ -121,7 +121,9 @@ fn the_limits_of_the_language_page_are_those_of_the_engine() {
         outline_vertices,
         tile_peak_bytes,
         tiles,
-        ..
+        stages,
+        stage_planes,
+        partial_bytes,
     } = Limits::default();
     let known = [
         ("graft_bytes", graft_bytes as u64),
@@ -137,6 +139,10 @@ fn the_limits_of_the_language_page_are_those_of_the_engine() {
         ("outline_vertices", outline_vertices as u64),
         ("tile_peak_bytes", tile_peak_bytes),
         ("tiles", tiles),
+        ("stages", stages as u64),
+        ("stage_planes", stage_planes),
+        ("partial_bytes", partial_bytes),
+        ("PROPERTY_STEPS_MAX", limits::PROPERTY_STEPS_MAX),
         ("BANDS_MAX", limits::BANDS_MAX.into()),
         ("ARRAY_VALUES_MAX", limits::ARRAY_VALUES_MAX),
         ("BAND_NAMES_BYTES_MAX", limits::BAND_NAMES_BYTES_MAX as u64),

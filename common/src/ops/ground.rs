@@ -59,7 +59,7 @@ impl Op for Resolution {
 }
 
 /// Half the larger axis of the WGS 84 ellipsoid in metres; also the radius of the sphere of EPSG:3857.
-const SEMI_MAJOR: f64 = 6_378_137.0;
+pub(super) const SEMI_MAJOR: f64 = 6_378_137.0;
 
 /// Flattening of the WGS 84 ellipsoid.
 const FLATTENING: f64 = 1.0 / 298.257_223_563;

@@ -537,7 +537,10 @@ pub trait OverPixels: Send {
     fn merge(&mut self, partial: &[u8]) -> Result<(), String>;
 
     /// Ends a round: the result, an array with leading axes; `None` if another round is needed.
-    fn end_round(&mut self) -> Option<Block>;
+    ///
+    /// # Errors
+    /// What is wrong with partials that are not of the pixels of the round before: a source has changed.
+    fn end_round(&mut self) -> Result<Option<Block>, String>;
 }
 
 /// A run of values.
@@ -624,9 +627,34 @@ impl PixelKernel {
     }
 }
 
+/// Whether nobody waits for a result any more.
+#[derive(Clone, Copy)]
+pub struct Cancelled<'a>(&'a dyn Fn() -> bool);
+
+impl<'a> Cancelled<'a> {
+    /// What is asked.
+    pub fn by(ask: &'a dyn Fn() -> bool) -> Self {
+        Cancelled(ask)
+    }
+
+    /// The answer now. A kernel that takes more than moments for a row asks at each row; what it returns
+    /// then is thrown away.
+    pub fn now(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl Debug for Cancelled<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cancelled({})", self.now())
+    }
+}
+
 /// What a block kernel sees.
 #[derive(Debug)]
 pub struct BlockCall<'a> {
+    /// Whether to stop.
+    pub cancelled: Cancelled<'a>,
     /// The pixels of the result.
     pub window: Window,
     /// The pixels that the inputs have: more than `window` where the op has a halo, as far as the node's

@@ -67,6 +67,16 @@ impl<'a> Args<'a> {
     }
 }
 
+/// Steps that every image costs beside those of the function.
+const BASE_STEPS: usize = 1024;
+
+/// Bytes of arguments and results that a step of the cost stands for: what a function does for an image
+/// is bounded by its length, whatever texts go through it.
+const STEP_BYTES: usize = 256;
+
+const TOO_MUCH: &str =
+    "texts and lists go through too many steps; compare shorter ones, or use the JSON conditions";
+
 /// A function of one image's properties: steps after those that they need.
 #[derive(Clone, Debug, Default)]
 pub struct Function {
@@ -113,9 +123,9 @@ impl Function {
         self.steps.len() - 1
     }
 
-    /// How many steps it takes for an image.
-    pub(crate) fn len(&self) -> usize {
-        self.steps.len()
+    /// What it costs for an image at most, in steps.
+    pub(crate) fn cost(&self) -> usize {
+        self.steps.len() + BASE_STEPS
     }
 
     /// Its value for an image. Every step is taken once: there is nothing that could go on for ever.
@@ -126,13 +136,20 @@ impl Function {
         let id = image.get("id").and_then(serde_json::Value::as_str).unwrap_or("without id").to_owned();
         let image = Arc::new(image);
         let mut values: Vec<Result<Value, Fault>> = Vec::with_capacity(self.steps.len());
+        let mut left = self.cost() * STEP_BYTES;
         for (at, step) in self.steps.iter().enumerate() {
             let value = match &step.what {
                 What::Constant(value) => Ok(value.clone()),
                 What::Image => Ok(Value::Object(image.clone())),
                 What::Call(op, args) => {
                     let args = Args(args.iter().map(|arg| &values[*arg]).collect());
-                    op.on_properties(&args).and_then(Value::bounded)
+                    let given = args.0.iter().filter_map(|arg| arg.as_ref().ok());
+                    let rest = given.clone().try_fold(left, |left, arg| arg.within(left));
+                    rest.ok_or_else(|| Fault::new(TOO_MUCH)).and_then(|rest| {
+                        let value = op.on_properties(&args)?.bounded()?;
+                        left = value.within(rest).ok_or_else(|| Fault::new(TOO_MUCH))?;
+                        Ok(value)
+                    })
                 }
             };
             values.push(value.map_err(|fault| Fault { step: fault.step.or(Some(at)), ..fault }));

@@ -313,7 +313,7 @@ fn questions(builder: &Builder, op: &'static dyn ops::Op, args: &[&Value]) -> u6
     let [Value::Raster(stack, _), question, ..] = args else { return 0 };
     let images = u64::from(builder.node(*stack).facts.kind.images().unwrap_or(0));
     let steps = match question {
-        Value::Function(function) => function.len(),
+        Value::Function(function) => function.cost(),
         Value::Literal(Literal::Str(text), _) if op.name() == FilterData.name() => {
             1 + text.len() / STEP_BYTES
         }

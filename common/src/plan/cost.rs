@@ -74,8 +74,17 @@ const FRESH_VALUES: f64 = 1e6;
 /// One value of a column of which a percentile is taken, at least.
 const PERCENTILE_NS: f64 = 2.2;
 
-/// One value of a window that is sorted.
-const WINDOW_SORT_NS: f64 = 17.0;
+/// One value of a window that is sorted: a hundred to ten thousand of them, 9 to 17.
+const WINDOW_SORT_NS: f64 = 13.0;
+
+/// One value of a window that is added.
+const WINDOW_SUM_NS: f64 = 0.3;
+
+/// One value of a window that is multiplied and added.
+const WINDOW_PRODUCT_NS: f64 = 1.0;
+
+/// One product of a `dot`, and its validity.
+const PRODUCT_NS: f64 = 1.5;
 
 /// One value through an op, where that is not [`OP_NS`]: what is computed by `libm`.
 fn op_ns(op: &dyn Op) -> f64 {
@@ -163,12 +172,26 @@ impl TilePlan<'_> {
                         let state = stream::fold(plan, node).map_or(0, |fold| fold.state_bytes);
                         taken * FOLD_NS_BYTE * state as f64
                     }
-                    Kernel::PerBand(_) | Kernel::Block(_) if op.name() == "focal_median" => {
+                    // Those that look at every pixel of the window, for each pixel of the result.
+                    Kernel::PerBand(_) | Kernel::Block(_)
+                        if ["focal_median", "focal_mean", "convolve"].contains(&op.name()) =>
+                    {
                         let (rows, cols) = match op.footprint(params) {
                             Footprint::Pixel => (0, 0),
                             Footprint::Halo { rows, cols } => (rows, cols),
                         };
-                        WINDOW_SORT_NS * values * f64::from(2 * rows + 1) * f64::from(2 * cols + 1)
+                        let window = f64::from(2 * rows + 1) * f64::from(2 * cols + 1);
+                        let each = match op.name() {
+                            "focal_median" => WINDOW_SORT_NS,
+                            "focal_mean" => WINDOW_SUM_NS,
+                            _ => WINDOW_PRODUCT_NS,
+                        };
+                        values * (each * window).max(WINDOW_NS)
+                    }
+                    // Every plane of the result is a sum over planes.
+                    Kernel::PerBand(_) | Kernel::Block(_) if op.name() == "dot" => {
+                        let planes = taken / (node.pixels(&self.node_window(id)) as f64).max(1.0);
+                        values * planes * PRODUCT_NS + MOVE_NS * (values + taken)
                     }
                     Kernel::PerBand(_) | Kernel::Block(_)
                         if self.node_window(id) != self.input_window(id) =>

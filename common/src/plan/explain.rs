@@ -34,8 +34,9 @@ pub fn bill_of(outcome: &Outcome) -> Bill {
     self::outcome(outcome).1
 }
 
-/// Bytes of a stored value where the catalog does not say.
-const SAMPLE_BYTES: u64 = 2;
+/// Bytes of a stored value where the catalog does not say: budgets must not allow too much, and wider ones
+/// than single precision are rare.
+const SAMPLE_BYTES: u64 = 4;
 
 /// What a request will do and take, for people.
 pub fn outcome(outcome: &Outcome) -> (String, Bill) {

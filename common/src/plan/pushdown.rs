@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Builder, Input, Node, NodeId, NodeKind, Plan, Read, ReadScene, identity};
+use super::builder::identity;
+use super::{Builder, Input, Node, NodeId, NodeKind, Plan, Read, ReadScene};
 use crate::hash::ContentHash;
 use crate::literal::Literal;
 use crate::ops::bands::PickBands;

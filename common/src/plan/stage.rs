@@ -181,7 +181,7 @@ fn cut(bound: &Plan, ready: &[NodeId]) -> (Plan, Vec<ContentHash>) {
 /// What a plan needs for some results.
 fn only(plan: &Plan, roots: Vec<Root>) -> Plan {
     let builder = Builder { nodes: plan.nodes.clone(), ..Builder::default() };
-    Plan { tile_size: plan.tile_size, ..builder.finish(plan.grid.clone(), roots) }
+    Plan { tile_size: plan.tile_size, streams: plan.streams, ..builder.finish(plan.grid.clone(), roots) }
 }
 
 /// The bound plan with values in place of reductions. What depends on them is another computation then,
@@ -435,9 +435,9 @@ impl Rounds {
         let mut is_open = Vec::with_capacity(self.open.len());
         let mut next = Vec::new();
         for mut open in self.open {
-            let end = open.merged.end_round();
-            is_open.push(end.is_none());
             let of = |problem: String| StageError::Partial { op: open.op.name(), problem };
+            let end = open.merged.end_round().map_err(of)?;
+            is_open.push(end.is_none());
             match end {
                 Some(value) => {
                     let facts = Facts { kind: value.kind(), dtype: value.samples().dtype() };

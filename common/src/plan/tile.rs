@@ -1,7 +1,8 @@
 //! A plan and a tile → steps with windows, memory and keys. The same pure function on both sides.
 
+use super::builder::hash_place;
 use super::exit::Guard;
-use super::{BindError, NodeId, Options, Plan, exit, hash_place, stream};
+use super::{BindError, NodeId, Options, Plan, exit, stream};
 use crate::grid::{TileId, TileSize, Window};
 use crate::hash::{ContentHash, Hasher};
 use crate::limits::Limits;

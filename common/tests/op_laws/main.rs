@@ -112,7 +112,11 @@ fn settled(mut outcome: Outcome) -> Outcome {
                 rounds.merge(&partials).expect("partials of this round");
             }
             match rounds.end().expect("a round that ends") {
-                RoundEnd::Again(next) => rounds = next,
+                RoundEnd::Again(next) => {
+                    let (first, then) = (plan.tile_peak_bytes(), next.plan().tile_peak_bytes());
+                    assert!(then <= first, "a later round takes {then} bytes, the first {first}");
+                    rounds = next;
+                }
                 RoundEnd::Done(values) => break values,
             }
         };

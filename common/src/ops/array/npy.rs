@@ -3,7 +3,8 @@
 use base64::Engine as _;
 
 use super::numbers;
-use crate::block::Samples;
+use crate::block::{ArrayShape, Samples};
+use crate::limits::ARRAY_VALUES_MAX;
 
 /// A parsed array, in C order.
 pub(super) struct Npy {
@@ -32,8 +33,9 @@ pub(super) fn parse(text: &str) -> Result<Npy, String> {
     let (header, data) = rest.split_at_checked(len).ok_or("it is cut short")?;
     let header = std::str::from_utf8(header).map_err(|_| "its header is no text")?;
     let Header { descr, fortran, axes } = header_of(header)?;
-    let count = axes.iter().try_fold(1usize, |product, axis| product.checked_mul(*axis as usize));
-    let count = count.ok_or("it is too large")?;
+    // Before its values are looked at: how they are ordered takes a step for each axis of each of them.
+    let shape = ArrayShape::new(&axes, false);
+    let count = shape.ok_or_else(|| format!("it has more than 4 axes or {ARRAY_VALUES_MAX} values"))?.len();
     let samples = samples(&descr, data, count)?;
     let samples = if fortran { in_c_order(samples, &axes) } else { samples };
     Ok(Npy { axes, samples })
@@ -194,5 +196,7 @@ mod tests {
             assert!(parse(&file(descr, "False", shape, data)).is_err(), "{descr} {shape}");
         }
         assert!(parse(&file("<f8", "False", "(4294967295, 4294967295, 4294967295)", &[])).is_err());
+        let many = format!("(1000, 1000{})", ", 1".repeat(10_000));
+        assert!(parse(&file("|u1", "True", &many, &[0; 1_000_000])).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::block::ArrayShape;
 use crate::grid::Window;
+use crate::ops::Cancelled;
 use crate::ops::testing::bind;
 
 fn array(axes: &[u32]) -> Kind {
@@ -27,7 +28,14 @@ fn product(a: &Block, b: &Block) -> Block {
     let window = Window { row: 0, col: 0, rows: 1, cols: 2 };
     let facts = |block: &Block| Facts { kind: block.kind(), dtype: block.samples().dtype() };
     let facts = Dot.infer(&[], &[facts(a), facts(b)]).unwrap();
-    dot(&BlockCall { window, input_window: window, params: &[], inputs: &[a, b], facts })
+    dot(&BlockCall {
+        cancelled: Cancelled::by(&|| false),
+        window,
+        input_window: window,
+        params: &[],
+        inputs: &[a, b],
+        facts,
+    })
 }
 
 fn numbers(block: &Block) -> &[f32] {

@@ -138,6 +138,9 @@ fn convolve(call: &BlockCall<'_>) -> Block {
         let has = plane.window;
         let lines = out.chunks_exact_mut(cols).zip(out_valid.chunks_exact_mut(cols));
         for (row, (out, out_valid)) in (call.window.row..).zip(lines) {
+            if call.cancelled.now() {
+                return;
+            }
             sums.fill(0.0);
             out_valid.fill(1);
             // The kernel is turned: its last row meets the first of the window.

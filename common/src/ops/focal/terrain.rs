@@ -3,6 +3,7 @@
 
 use super::{by_plane, raster};
 use crate::block::{Block, DType};
+use crate::grid::Crs;
 use crate::literal::Literal;
 use crate::ops::{
     Arg, BindCx, BlockCall, Bound, Facts, Footprint, Kernel, Op, OpDoc, TypeError, ground, required,
@@ -40,7 +41,7 @@ pub(super) const ASPECT: Terrain = Terrain {
 
 /// A row of the family: an op on the two slopes of a surface. Its constants are width and height of a
 /// pixel in metres; or, where the CRS is in degrees, in radians, followed by the latitude of the north
-/// edge of row 0.
+/// edge of row 0. In EPSG:3857 a fourth follows: the radians are those of the unrolled sphere.
 #[derive(Debug)]
 pub(super) struct Terrain {
     name: &'static str,
@@ -60,7 +61,7 @@ impl Op for Terrain {
             summary: self.summary,
             params: const { &[required("a")] },
             shapes: "A raster of elevations; the result is as the raster, float32.",
-            units: "Degrees, of elevations in metres. Pixels are measured in metres: on the WGS 84 ellipsoid, row by row, in geographic CRSs; by the unit of the CRS otherwise.",
+            units: "Degrees, of elevations in metres. Pixels are measured in metres: on the WGS 84 ellipsoid, row by row, in geographic CRSs and in EPSG:3857; by the unit of the CRS otherwise.",
             validity: self.validity,
             accuracy: "Double precision, rounded once.",
             source: self.source,
@@ -72,6 +73,10 @@ impl Op for Terrain {
         let lattice = cx.grid.lattice();
         let (width, height) = lattice.resolution();
         let params = match ground::unit(cx.grid, cx.transform)? {
+            Unit::Metres(_) if cx.transform.same(cx.grid.crs(), &Crs::from_canonical("EPSG:3857")) => {
+                let radians = [width, height, lattice.phase().1].map(|length| length / ground::SEMI_MAJOR);
+                radians.into_iter().chain([1.0]).collect()
+            }
             Unit::Metres(unit) => vec![width * unit, height * unit],
             Unit::Radians(unit) => vec![width * unit, height * unit, lattice.phase().1 * unit],
         };
@@ -84,7 +89,7 @@ impl Op for Terrain {
         let facts = raster(inputs)?;
         let sizes: Option<Vec<f64>> = params.iter().map(Literal::as_f64).collect();
         match sizes.as_deref() {
-            Some([width, height, ..]) if params.len() <= 3 && *width > 0.0 && *height > 0.0 => {
+            Some([width, height, ..]) if params.len() <= 4 && *width > 0.0 && *height > 0.0 => {
                 Ok(Facts { dtype: DType::F32, ..facts })
             }
             _ => Err(TypeError::Argument { name: "a", expected: "a size of pixels", got: "others" }),
@@ -108,6 +113,12 @@ fn horn(call: &BlockCall<'_>, shape: impl Fn(f64, f64) -> Option<f32>) -> Block 
         [width, height, north] => {
             let (east, south) = ground::metres_per_radian(north - (row as f64 + 0.5) * height);
             (width * east, height * south)
+        }
+        // Of the sphere that the projection unrolls; where it says a latitude, the ellipsoid is.
+        [width, height, north, _] => {
+            let latitude = libm::atan(libm::sinh(north - (row as f64 + 0.5) * height));
+            let (east, south) = ground::metres_per_radian(latitude);
+            (width * east, height * libm::cos(latitude) * south)
         }
         [width, height, ..] => (width, height),
         _ => (f64::NAN, f64::NAN),

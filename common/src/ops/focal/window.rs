@@ -211,6 +211,9 @@ fn mean(call: &BlockCall<'_>) -> Block {
         let start = call.window.col - plane.window.col;
         let lines = out.chunks_exact_mut(cols).zip(out_valid.chunks_exact_mut(cols));
         for (row, (out, out_valid)) in (call.window.row..).zip(lines) {
+            if call.cancelled.now() {
+                return;
+            }
             sums.fill(0.0);
             counts.fill(0);
             for row in rows(&plane, row, up) {
@@ -249,6 +252,9 @@ fn median(call: &BlockCall<'_>) -> Block {
     by_plane(call, |plane, out, out_valid| {
         let lines = out.chunks_exact_mut(cols).zip(out_valid.chunks_exact_mut(cols));
         for (row, (out, out_valid)) in (call.window.row..).zip(lines) {
+            if call.cancelled.now() {
+                return;
+            }
             for (col, (out, out_valid)) in (call.window.col..).zip(out.iter_mut().zip(out_valid)) {
                 let first = (col - left).max(plane.window.col) - plane.window.col;
                 let end = (col + left + 1).min(plane.window.col_end()) - plane.window.col;

@@ -138,19 +138,21 @@ impl Value {
 
     /// The value, if it is not too large: ops that join values cannot make one that fills memory.
     pub(super) fn bounded(self) -> Result<Value, Fault> {
-        fn bytes(value: &Value, left: usize) -> Option<usize> {
-            let left = left.checked_sub(16)?;
-            match value {
-                Value::Str(text) => left.checked_sub(text.len()),
-                Value::List(items) => items.iter().try_fold(left, |left, item| bytes(item, left)),
-                _ => Some(left),
-            }
-        }
-        match bytes(&self, VALUE_BYTES_MAX) {
+        match self.within(VALUE_BYTES_MAX) {
             Some(_) => Ok(self),
             None => Err(Fault::new(format!(
                 "the value takes more than {VALUE_BYTES_MAX} bytes, which is the limit"
             ))),
+        }
+    }
+
+    /// What is left of some bytes after the value; `None` if it does not fit.
+    pub(super) fn within(&self, left: usize) -> Option<usize> {
+        let left = left.checked_sub(16)?;
+        match self {
+            Value::Str(text) => left.checked_sub(text.len()),
+            Value::List(items) => items.iter().try_fold(left, |left, item| item.within(left)),
+            _ => Some(left),
         }
     }
 

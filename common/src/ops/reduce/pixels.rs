@@ -73,8 +73,8 @@ impl<R: Record> OverPixels for Merged<R> {
         Ok(())
     }
 
-    fn end_round(&mut self) -> Option<Block> {
-        Some(result(self.kind, self.dtype, self.planes.iter().map(self.finish)))
+    fn end_round(&mut self) -> Result<Option<Block>, String> {
+        Ok(Some(result(self.kind, self.dtype, self.planes.iter().map(self.finish))))
     }
 }
 

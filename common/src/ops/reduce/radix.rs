@@ -43,6 +43,8 @@ struct Plane {
     nans: u64,
     /// Prefixes of both ranks, and their ranks among the keys that begin so.
     ranks: [(u32, u64); 2],
+    /// How many keys begin with each prefix.
+    keys: [u64; 2],
     /// Whether the keys are looked for: not where nothing is valid or something is NaN.
     is_open: bool,
     /// The histograms of this round.
@@ -106,7 +108,7 @@ impl OverPixels for Radix {
         Ok(())
     }
 
-    fn end_round(&mut self) -> Option<Block> {
+    fn end_round(&mut self) -> Result<Option<Block>, String> {
         for plane in &mut self.planes {
             let bins = std::mem::take(&mut plane.bins);
             if self.round == 0 {
@@ -120,10 +122,14 @@ impl OverPixels for Radix {
             }
             // Where both ranks begin alike, one histogram serves for both.
             let upper = if plane.prefixes()[1].is_none() { 0 } else { 1 };
-            for ((prefix, rank), bins) in plane.ranks.iter_mut().zip([&bins[0], &bins[upper]]) {
+            let ranks = plane.ranks.iter_mut().zip(&mut plane.keys).zip([&bins[0], &bins[upper]]);
+            for (((prefix, rank), keys), bins) in ranks {
+                if self.round > 0 && bins.iter().sum::<u64>() != *keys {
+                    return Err("a source gave other pixels than in the round before; try again".into());
+                }
                 let mut bin = 0;
                 for (at, count) in (0u32..).zip(bins).filter(|(_, count)| **count > 0) {
-                    bin = at;
+                    (bin, *keys) = (at, *count);
                     if *rank < *count {
                         break;
                     }
@@ -135,7 +141,7 @@ impl OverPixels for Radix {
         self.round += 1;
         let rounds = if self.dtype == DType::Bool { 1 } else { ROUNDS };
         if self.round < rounds && self.planes.iter().any(|plane| plane.is_open) {
-            return None;
+            return Ok(None);
         }
         let value = |prefix: u32| match self.dtype {
             DType::F32 => of_key(prefix),
@@ -148,7 +154,7 @@ impl OverPixels for Radix {
             Plane { nans: 1.., .. } => Some(f32::NAN),
             Plane { .. } => None,
         };
-        Some(result(self.kind, DType::F32, self.planes.iter().map(of_plane)))
+        Ok(Some(result(self.kind, DType::F32, self.planes.iter().map(of_plane))))
     }
 }
 

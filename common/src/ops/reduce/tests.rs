@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::block::Samples;
 use crate::grid::{Crs, Grid, Lattice, Window};
-use crate::ops::{Values, find};
+use crate::ops::{Cancelled, Values, find};
 use crate::transform::ByText;
 
 mod over_pixels;
@@ -37,7 +37,14 @@ fn reduce(name: &str, params: &[Literal], block: &Block) -> Block {
         }
         Kernel::PerBand(kernel) | Kernel::Block(kernel) => {
             let window = Window { row: 0, col: 0, rows: block.shape().0, cols: block.shape().1 };
-            kernel(&BlockCall { window, input_window: window, params, inputs: &[block], facts })
+            kernel(&BlockCall {
+                cancelled: Cancelled::by(&|| false),
+                window,
+                input_window: window,
+                params,
+                inputs: &[block],
+                facts,
+            })
         }
         other => panic!("{name}: {other:?}"),
     }

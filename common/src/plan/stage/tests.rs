@@ -104,13 +104,13 @@ impl OverPixels for Merged {
         Ok(())
     }
 
-    fn end_round(&mut self) -> Option<Block> {
+    fn end_round(&mut self) -> Result<Option<Block>, String> {
         let greatest = |plane: &Vec<f32>| plane.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let values: Vec<f32> = match &self.found {
             None => {
                 self.found = Some(self.planes.iter().map(greatest).collect());
                 self.planes.iter_mut().for_each(Vec::clear);
-                return None;
+                return Ok(None);
             }
             Some(found) if found.is_empty() => self.planes.iter().map(greatest).collect(),
             Some(_) => self.planes.iter().map(|plane| plane.iter().sum()).collect(),
@@ -118,7 +118,7 @@ impl OverPixels for Merged {
         let valid = values.iter().map(|value| u8::from(value.is_finite())).collect();
         let op: &dyn Op = &GREATEST;
         let kind = op.infer(&[], &[self.input]).expect("a raster").kind;
-        Some(Block::new(kind, (1, 1), Samples::F32(values), valid))
+        Ok(Some(Block::new(kind, (1, 1), Samples::F32(values), valid)))
     }
 }
 
@@ -412,8 +412,8 @@ fn the_work_of_stages_is_bounded_before_a_pixel_is_read() {
     // Two rounds over a mosaic of 63 pixels in tiles of one.
     let limits = Limits { stage_planes: 125, ..Limits::default() };
     assert_eq!(of(&limits, 1, &options(1)).unwrap_err(), BindError::Stage { planes: 126, limit: 125 });
-    let limits = Limits { partial_bytes: 19, ..Limits::default() };
-    assert_eq!(of(&limits, 1, &options(4)).unwrap_err(), BindError::Partials { bytes: 20, limit: 19 });
+    let limits = Limits { partial_bytes: 15, ..Limits::default() };
+    assert_eq!(of(&limits, 1, &options(4)).unwrap_err(), BindError::Partials { bytes: 16, limit: 15 });
     // The last stage's output, too.
     let limits = Limits { output_samples: 62, ..Limits::default() };
     assert!(matches!(of(&limits, 1, &options(4)).unwrap_err(), BindError::Output { samples: 63, .. }));
