@@ -3,13 +3,14 @@
 //! Nanoseconds on one core of a server at about 3 GHz, optimised build; the ignored test
 //! `processor_time` of `common/tests/bill`, which they were fitted with, compares them with the machine at
 //! hand. They are meant to be right within a factor of two, not to rank machines. What reading takes
-//! (`OPEN_NS`, `DECODE_NS`, `WARP_NS`, `PAINT_NS`) is an assumption: it depends on the files.
+//! (`OPEN_NS`, `DECODE_NS`, `DECODE_JP2_NS`, `WARP_NS`, `PAINT_NS`) was fitted to the small local files of the
+//! examples: what a server on the network takes is not processor time.
 
 use super::tile::{Step, TilePlan};
 use super::{Input, NodeId, NodeKind, Program, Read, stream};
 use crate::block::DType;
 use crate::ops::{Footprint, Kernel, Op};
-use crate::scene::Layout;
+use crate::scene::{BandSource, Layout, SourceRef};
 
 /// Processor time of a tile, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -20,11 +21,15 @@ pub struct Cpu {
     pub eval_s: f64,
 }
 
-/// Looking a band of a file up and asking for its blocks.
-const OPEN_NS: f64 = 60_000.0;
+/// Opening a file for one of its bands and asking for its blocks; of the first of its bands also
+/// understanding the CRS, which takes several times as long.
+const OPEN_NS: f64 = 200_000.0;
 
 /// Decoding a stored byte: between none and deflate.
 const DECODE_NS: f64 = 1.5;
+
+/// Decoding a stored byte of JPEG 2000; tiles read blocks of it that they share more than once.
+const DECODE_JP2_NS: f64 = 130.0;
 
 /// Placing a pixel of the grid in a file and taking its value.
 const WARP_NS: f64 = 3.0;
@@ -85,6 +90,16 @@ const WINDOW_PRODUCT_NS: f64 = 1.0;
 
 /// One product of a `dot`, and its validity.
 const PRODUCT_NS: f64 = 1.5;
+
+/// What decoding a stored byte of a band takes, as far as its file's name tells.
+fn decode_ns(band: &BandSource) -> f64 {
+    let path = match &band.asset.source {
+        SourceRef::Local(path) | SourceRef::Http(path) | SourceRef::Object { key: path, .. } => path.as_str(),
+        SourceRef::Synthetic(_) => "",
+    };
+    let is_jp2 = path.rsplit('.').next().is_some_and(|ending| ending.eq_ignore_ascii_case("jp2"));
+    if is_jp2 { DECODE_JP2_NS } else { DECODE_NS }
+}
 
 /// One value through an op, where that is not [`OP_NS`]: what is computed by `libm`.
 fn op_ns(op: &dyn Op) -> f64 {
@@ -147,7 +162,7 @@ impl TilePlan<'_> {
             for band in &scene.bands {
                 let (stored, bytes) = super::explain::stored(self.plan(), read, scene, band);
                 let paint = if read.layout == Layout::Mosaic { PAINT_NS } else { 0.0 };
-                ns += OPEN_NS + pixels * (WARP_NS + paint + stored * bytes as f64 * DECODE_NS);
+                ns += OPEN_NS + pixels * (WARP_NS + paint + stored * bytes as f64 * decode_ns(band));
             }
         }
         ns
