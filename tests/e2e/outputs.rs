@@ -140,9 +140,9 @@ async fn one_result_in_every_form() {
     );
 
     assert!(report["estimate"]["cpu_s"].as_f64() > Some(0.0));
-    // Everything of the only scene is read, and no more; how wide its values are the catalog does not say.
+    // Never more than was said; how wide values are the catalog does not say, and clouds spare some.
     let read = report["estimate"]["actual_over_read_bytes"].as_f64().unwrap();
-    assert!((0.1..=1.0).contains(&read), "{read} of the bytes that were estimated");
+    assert!(read > 0.0 && read <= 1.0, "{read} of the bytes that were estimated");
 
     // Over the older files, and the same bytes; said to nobody.
     let first: Vec<Vec<u8>> =
