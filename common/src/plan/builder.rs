@@ -87,6 +87,18 @@ pub(super) fn pad(kind: &NodeKind, facts: Facts, nodes: &[Node]) -> Option<u32> 
         // What is laid out along rows and columns says itself where it ends.
         NodeKind::Constant(_) | NodeKind::Spread { .. } => None,
         NodeKind::Call { .. } | NodeKind::Program(_) if !facts.kind.is_raster() => None,
+        // An empty stack has no image that could say its padding, so what is made of it has none.
+        NodeKind::Call { inputs, .. }
+            if facts.kind.images().is_none()
+                && inputs.iter().any(|input| match input {
+                    Input::Node(id) => {
+                        nodes.get(id.index()).and_then(|node| node.facts.kind.images()) == Some(0)
+                    }
+                    Input::Number(_) => false,
+                }) =>
+        {
+            Some(0)
+        }
         NodeKind::Call { op, inputs, .. } => {
             let pads = inputs.iter().map(|input| match input {
                 Input::Node(id) => of_node(id),

@@ -172,7 +172,10 @@ def arithmetic(at, name, a, b=None):
 def op(name, function):
     def run(ev, at, *arguments):
         need(ev, at, name)
-        return function(*arguments)
+        try:
+            return function(*arguments)
+        except (AttributeError, TypeError) as error:  # a missing value has no methods
+            raise Fault("impossible", at, str(error)) from error
 
     return run
 
