@@ -80,6 +80,11 @@ pub fn exit_codes() -> String {
             ErrorClass::LimitExceeded => "a limit is exceeded; the message names both numbers",
             ErrorClass::Source => "a source file is missing, changed or corrupt",
             ErrorClass::Unavailable => "no worker, or a coordinator that cannot be reached; try again",
+            ErrorClass::Overloaded => {
+                "too much to do just now; try again after the time that the message names"
+            }
+            ErrorClass::Unauthenticated => "no credentials, or none that count",
+            ErrorClass::Forbidden => "the credentials do not allow it",
             ErrorClass::Timeout => "too late",
             ErrorClass::Internal => "a defect of the engine",
             ErrorClass::Cancelled => "interrupted",

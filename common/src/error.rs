@@ -22,6 +22,12 @@ pub enum ErrorClass {
     Source,
     /// Nothing is wrong with the request; the same one may succeed later.
     Unavailable,
+    /// There is too much to do just now: come back after the time that the answer names.
+    Overloaded,
+    /// Who asks is not known: no credentials, or none that count.
+    Unauthenticated,
+    /// Who asks is known and may not do this.
+    Forbidden,
     /// The deadline passed.
     Timeout,
     /// The caller went away or asked to stop.
@@ -32,7 +38,7 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// Every class, in the order of the manual.
-    pub const ALL: [ErrorClass; 10] = [
+    pub const ALL: [ErrorClass; 13] = [
         ErrorClass::InvalidRequest,
         ErrorClass::Impossible,
         ErrorClass::Unsupported,
@@ -40,6 +46,9 @@ impl ErrorClass {
         ErrorClass::LimitExceeded,
         ErrorClass::Source,
         ErrorClass::Unavailable,
+        ErrorClass::Overloaded,
+        ErrorClass::Unauthenticated,
+        ErrorClass::Forbidden,
         ErrorClass::Timeout,
         ErrorClass::Cancelled,
         ErrorClass::Internal,
@@ -55,6 +64,9 @@ impl ErrorClass {
             ErrorClass::LimitExceeded => "limit_exceeded",
             ErrorClass::Source => "source",
             ErrorClass::Unavailable => "unavailable",
+            ErrorClass::Overloaded => "overloaded",
+            ErrorClass::Unauthenticated => "unauthenticated",
+            ErrorClass::Forbidden => "forbidden",
             ErrorClass::Timeout => "timeout",
             ErrorClass::Cancelled => "cancelled",
             ErrorClass::Internal => "internal",

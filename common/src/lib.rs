@@ -38,6 +38,8 @@ pub mod transform;
 #[cfg(feature = "net")]
 pub mod transport;
 #[cfg(feature = "net")]
+pub mod versions;
+#[cfg(feature = "net")]
 pub mod wire;
 
 /// Version of the engine and of the meaning of its ops. Coordinators and workers must agree on it; it

@@ -1,5 +1,7 @@
 //! Error classes ↔ gRPC status, HTTP status and exit code. The only file that names codes.
 
+use std::time::Duration;
+
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
@@ -7,6 +9,9 @@ use crate::error::{Classify, ErrorClass};
 
 /// Trailer that carries the class: several classes share a gRPC code.
 const CLASS_HEADER: &str = "graticule-error-class";
+
+/// Trailer that says after how many milliseconds to come back.
+const RETRY_AFTER_HEADER: &str = "graticule-retry-after-ms";
 
 /// Longer texts break HTTP/2 header frames; what is cut is marked.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -20,6 +25,9 @@ pub fn grpc_code(class: ErrorClass) -> Code {
         ErrorClass::NotFound => Code::NotFound,
         ErrorClass::LimitExceeded => Code::OutOfRange,
         ErrorClass::Unavailable => Code::Unavailable,
+        ErrorClass::Overloaded => Code::ResourceExhausted,
+        ErrorClass::Unauthenticated => Code::Unauthenticated,
+        ErrorClass::Forbidden => Code::PermissionDenied,
         ErrorClass::Timeout => Code::DeadlineExceeded,
         ErrorClass::Cancelled => Code::Cancelled,
         ErrorClass::Internal => Code::Internal,
@@ -34,6 +42,9 @@ pub fn http_status(class: ErrorClass) -> u16 {
         ErrorClass::NotFound => 404,
         ErrorClass::LimitExceeded => 413,
         ErrorClass::Unavailable => 503,
+        ErrorClass::Overloaded => 429,
+        ErrorClass::Unauthenticated => 401,
+        ErrorClass::Forbidden => 403,
         ErrorClass::Timeout => 504,
         ErrorClass::Cancelled => 499,
         ErrorClass::Internal => 500,
@@ -51,6 +62,9 @@ pub fn exit_code(class: ErrorClass) -> u8 {
         ErrorClass::Source => 8,
         ErrorClass::Unavailable => 9,
         ErrorClass::Timeout => 10,
+        ErrorClass::Overloaded => 11,
+        ErrorClass::Unauthenticated => 12,
+        ErrorClass::Forbidden => 13,
         ErrorClass::Internal => 70,
         ErrorClass::Cancelled => 130,
     }
@@ -68,6 +82,20 @@ pub fn status(class: ErrorClass, message: &str) -> Status {
     status
 }
 
+/// A status that says when to come back.
+pub fn status_after(class: ErrorClass, message: &str, retry_after: Duration) -> Status {
+    let mut status = status(class, message);
+    let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+    status.metadata_mut().insert(RETRY_AFTER_HEADER, MetadataValue::from(ms));
+    status
+}
+
+/// After what time to come back, where a status says so.
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    let ms = status.metadata().get(RETRY_AFTER_HEADER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_millis(ms))
+}
+
 /// Class of a status; of one that another server made, by its code.
 pub fn class_of(status: &Status) -> ErrorClass {
     let named = status.metadata().get(CLASS_HEADER).and_then(|value| value.to_str().ok());
@@ -76,17 +104,15 @@ pub fn class_of(status: &Status) -> ErrorClass {
         Code::FailedPrecondition => ErrorClass::Impossible,
         Code::Unimplemented => ErrorClass::Unsupported,
         Code::NotFound => ErrorClass::NotFound,
-        Code::OutOfRange | Code::ResourceExhausted => ErrorClass::LimitExceeded,
+        Code::OutOfRange => ErrorClass::LimitExceeded,
+        Code::ResourceExhausted => ErrorClass::Overloaded,
+        Code::Unauthenticated => ErrorClass::Unauthenticated,
+        Code::PermissionDenied => ErrorClass::Forbidden,
         Code::DeadlineExceeded => ErrorClass::Timeout,
         Code::Cancelled => ErrorClass::Cancelled,
         // A connection that broke shows up as `Unknown` or `Unavailable`: the peer is gone.
         Code::Unavailable | Code::Unknown | Code::Aborted => ErrorClass::Unavailable,
-        Code::Ok
-        | Code::Internal
-        | Code::DataLoss
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::Unauthenticated => ErrorClass::Internal,
+        Code::Ok | Code::Internal | Code::DataLoss | Code::AlreadyExists => ErrorClass::Internal,
     })
 }
 
@@ -107,6 +133,12 @@ mod tests {
         for class in ErrorClass::ALL {
             assert_eq!(class_of(&status(class, "x")), class);
         }
+    }
+
+    #[test]
+    fn when_to_come_back_survives_the_wire() {
+        let status = status_after(ErrorClass::Overloaded, "x", Duration::from_millis(1500));
+        assert_eq!(retry_after(&status), Some(Duration::from_millis(1500)));
     }
 
     #[test]

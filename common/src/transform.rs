@@ -4,7 +4,7 @@
 mod proj;
 
 #[cfg(feature = "proj")]
-pub use proj::Proj;
+pub use proj::{Proj, proj_version};
 
 use crate::error::{Classify, ErrorClass};
 use crate::grid::Crs;

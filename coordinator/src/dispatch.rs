@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use graticule_common::ENGINE_VERSION;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::grid::TileId;
 use graticule_common::proto::v1 as pb;
@@ -14,7 +13,7 @@ use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::proto::v1::execute_response::Outcome;
 use graticule_common::proto::v1::worker_service_client::WorkerServiceClient;
 use graticule_common::status::class_of;
-use graticule_common::wire;
+use graticule_common::{versions, wire};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::Status;
@@ -279,9 +278,10 @@ impl<'a> Dispatch<'a> {
         let request = pb::ExecuteRequest {
             plan: Some(work.plan.clone()),
             tiles: tiles.iter().map(|tile| wire::tile_to(*tile)).collect(),
-            engine_version: ENGINE_VERSION.to_owned(),
+            versions: Some(versions::own()),
             no_cache: work.no_cache,
             skip_faulty: work.skip_faulty,
+            ..pb::ExecuteRequest::default()
         };
         let reporter = self.reporter.clone();
         let mut unanswered = tiles.len();

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use graticule_common::ENGINE_VERSION;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1 as pb;
 use graticule_common::transport::with_keepalive;
+use graticule_common::versions;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -63,13 +63,13 @@ struct Workers {
 pub enum FleetError {
     /// It means other things by the same ops.
     #[error(
-        "worker `{worker}` has version {theirs}, this coordinator {ENGINE_VERSION}; run the same version everywhere"
+        "worker `{worker}` has {difference} here, and its pixels could differ; run the same versions everywhere"
     )]
     Version {
         /// The worker.
         worker: WorkerId,
-        /// Its version.
-        theirs: String,
+        /// What differs.
+        difference: String,
     },
     /// Its announcement makes no sense.
     #[error("worker `{worker}` announces `{address}`, which is no address such as `http://10.0.0.5:4001`")]
@@ -138,9 +138,9 @@ impl Fleet {
     /// # Errors
     /// [`FleetError`] when it does not fit.
     pub fn register(&self, request: &pb::RegisterRequest) -> Result<Registration, FleetError> {
-        if request.engine_version != ENGINE_VERSION {
-            let (worker, theirs) = (request.worker.clone(), request.engine_version.clone());
-            return Err(FleetError::Version { worker, theirs });
+        let theirs = request.versions.clone().unwrap_or_default();
+        if let Some(difference) = versions::difference(&versions::own(), &theirs) {
+            return Err(FleetError::Version { worker: request.worker.clone(), difference });
         }
         let bad_address =
             || FleetError::Address { worker: request.worker.clone(), address: request.address.clone() };
@@ -255,8 +255,8 @@ mod tests {
             address: "http://127.0.0.1:9".into(),
             slots: 1,
             memory_bytes: 1 << 30,
-            engine_version: ENGINE_VERSION.into(),
-            draining: false,
+            versions: Some(versions::own()),
+            ..pb::RegisterRequest::default()
         }
     }
 
@@ -285,7 +285,8 @@ mod tests {
 
     #[tokio::test]
     async fn other_versions_are_refused() {
-        let other = pb::RegisterRequest { engine_version: "0.0.0".into(), ..announcement("a") };
+        let versions = Some(pb::Versions { engine: "0.0.0".into(), ..versions::own() });
+        let other = pb::RegisterRequest { versions, ..announcement("a") };
         assert!(matches!(Fleet::default().register(&other), Err(FleetError::Version { .. })));
     }
 }

@@ -64,6 +64,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(14);
 impl FleetService for Workers {
     type RegisterStream = Answers<pb::RegisterResponse>;
 
+    async fn describe(
+        &self,
+        _: Request<pb::DescribeRequest>,
+    ) -> Result<Response<pb::DescribeResponse>, Status> {
+        Err(status(ErrorClass::Unsupported, "a fleet is not described yet"))
+    }
+
     async fn register(
         &self,
         request: Request<Streaming<pb::RegisterRequest>>,

@@ -4,12 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use graticule_common::ENGINE_VERSION;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::execute_response::Outcome;
 use graticule_common::proto::v1::fleet_service_client::FleetServiceClient;
 use graticule_common::proto::v1::worker_service_client::WorkerServiceClient;
 use graticule_common::proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
+use graticule_common::{ENGINE_VERSION, versions};
 use graticule_tests::client::failure;
 use graticule_tests::cluster::{Cluster, Setup};
 use graticule_tests::scenes::{MadeUp, on_area, reduce};
@@ -32,8 +32,8 @@ fn announcement(address: String) -> pb::RegisterRequest {
         address,
         slots: 2,
         memory_bytes: 1 << 30,
-        engine_version: ENGINE_VERSION.into(),
-        draining: false,
+        versions: Some(versions::own()),
+        ..pb::RegisterRequest::default()
     }
 }
 
@@ -57,7 +57,7 @@ async fn register(
 async fn another_version_is_refused_on_both_sides() {
     let cluster = Cluster::start(made_up(1)).await;
     let other = pb::RegisterRequest {
-        engine_version: "0.0.0-other".into(),
+        versions: Some(pb::Versions { engine: "0.0.0-other".into(), ..versions::own() }),
         ..announcement("http://127.0.0.1:9".into())
     };
     let refusal = register(&cluster, other).await.unwrap_err();
@@ -67,7 +67,10 @@ async fn another_version_is_refused_on_both_sides() {
 
     let worker = format!("http://{}", cluster.worker_addresses[0]);
     let mut worker = WorkerServiceClient::connect(worker).await.unwrap();
-    let call = pb::ExecuteRequest { engine_version: "0.0.0-other".into(), ..pb::ExecuteRequest::default() };
+    let call = pb::ExecuteRequest {
+        versions: Some(pb::Versions { engine: "0.0.0-other".into(), ..versions::own() }),
+        ..pb::ExecuteRequest::default()
+    };
     let refusal = worker.execute(call).await.unwrap_err();
     assert!(refusal.message().contains("0.0.0-other"), "{}", refusal.message());
 

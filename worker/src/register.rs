@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use graticule_common::ENGINE_VERSION;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::fleet_service_client::FleetServiceClient;
+use graticule_common::versions;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -71,8 +71,8 @@ async fn register(
         address: announcement.address.clone(),
         slots: announcement.slots,
         memory_bytes: announcement.memory_bytes,
-        engine_version: ENGINE_VERSION.to_owned(),
-        draining: false,
+        versions: Some(versions::own()),
+        ..pb::RegisterRequest::default()
     };
     let ended = || Status::unavailable("the registration ended");
     sender.send(message()).await.map_err(|_| ended())?;

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use graticule_common::ENGINE_VERSION;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::grid::TileId;
 use graticule_common::plan::Plan;
@@ -11,7 +10,7 @@ use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::execute_response::Outcome;
 use graticule_common::proto::v1::worker_service_server::WorkerService;
 use graticule_common::status::{status, to_status};
-use graticule_common::wire;
+use graticule_common::{versions, wire};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::Stream;
@@ -56,10 +55,9 @@ impl WorkerService for Service {
         request: Request<pb::ExecuteRequest>,
     ) -> Result<Response<Self::ExecuteStream>, Status> {
         let request = request.into_inner();
-        if request.engine_version != ENGINE_VERSION {
-            let message =
-                format!("worker has version {ENGINE_VERSION}, coordinator {}", request.engine_version);
-            return Err(status(ErrorClass::Internal, &message));
+        let theirs = request.versions.clone().unwrap_or_default();
+        if let Some(difference) = versions::difference(&versions::own(), &theirs) {
+            return Err(status(ErrorClass::Internal, &format!("the coordinator has {difference} here")));
         }
         if request.tiles.len() > TILES_MAX {
             return Err(status(
@@ -117,7 +115,8 @@ async fn answer(
         Ok(result) => result,
         Err(error) => {
             let (error_class, message) = (error.class().name().to_owned(), error.to_string());
-            return send(Outcome::Failed(pb::TileFailed { tile, error_class, message })).await;
+            return send(Outcome::Failed(pb::TileFailed { tile, error_class, message, handed_back: false }))
+                .await;
         }
     };
     let total = result.bytes.len();
@@ -138,6 +137,7 @@ async fn answer(
         files_opened: cost.files_opened,
         reads_spared: cost.reads_spared,
         skipped: result.skipped.into_iter().map(skipped_to).collect(),
+        ..pb::TileDone::default()
     }))
     .await
 }

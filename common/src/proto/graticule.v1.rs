@@ -860,6 +860,15 @@ pub struct Summary {
     /// Bands of scenes that were not read because a mask hides all of their pixels, summed over tiles.
     #[prost(uint64, tag = "13")]
     pub reads_spared: u64,
+    /// Processor time of the tiles, in milliseconds.
+    #[prost(double, tag = "14")]
+    pub cpu_ms: f64,
+    /// Milliseconds that the request waited for its first tile to begin.
+    #[prost(double, tag = "15")]
+    pub queued_ms: f64,
+    /// Id of the request, as log lines and traces have it.
+    #[prost(string, tag = "16")]
+    pub request_id: ::prost::alloc::string::String,
 }
 /// A source whose pixels are missing from a result.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1300,12 +1309,34 @@ pub struct RegisterRequest {
     /// Memory for tiles, in bytes.
     #[prost(uint64, tag = "4")]
     pub memory_bytes: u64,
-    /// Version of the engine and of the meaning of its ops.
-    #[prost(string, tag = "5")]
-    pub engine_version: ::prost::alloc::string::String,
+    /// What its pixels depend on.
+    #[prost(message, optional, tag = "5")]
+    pub versions: ::core::option::Option<Versions>,
     /// Whether it takes no new tiles.
     #[prost(bool, tag = "6")]
     pub draining: bool,
+    /// Memory for tiles that no tile has now, in bytes.
+    #[prost(uint64, tag = "7")]
+    pub free_bytes: u64,
+    /// Slots that a computation which cannot be stopped holds for good.
+    #[prost(uint32, tag = "8")]
+    pub lost_slots: u32,
+}
+/// What can change a pixel and is not in a plan. Coordinator and worker must agree in all of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Versions {
+    /// The engine.
+    #[prost(string, tag = "1")]
+    pub engine: ::prost::alloc::string::String,
+    /// Digest of the ops' names and versions.
+    #[prost(string, tag = "2")]
+    pub ops: ::prost::alloc::string::String,
+    /// GDAL; empty: built without.
+    #[prost(string, tag = "3")]
+    pub gdal: ::prost::alloc::string::String,
+    /// PROJ; empty: built without.
+    #[prost(string, tag = "4")]
+    pub proj: ::prost::alloc::string::String,
 }
 /// What the coordinator answers to each announcement.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1313,6 +1344,109 @@ pub struct RegisterResponse {
     /// Milliseconds after which the worker should announce itself again.
     #[prost(uint32, tag = "1")]
     pub heartbeat_ms: u32,
+}
+/// Asks for all.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeRequest {}
+/// A fleet at one moment.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeResponse {
+    /// Name of the coordinator.
+    #[prost(string, tag = "1")]
+    pub coordinator: ::prost::alloc::string::String,
+    /// Milliseconds since it started.
+    #[prost(uint64, tag = "2")]
+    pub uptime_ms: u64,
+    /// The workers it knows.
+    #[prost(message, repeated, tag = "3")]
+    pub workers: ::prost::alloc::vec::Vec<WorkerState>,
+    /// The requests under way, oldest first; at most 1,000.
+    #[prost(message, repeated, tag = "4")]
+    pub requests: ::prost::alloc::vec::Vec<RequestState>,
+    /// Counts since it started.
+    #[prost(message, optional, tag = "5")]
+    pub counts: ::core::option::Option<Counts>,
+}
+/// A worker.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WorkerState {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub worker: ::prost::alloc::string::String,
+    /// Where it is called.
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+    /// Tiles it computes at the same time.
+    #[prost(uint32, tag = "3")]
+    pub slots: u32,
+    /// Tiles of this coordinator that it has.
+    #[prost(uint32, tag = "4")]
+    pub tiles: u32,
+    /// Memory for tiles, in bytes.
+    #[prost(uint64, tag = "5")]
+    pub memory_bytes: u64,
+    /// Memory for tiles that no tile has, in bytes.
+    #[prost(uint64, tag = "6")]
+    pub free_bytes: u64,
+    /// Whether it takes no new tiles.
+    #[prost(bool, tag = "7")]
+    pub draining: bool,
+    /// Counts since it registered.
+    #[prost(message, optional, tag = "8")]
+    pub counts: ::core::option::Option<Counts>,
+}
+/// A request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RequestState {
+    /// Its id, as log lines have it.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Whose it is; empty: nobody's in particular.
+    #[prost(string, tag = "2")]
+    pub tenant: ::prost::alloc::string::String,
+    /// Tiles that are done.
+    #[prost(uint64, tag = "3")]
+    pub done: u64,
+    /// All its tiles.
+    #[prost(uint64, tag = "4")]
+    pub tiles: u64,
+    /// Tiles that workers have.
+    #[prost(uint32, tag = "5")]
+    pub running: u32,
+    /// Milliseconds since it arrived.
+    #[prost(uint64, tag = "6")]
+    pub age_ms: u64,
+}
+/// What was done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Counts {
+    /// Tiles answered.
+    #[prost(uint64, tag = "1")]
+    pub tiles: u64,
+    /// Tiles whose result was remembered.
+    #[prost(uint64, tag = "2")]
+    pub tiles_from_cache: u64,
+    /// Blocks found in a cache.
+    #[prost(uint64, tag = "3")]
+    pub cache_hits: u64,
+    /// Blocks looked for and not found.
+    #[prost(uint64, tag = "4")]
+    pub cache_misses: u64,
+    /// Decoded bytes of the stored pixels that were read.
+    #[prost(uint64, tag = "5")]
+    pub read_bytes: u64,
+    /// Tiles computed again.
+    #[prost(uint64, tag = "6")]
+    pub retries: u64,
+    /// Requests refused because there was too much to do.
+    #[prost(uint64, tag = "7")]
+    pub sheds: u64,
+    /// Requests that came.
+    #[prost(uint64, tag = "8")]
+    pub requests: u64,
+    /// Requests that ended in an error.
+    #[prost(uint64, tag = "9")]
+    pub failures: u64,
 }
 /// Generated client implementations.
 pub mod fleet_service_client {
@@ -1436,6 +1570,31 @@ pub mod fleet_service_client {
                 .insert(GrpcMethod::new("graticule.v1.FleetService", "Register"));
             self.inner.streaming(req, path, codec).await
         }
+        /// What this coordinator's fleet is doing now.
+        pub async fn describe(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DescribeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/graticule.v1.FleetService/Describe",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("graticule.v1.FleetService", "Describe"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1467,6 +1626,14 @@ pub mod fleet_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::RegisterRequest>>,
         ) -> std::result::Result<tonic::Response<Self::RegisterStream>, tonic::Status>;
+        /// What this coordinator's fleet is doing now.
+        async fn describe(
+            &self,
+            request: tonic::Request<super::DescribeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeResponse>,
+            tonic::Status,
+        >;
     }
     /// Knows the workers.
     #[derive(Debug)]
@@ -1593,6 +1760,51 @@ pub mod fleet_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/graticule.v1.FleetService/Describe" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::DescribeRequest>
+                    for DescribeSvc<T> {
+                        type Response = super::DescribeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DescribeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::describe(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1642,15 +1854,25 @@ pub struct ExecuteRequest {
     /// Where.
     #[prost(message, repeated, tag = "2")]
     pub tiles: ::prost::alloc::vec::Vec<TileId>,
-    /// The coordinator's version of the engine and its ops.
-    #[prost(string, tag = "3")]
-    pub engine_version: ::prost::alloc::string::String,
+    /// What the coordinator's pixels depend on.
+    #[prost(message, optional, tag = "3")]
+    pub versions: ::core::option::Option<Versions>,
     /// Whether remembered tiles are neither used nor made.
     #[prost(bool, tag = "4")]
     pub no_cache: bool,
     /// Whether a source that cannot be read leaves its pixels invalid instead of failing its tile.
     #[prost(bool, tag = "5")]
     pub skip_faulty: bool,
+    /// Milliseconds until nobody waits for the answer any more; 0: no end. A duration, so that clocks need not
+    /// agree.
+    #[prost(uint64, tag = "6")]
+    pub remaining_ms: u64,
+    /// Whose request it is: remembered tiles are kept apart by it. Empty: nobody's in particular.
+    #[prost(string, tag = "7")]
+    pub tenant: ::prost::alloc::string::String,
+    /// Whether the worker may compute nothing else meanwhile: the tile may be what killed another worker.
+    #[prost(bool, tag = "8")]
+    pub alone: bool,
 }
 /// One message of an answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1708,6 +1930,15 @@ pub struct TileDone {
     /// Bands of scenes that were not read because a mask hides all of their pixels.
     #[prost(uint64, tag = "12")]
     pub reads_spared: u64,
+    /// Processor time of the tile's thread, in milliseconds.
+    #[prost(double, tag = "13")]
+    pub cpu_ms: f64,
+    /// Milliseconds it waited in the worker for memory and a slot.
+    #[prost(double, tag = "14")]
+    pub waited_ms: f64,
+    /// Whether another call for the same tile did the work.
+    #[prost(bool, tag = "15")]
+    pub coalesced: bool,
 }
 /// Why a tile has no result.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1721,6 +1952,10 @@ pub struct TileFailed {
     /// What, where, and the way out.
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
+    /// Whether the worker hands it back untried, because it is ending: another one will do it, and it does not
+    /// count as an attempt.
+    #[prost(bool, tag = "4")]
+    pub handed_back: bool,
 }
 /// Generated client implementations.
 pub mod worker_service_client {
@@ -1820,7 +2055,7 @@ pub mod worker_service_client {
         /// same time: both answers are identical, byte for byte, chunk for chunk.
         ///
         /// Errors of the call (nothing was evaluated):
-        /// INTERNAL:         `engine_version` differs; such a worker is given up.
+        /// INTERNAL:         `versions` differ; such a worker is given up.
         /// INVALID_ARGUMENT: the plan is malformed.
         /// An error of one tile travels in TileFailed and does not end the stream.
         pub async fn execute(
@@ -1874,7 +2109,7 @@ pub mod worker_service_server {
         /// same time: both answers are identical, byte for byte, chunk for chunk.
         ///
         /// Errors of the call (nothing was evaluated):
-        /// INTERNAL:         `engine_version` differs; such a worker is given up.
+        /// INTERNAL:         `versions` differ; such a worker is given up.
         /// INVALID_ARGUMENT: the plan is malformed.
         /// An error of one tile travels in TileFailed and does not end the stream.
         async fn execute(

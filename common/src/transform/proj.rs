@@ -303,6 +303,11 @@ fn check_wkt(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Version of PROJ, such as `9.1.1`.
+pub fn proj_version() -> String {
+    osr::version()
+}
+
 /// The few calls into OSR that the `gdal` crate does not wrap.
 #[allow(unsafe_code)]
 mod osr {
@@ -344,6 +349,14 @@ mod osr {
         };
         let line = message.lines().next().unwrap_or_default().trim();
         if line.is_empty() { "PROJ cannot read it".to_owned() } else { format!("PROJ says \"{line}\"") }
+    }
+
+    /// Version of the library in use, such as `9.1.1`.
+    pub(super) fn version() -> String {
+        let (mut major, mut minor, mut patch): (c_int, c_int, c_int) = (0, 0, 0);
+        // SAFETY: writes three numbers of this function.
+        unsafe { gdal_sys::OSRGetPROJVersion(&raw mut major, &raw mut minor, &raw mut patch) };
+        format!("{major}.{minor}.{patch}")
     }
 
     pub(super) fn network_off() {
