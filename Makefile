@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build quickstart cluster-demo test check bless gen fuzz-oracle oracle bench bench-kernels bench-catalog docs clean
+.PHONY: help deps build quickstart cluster-demo image test check bless gen fuzz-oracle oracle bench bench-kernels bench-catalog docs clean
 
 # One optimised profile for everything: the tree is built once.
 CARGO_FLAGS := --release --locked
@@ -22,6 +22,9 @@ quickstart: build ## cloud-masked NDVI median of a Landsat series, as GeoTIFF an
 
 cluster-demo: build ## the same job on a coordinator, two workers and Redis; bytes compared
 	@deploy/cluster-demo.sh $(BINARY)
+
+image: build ## the container image without Docker, proved by the quickstart in it; needs root (Debian 12)
+	@deploy/image.sh $(BINARY)
 
 test: build ## all tests
 	cargo test $(CARGO_FLAGS)
