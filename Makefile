@@ -35,7 +35,7 @@ test: build ## all tests
 	  cargo test $(CARGO_FLAGS) -- --ignored shared; \
 	else echo "not run: tests that need ../shared, which is not here"; fi
 
-check: deps ## formatting, lints, generated code, builds without GDAL and without network
+check: deps ## formatting, lints, generated code, builds without GDAL and without network, what is in deploy/
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	@# Alone, each crate sees only the features it asks for: `common` must stay pure, `worker` must do without GDAL.
@@ -44,6 +44,7 @@ check: deps ## formatting, lints, generated code, builds without GDAL and withou
 	@deploy/ruff.sh check && deploy/ruff.sh format --check
 	$(MAKE) gen
 	git diff --exit-code -- common/src/proto docs/ops.md
+	@deploy/check.sh $(BINARY)
 
 gen: ## write common/src/proto from the .proto files, docs/ops.md from the op table
 	cargo run $(CARGO_FLAGS) -p graticule-proto
