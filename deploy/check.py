@@ -49,7 +49,7 @@ def without_suffixes(value):
 
 
 def render(kubectl, overlay):
-    run = subprocess.run([kubectl, "kustomize", overlay], capture_output=True, text=True)
+    run = subprocess.run([kubectl, "kustomize", overlay], capture_output=True, check=False, text=True)
     if run.returncode != 0:
         sys.exit(f"{kubectl} kustomize {overlay}:\n{run.stderr}")
     return [without_suffixes(document) for document in yaml.safe_load_all(run.stdout) if document]
@@ -73,7 +73,7 @@ def help_of(binary, command):
 @cache
 def refusal(binary, arguments):
     """What the binary has against these arguments; nothing is started."""
-    run = subprocess.run([binary, *arguments, "--help"], capture_output=True, text=True)
+    run = subprocess.run([binary, *arguments, "--help"], capture_output=True, check=False, text=True)
     return None if run.returncode == 0 else run.stderr.strip().splitlines()[0]
 
 
@@ -316,14 +316,16 @@ def compose_problems(compose, binary):
 def image_problems(dockerfile, manifests):
     """Whether the Dockerfile and the manifests speak of the same image."""
     problems = []
-    exposed = {int(port) for line in re.findall(r"^EXPOSE (.*)", dockerfile, re.M) for port in line.split()}
+    exposed = {
+        int(port) for line in re.findall(r"^EXPOSE (.*)", dockerfile, re.MULTILINE) for port in line.split()
+    }
     for deployment in manifests.of("Deployment"):
         for container in deployment["spec"]["template"]["spec"]["containers"]:
             if container["image"].split(":")[0].endswith("graticule"):
                 missing = {port["containerPort"] for port in container["ports"]} - exposed
                 if missing:
                     problems.append(f"{name(deployment)}: the image does not expose {missing}")
-    if re.search(r'^ENTRYPOINT \["graticule"\]', dockerfile, re.M) is None:
+    if re.search(r'^ENTRYPOINT \["graticule"\]', dockerfile, re.MULTILINE) is None:
         problems.append("Dockerfile: the entry point is not the binary")
     return problems
 
@@ -363,7 +365,7 @@ BREAKS = {
 
 def main(binary, kubectls):
     dockerfile = (DEPLOY / "Dockerfile").read_text()
-    user = int(re.search(r"^USER (\d+):", dockerfile, re.M).group(1))
+    user = int(re.search(r"^USER (\d+):", dockerfile, re.MULTILINE).group(1))
     problems, counted = [], 0
     for overlay in sorted((DEPLOY / "k8s/overlays").iterdir()):
         rendered = [render(kubectl, overlay) for kubectl in kubectls]
