@@ -20,7 +20,7 @@ use tonic::Status;
 use tracing::warn;
 
 use crate::fleet::{Fleet, FleetError, Worker};
-use crate::schedule::{Action, Event, Schedule, WorkerId};
+use crate::request_schedule::{Action, Event, Schedule, WorkerId};
 
 /// Times a tile is tried before the request fails.
 const ATTEMPTS_MAX: u32 = 3;

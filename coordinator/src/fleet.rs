@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::schedule::WorkerId;
+use crate::request_schedule::WorkerId;
 
 /// A worker that can be called.
 #[derive(Clone, Debug)]

@@ -31,6 +31,7 @@ pub mod dispatch;
 pub mod fleet;
 pub mod render;
 pub mod request;
+pub mod request_schedule;
 pub mod schedule;
 pub mod service;
 mod stages;
