@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{RequestId, WorkerId};
+use super::request::Request;
+use super::{RequestId, Schedule, WorkerId};
 
 /// How much waits, as one tenant sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct Description {
     pub retries: u64,
     /// Requests refused since the start because too much waited.
     pub sheds: u64,
-    /// Requests answered by another's flight, tile by tile, since the start.
+    /// Tiles since the start that were answered by a flight of another request.
     pub joins: u64,
     /// Bytes of answers under way, by estimate.
     pub spool_bytes: u64,
@@ -75,4 +76,48 @@ pub struct RequestState {
     pub running: u64,
     /// Tiles whose bytes its consumer has yet to take.
     pub undelivered: u64,
+}
+
+impl Schedule {
+    /// The state in figures: a look at every worker and every request.
+    pub fn describe(&self) -> Description {
+        let mut workers: Vec<WorkerState> = self
+            .workers
+            .iter()
+            .map(|worker| WorkerState {
+                worker: worker.name.clone(),
+                slots: worker.slots,
+                tiles: worker.tiles,
+                memory_mib: worker.memory_mib,
+                used_mib: worker.used_mib,
+                is_draining: worker.is_draining,
+                done: worker.done,
+            })
+            .collect();
+        workers.sort_by(|one, other| one.worker.cmp(&other.worker));
+        let cost = |request: &Request| {
+            let tiles = (request.waiting() + request.running) as u64;
+            Duration::from_nanos(request.cost.saturating_mul(tiles))
+        };
+        let requests = self.requests.iter().map(|(id, request)| RequestState {
+            request: *id,
+            tenant: Arc::clone(&request.tenant),
+            tiles: request.total as u64,
+            waiting: request.waiting() as u64,
+            running: request.running as u64,
+            undelivered: request.out.values().filter(|out| !out.is_delivered).count() as u64,
+        });
+        Description {
+            workers,
+            requests: requests.collect(),
+            tiles_waiting: self.requests.values().map(|request| request.waiting() as u64).sum(),
+            outstanding: self.requests.values().map(cost).fold(Duration::ZERO, Duration::saturating_add),
+            sent: self.counts.sent,
+            retries: self.counts.retries,
+            sheds: self.counts.sheds,
+            joins: self.counts.joins,
+            spool_bytes: self.spool,
+            quarantined: self.quarantine.len(),
+        }
+    }
 }
