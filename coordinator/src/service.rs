@@ -14,6 +14,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
+use crate::drain::Drain;
 use crate::fleet::Fleet;
 use crate::request::Requests;
 
@@ -23,7 +24,7 @@ const WAITING_MAX: usize = 4;
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Computes grafts for clients.
-pub struct Compute(pub Requests);
+pub struct Compute(pub Requests, pub(crate) Drain);
 
 #[tonic::async_trait]
 impl ComputeService for Compute {
@@ -43,10 +44,16 @@ impl ComputeService for Compute {
         &self,
         request: Request<pb::ComputeRequest>,
     ) -> Result<Response<Self::ComputeStream>, Status> {
+        let admitted = self.1.admit()?;
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let (requests, request) = (self.0.clone(), request.into_inner());
         tokio::spawn(async move { requests.compute(request, sender).await });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        // Under way until the client has taken the last message, or has gone.
+        let answers = ReceiverStream::new(receiver).map(move |answer| {
+            let _ = &admitted;
+            answer
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
