@@ -27,6 +27,7 @@ mod report;
 mod request;
 mod roles;
 mod serve;
+mod top;
 
 /// Computes maps: write an expression over imagery (a graft), name an area, get pixels.
 ///
@@ -129,6 +130,8 @@ enum Command {
     Coordinator(roles::Coordinator),
     /// Run a worker of a coordinator
     Worker(roles::Worker),
+    /// Watch a coordinator: its workers, its requests, what it does a second
+    Top(top::Top),
     /// Print completions for a shell
     Completions(manual::Completions),
     /// Write the manual pages
@@ -219,6 +222,7 @@ fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
             Command::Serve(command) => command.run(&cli.global).await,
             Command::Coordinator(command) => command.run(&cli.global).await,
             Command::Worker(command) => command.run().await,
+            Command::Top(command) => command.run().await,
             // Done above, without threads.
             Command::Completions(_) | Command::Man(_) | Command::Ops(_) | Command::ExitCodes => Ok(()),
         }
