@@ -29,6 +29,8 @@ pub mod catalog_service;
 mod colormaps;
 pub mod dispatch;
 pub mod fleet;
+pub mod layers;
+pub mod objects;
 pub mod render;
 pub mod request;
 pub mod schedule;

@@ -72,4 +72,10 @@ pub trait SceneCatalog: Send + Sync + Debug {
     /// # Errors
     /// [`CatalogError::UnknownImage`]; [`CatalogError::AmbiguousImage`] for an id of several products.
     async fn scenes_by_id(&self, ids: &[String]) -> Result<Vec<Scene>, CatalogError>;
+
+    /// A number that changes whenever an answer may: while it is the same, so are the answers. Ask for it
+    /// before what is to be kept under it. `None`: not known, nothing may be kept.
+    async fn generation(&self) -> Option<u64> {
+        None
+    }
 }
