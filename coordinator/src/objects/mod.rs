@@ -164,6 +164,16 @@ impl Objects {
         receiver.recv().unwrap_or_else(|_| Err(ended()))
     }
 
+    /// Waits a while of the caller's choice, cut short by chance. Blocks.
+    pub(crate) fn pause(&self, longest: Duration) {
+        let wait = longest.mul_f64(0.5 + 0.5 * fastrand::f64());
+        // A runtime that ended is reason enough to go on.
+        let _ = self.wait(|_| async move {
+            tokio::time::sleep(wait).await;
+            Ok(())
+        });
+    }
+
     fn path(&self, name: &str) -> Result<Path, ObjectError> {
         let root = self.0.root.as_ref();
         let full = if root.is_empty() { name.to_owned() } else { format!("{root}/{name}") };

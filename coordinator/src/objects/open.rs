@@ -4,7 +4,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use graticule_common::web::{Access, Client, Connector};
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut, S3CopyIfNotExists};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut, S3CopyIfNotExists};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -13,10 +13,6 @@ use object_store::path::Path;
 use object_store::{ObjectStore, RetryConfig};
 
 use super::{ObjectError, Objects};
-
-/// Name of the variable that says how an S3-like store copies without overwriting, where it is not as
-/// Amazon's does; `object_store` documents its values.
-const COPY_SETTING: &str = "AWS_COPY_IF_NOT_EXISTS";
 
 /// What a URL says.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,7 +85,8 @@ impl Objects {
                     .with_retry(retry())
                     // Not left to the environment: without it, two coordinators undo each other's work.
                     .with_conditional_put(S3ConditionalPut::ETagMatch);
-                if std::env::var_os(COPY_SETTING).is_none() {
+                // Stores that copy in another way than Amazon's say so by AWS_COPY_IF_NOT_EXISTS.
+                if builder.get_config_value(&AmazonS3ConfigKey::CopyIfNotExists).is_none() {
                     builder = builder.with_copy_if_not_exists(S3CopyIfNotExists::Multipart);
                 }
                 (Arc::new(builder.build().map_err(unset)?), prefix)
