@@ -328,6 +328,11 @@ impl LocalCatalog {
     }
 
     #[cfg(test)]
+    pub(super) fn overtake(&self, always: bool) {
+        self.0.segments.is_overtaken.store(always, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
     pub(super) fn fill_disk_after(&self, bytes: u64) {
         self.0.segments.full_after.store(bytes, std::sync::atomic::Ordering::Relaxed);
     }

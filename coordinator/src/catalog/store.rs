@@ -68,6 +68,9 @@ pub(super) struct Segments {
     /// Bytes after which writing fails, as on a full disk.
     #[cfg(test)]
     pub(super) full_after: std::sync::atomic::AtomicU64,
+    /// Whether somebody is always first.
+    #[cfg(test)]
+    pub(super) is_overtaken: std::sync::atomic::AtomicBool,
 }
 
 impl Segments {
@@ -83,6 +86,8 @@ impl Segments {
             is_shared,
             #[cfg(test)]
             full_after: std::sync::atomic::AtomicU64::new(u64::MAX),
+            #[cfg(test)]
+            is_overtaken: std::sync::atomic::AtomicBool::new(false),
         })
     }
 
@@ -210,6 +215,12 @@ impl Segments {
             .and_then(|()| if is_synced { draft.file.get_ref().sync_all() } else { Ok(()) });
         flushed.map_err(|e| draft.failed(e))?;
         let (name, file) = (draft.id.object(), draft.draft.clone());
+        #[cfg(test)]
+        if self.is_overtaken.load(std::sync::atomic::Ordering::Relaxed) {
+            let name = name.clone();
+            let first = self.objects.wait(|objects| async move { objects.put_new(&name, "".into()).await });
+            first.map_err(CatalogError::of_store)?;
+        }
         let made = self
             .objects
             .wait(|objects| async move { objects.put_new_file(&name, file).await })
