@@ -364,6 +364,18 @@ fn product(index: Index<'_>, id: &str) -> Result<Product, CatalogError> {
 
 #[async_trait]
 impl SceneCatalog for LocalCatalog {
+    fn generation(&self) -> Option<u64> {
+        // Answers are made from the index, the index from these. A few rows: it takes no thread of its own.
+        let segments = self.0.with(|index| index.segments()).ok()?;
+        let mut hasher = Hasher::new("catalog generation");
+        for (id, bytes) in segments {
+            hasher.int(id.number).int(id.is_base.into()).int(bytes.cast_signed());
+        }
+        let mut number = [0; 8];
+        number.copy_from_slice(&hasher.finish().as_bytes()[..8]);
+        Some(u64::from_le_bytes(number))
+    }
+
     async fn products(&self) -> Result<Vec<Product>, CatalogError> {
         self.blocking(|store| {
             store.with(|index| index.product_ids()?.iter().map(|id| product(index, id)).collect())
@@ -390,18 +402,6 @@ impl SceneCatalog for LocalCatalog {
             }
         })
         .await
-    }
-
-    async fn generation(&self) -> Option<u64> {
-        // Answers are made from the index, the index from these.
-        let segments = self.blocking(|store| store.with(|index| index.segments())).await.ok()?;
-        let mut hasher = Hasher::new("catalog generation");
-        for (id, bytes) in segments {
-            hasher.int(id.number).int(id.is_base.into()).int(bytes.cast_signed());
-        }
-        let mut number = [0; 8];
-        number.copy_from_slice(&hasher.finish().as_bytes()[..8]);
-        Some(u64::from_le_bytes(number))
     }
 
     async fn scenes_by_id(&self, ids: &[String]) -> Result<Vec<Scene>, CatalogError> {

@@ -40,6 +40,12 @@ pub use local::{AddOptions, Input, LocalCatalog, POLL_EVERY, is_stac_folder};
 /// Answers which scenes a selection finds.
 #[async_trait]
 pub trait SceneCatalog: Send + Sync + Debug {
+    /// Changes whenever an answer may: what was planned is used again as long as it stays the same. `None`
+    /// from a catalog that does not know.
+    fn generation(&self) -> Option<u64> {
+        None
+    }
+
     /// Every product, by id.
     async fn products(&self) -> Result<Vec<Product>, CatalogError>;
 
@@ -76,10 +82,4 @@ pub trait SceneCatalog: Send + Sync + Debug {
     /// # Errors
     /// [`CatalogError::UnknownImage`]; [`CatalogError::AmbiguousImage`] for an id of several products.
     async fn scenes_by_id(&self, ids: &[String]) -> Result<Vec<Scene>, CatalogError>;
-
-    /// A number that changes whenever an answer may: while it is the same, so are the answers. Ask for it
-    /// before what is to be kept under it. `None`: not known, nothing may be kept.
-    async fn generation(&self) -> Option<u64> {
-        None
-    }
 }
