@@ -37,6 +37,8 @@ mod drain;
 pub mod fleet;
 mod header;
 pub mod heavy;
+pub mod layers;
+pub mod objects;
 mod planning;
 pub mod render;
 pub mod request;
