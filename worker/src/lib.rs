@@ -12,18 +12,21 @@ use std::time::Duration;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1::Versions;
 use graticule_common::proto::v1::worker_service_server::WorkerServiceServer;
+use graticule_common::telemetry::Readiness;
 use graticule_common::transport::{KEEPALIVE_EVERY, KEEPALIVE_WITHIN, with_keepalive};
 use graticule_common::versions;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::cache::{MemoryCache, RedisCache, RedisSettings, Tiered, TileCache};
 use crate::flight::Flights;
 use crate::pool::Pool;
+use crate::presence::Presence;
 use crate::register::{ANSWER_WITHIN, Announcement, Refusals};
 use crate::resolve::Pace;
 use crate::source::TileSource;
@@ -34,6 +37,7 @@ pub mod flight;
 mod measure;
 pub mod plans;
 pub mod pool;
+pub mod presence;
 pub mod register;
 pub mod resolve;
 pub mod service;
@@ -65,6 +69,8 @@ pub struct Config {
     pub cache_salt: String,
     /// Time for tiles in flight after a request to stop.
     pub grace: Duration,
+    /// Learns whether it takes work; a clone kept by the caller tells.
+    pub readiness: watch::Sender<Readiness>,
     /// Time after which a worker ends all of whose slots are written off. A read of a slow server gives up
     /// after a minute, and its slot comes back.
     pub lost_patience: Duration,
@@ -82,6 +88,7 @@ impl Default for Config {
             cache_url: None,
             cache_salt: String::new(),
             grace: Duration::from_secs(10),
+            readiness: watch::Sender::default(),
             lost_patience: Duration::from_secs(75),
         }
     }
@@ -125,6 +132,14 @@ pub enum WorkerError {
         /// For so long.
         seconds: u64,
     },
+    /// Calls were still under way when the time for them was over.
+    #[error("{calls} calls were cut off: they took longer than the grace period of {} s", grace.as_secs())]
+    Cut {
+        /// How many.
+        calls: usize,
+        /// The time they had.
+        grace: Duration,
+    },
     /// The server stopped.
     #[error("the worker's server stopped: {reason}")]
     Serve {
@@ -140,6 +155,7 @@ impl Classify for WorkerError {
                 ErrorClass::Unavailable
             }
             WorkerError::Address { .. } => ErrorClass::InvalidRequest,
+            WorkerError::Cut { .. } => ErrorClass::Timeout,
             WorkerError::Refused { .. } => ErrorClass::Impossible,
             WorkerError::Cache(error) => error.class(),
         }
@@ -153,7 +169,7 @@ impl Classify for WorkerError {
 ///
 /// # Errors
 /// [`WorkerError`] when it cannot start, is refused by every coordinator, has no slot left, or its server
-/// stops.
+/// stops, or calls had to be cut off.
 pub async fn run(
     config: Config,
     source: Arc<dyn TileSource>,
@@ -175,6 +191,7 @@ pub async fn run(
         salt: salt(&config.cache_salt).into(),
         draining: shutdown.clone(),
     };
+    let presence = Presence::new(config.readiness.clone());
     let announcement = Announcement {
         // In containers all listen at the same address with the same process id; and one that is started
         // again is another.
@@ -185,6 +202,7 @@ pub async fn run(
         pool: pool.clone(),
         draining: shutdown.clone(),
         answer_within: ANSWER_WITHIN,
+        presence: presence.clone(),
     };
     let refusals = Refusals::default();
     let mut registrations = JoinSet::new();
@@ -199,7 +217,9 @@ pub async fn run(
         };
     }
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<WorkerServiceServer<service::Service>>().await;
+    let mut watching = JoinSet::new();
+    watching.spawn(presence::report(config.readiness.subscribe(), reporter));
+    watching.spawn(measure::capacity(pool.clone(), config.slots, config.memory_bytes));
     let service = service::Service::new(tiles);
     let calls = service.calls().clone();
     let stop = CancellationToken::new();
@@ -224,27 +244,28 @@ pub async fn run(
             Err(WorkerError::Stuck { slots: config.slots, seconds: config.lost_patience.as_secs() })
         }
         () = shutdown.cancelled() => {
-            reporter.set_not_serving::<WorkerServiceServer<service::Service>>().await;
+            presence.drain();
+            info!(calls = calls.count(), grace_s = config.grace.as_secs(), "draining");
             let end = tokio::time::Instant::now() + config.grace;
             // Whoever asks too late is refused by the service, and not by a connection that is gone.
             let drained = tokio::time::timeout_at(end, calls.none());
             let mut ended = None;
+            let mut cut = 0;
             tokio::select! {
                 drained = drained => if drained.is_err() {
-                    warn!("the grace period is over: tiles in flight are left to other workers");
+                    cut = calls.count();
+                    warn!(calls = cut, "the grace period is over: tiles in flight are left to other workers");
                     calls.stop();
                 },
                 result = &mut server => ended = Some(served(result)),
             }
             stop.cancel();
-            match ended {
+            let result = match ended {
                 Some(result) => result,
                 // What was sent last is on its way.
-                None => match tokio::time::timeout(FAREWELL, server).await {
-                    Ok(result) => served(result),
-                    Err(_) => Ok(()),
-                },
-            }
+                None => tokio::time::timeout(FAREWELL, server).await.map_or(Ok(()), served),
+            };
+            if cut > 0 { Err(WorkerError::Cut { calls: cut, grace: config.grace }) } else { result }
         }
     };
     drop(registrations);

@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use tracing::{info, warn};
 
 use crate::pool::Pool;
+use crate::presence::Presence;
 
 /// What a worker says of itself.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Announcement {
     pub draining: CancellationToken,
     /// Time for the answer to an announcement: [`ANSWER_WITHIN`].
     pub answer_within: Duration,
+    /// Learns that a coordinator knows the worker.
+    pub presence: Presence,
 }
 
 impl Announcement {
@@ -130,12 +133,12 @@ async fn register(
         FleetServiceClient::new(channel).register(ReceiverStream::new(receiver)).await
     };
     let mut answers = timeout(within, opening).await.map_err(silent)??.into_inner();
-    let mut is_first = true;
+    let mut registered = None;
     loop {
         let answer = timeout(within, answers.next()).await.map_err(silent)?.ok_or_else(ended)??;
-        if is_first {
+        if registered.is_none() {
             info!(coordinator = %coordinator.uri(), "registered");
-            is_first = false;
+            registered = Some(announcement.presence.registered());
         }
         is_known();
         let pause = Duration::from_millis(answer.heartbeat_ms.into()).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);

@@ -62,6 +62,7 @@ async fn coordinator(
 
 fn announcement(pool: &Pool) -> Announcement {
     Announcement {
+        presence: Presence::new(watch::Sender::default()),
         worker: "w".into(),
         address: "http://127.0.0.1:9".into(),
         slots: 2,
