@@ -29,7 +29,6 @@ BY_HAND = {
     "graticule-coordinator-tls",
     "graticule-redis",
     "graticule-store",
-    "graticule-worker-access",
     "graticule-worker-tls",
 }
 # What a worker takes beside its tiles: what is remembered in the process, GDAL, the program itself.
