@@ -25,6 +25,7 @@ mod report;
 mod request;
 mod roles;
 mod serve;
+mod store;
 
 /// Computes maps: write an expression over imagery (a graft), name an area, get pixels.
 ///

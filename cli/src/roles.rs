@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use graticule_common::transform::Proj;
-use graticule_coordinator::catalog::LocalCatalog;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
@@ -15,6 +14,7 @@ use crate::failure::{Failure, print_line};
 use crate::interrupt::Interrupt;
 use crate::request::FileArgs;
 use crate::serve::sources;
+use crate::store::StoreArgs;
 
 /// Run a coordinator.
 #[derive(Args, Debug)]
@@ -24,17 +24,20 @@ pub struct Coordinator {
     listen: SocketAddr,
     #[command(flatten)]
     roots: CatalogRoots,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 impl Coordinator {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
-        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
+        let catalog = Arc::new(self.store.open(global).await?);
         let config = graticule_coordinator::Config { listen: self.listen, ..Default::default() };
         // A log that is closed is no reason to stop.
         let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
         let (transform, mut extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
         extra.add_service(self.roots.service(&catalog)?);
         let stop = stop_on_signal()?;
+        self.store.watch(&catalog, &stop);
         graticule_coordinator::run(config, catalog, transform, extra, stop, ready).await.map_err(Failure::of)
     }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Args;
 use graticule_common::proto::DESCRIPTORS;
 use graticule_common::transform::Proj;
-use graticule_coordinator::catalog::LocalCatalog;
 use graticule_worker::source::Sources;
 use graticule_worker::source::gdal::{GdalSource, allow, drivers};
 use graticule_worker::source::remote::{Access, Patience, Remote};
@@ -67,8 +66,7 @@ impl Engine {
         args: &EngineArgs,
         listen: Option<(SocketAddr, &CatalogRoots)>,
     ) -> Result<Engine, Failure> {
-        // Whatever is wrong with it, a folder of this machine cannot be used.
-        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
+        let catalog = Arc::new(args.store.open(global).await?);
         let shutdown = CancellationToken::new();
         let mut parts = JoinSet::new();
         let mut config = graticule_coordinator::Config::default();
@@ -77,6 +75,7 @@ impl Engine {
         if let Some((listen, roots)) = listen {
             config.listen = listen;
             extra.add_service(roots.service(&catalog)?);
+            args.store.watch(&catalog, &shutdown);
             let reflection = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
                 .build_v1()

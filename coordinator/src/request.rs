@@ -356,7 +356,11 @@ impl Requests {
     }
 
     /// Plans a request for the workers there are, unless there is too much to do already.
-    async fn prepare(&self, request: &pb::ComputeRequest, asked: &Asked) -> Result<Arc<Prepared>, RequestError> {
+    async fn prepare(
+        &self,
+        request: &pb::ComputeRequest,
+        asked: &Asked,
+    ) -> Result<Arc<Prepared>, RequestError> {
         if self.totals.active.load(Ordering::Relaxed) > self.rules.requests_max {
             return Err(RequestError::Crowded { limit: self.rules.requests_max });
         }
@@ -394,9 +398,8 @@ impl Requests {
         // What is read was known before the stages; values were not.
         let scenes = prepared.header.scenes.clone();
         let header = pb::Header { scenes, ..prepared.sources.header(&outcome) };
-        let planning = move || {
-            outcome.plan().map(|plan| Arc::new(task(plan, how, Estimate::of(&explain::bill(plan)))))
-        };
+        let planning =
+            move || outcome.plan().map(|plan| Arc::new(task(plan, how, Estimate::of(&explain::bill(plan)))));
         Ok((header, blocking(planning).await?))
     }
 
@@ -430,7 +433,8 @@ impl Requests {
                         let data = chunk.data.slice(at..(at + PIECE_BYTES).min(chunk.data.len()));
                         let bytes = data.len() as u64;
                         let offset = chunk.offset + at as u64;
-                        self.send(out, Message::Chunk(pb::TileChunk { offset, data, ..chunk.clone() })).await?;
+                        self.send(out, Message::Chunk(pb::TileChunk { offset, data, ..chunk.clone() }))
+                            .await?;
                         metrics::counter!(names::RESULT_BYTES).increment(bytes);
                     }
                     if std::mem::take(&mut is_first) {

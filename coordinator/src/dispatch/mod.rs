@@ -23,9 +23,7 @@ use tokio::time::Instant;
 pub use flight::{Answer, TileSums};
 
 use crate::fleet::{Fleet, FleetError};
-use crate::schedule::{
-    CallId, Failure, FlightId, Load, RequestId, Rules, Schedule, TileFailure, WorkerId,
-};
+use crate::schedule::{CallId, Failure, FlightId, Load, RequestId, Rules, Schedule, TileFailure, WorkerId};
 use call::End;
 use flight::Inbox;
 
