@@ -31,7 +31,7 @@ pub struct StoreArgs {
     )]
     pub index_dir: Option<PathBuf>,
     /// Do not wait until what is registered is on disk: faster, and a power cut may take it
-    #[arg(long, env = "GRATICULE_NO_FSYNC", help_heading = "Store")]
+    #[arg(long, env = "GRATICULE_NO_FSYNC", hide_env_values = true, help_heading = "Store")]
     pub no_fsync: bool,
     /// Seconds after which a coordinator looks again whether others changed the catalog [default: 2]
     #[arg(
