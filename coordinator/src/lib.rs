@@ -12,18 +12,20 @@ use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::limits::Limits;
 use graticule_common::proto::v1::compute_service_server::ComputeServiceServer;
 use graticule_common::proto::v1::fleet_service_server::FleetServiceServer;
+use graticule_common::tls::ServerTls;
 use graticule_common::transform::Transform;
-use graticule_common::transport::{KEEPALIVE_EVERY, KEEPALIVE_WITHIN};
+use graticule_common::{tls, transport};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
+use crate::access::Access;
+use crate::access::layer::guard;
 use crate::catalog::SceneCatalog;
 use crate::fleet::Fleet;
 use crate::request::Requests;
 
+pub mod access;
 pub mod catalog;
 pub mod catalog_service;
 mod colormaps;
@@ -48,6 +50,10 @@ pub struct Config {
     pub patience: Duration,
     /// Who computes; a clone kept by the caller tells which workers there are.
     pub fleet: Fleet,
+    /// Who may call.
+    pub access: Arc<Access>,
+    /// TLS for all who call; without it connections are plain.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 impl Default for Config {
@@ -58,6 +64,8 @@ impl Default for Config {
             deadline: Duration::from_secs(300),
             patience: Duration::from_secs(5),
             fleet: Fleet::default(),
+            access: Arc::new(Access::open()),
+            tls: None,
         }
     }
 }
@@ -109,6 +117,7 @@ pub async fn run(
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let fleet = config.fleet;
+    let fleet_tls = fleet.tls();
     let requests = Requests {
         catalog,
         transform,
@@ -125,12 +134,11 @@ pub async fn run(
     extra.add_service(
         ComputeServiceServer::new(service::Compute(requests)).max_decoding_message_size(REQUEST_BYTES_MAX),
     );
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
-        .add_routes(extra.routes())
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+    tokio::spawn(config.access.clone().follow(shutdown.clone()));
+    tokio::spawn(tls::follow(config.tls.clone(), fleet_tls, shutdown.clone()));
+    let server =
+        transport::server().add_routes(guard(extra.routes(), config.access)).serve_with_incoming_shutdown(
+            transport::incoming(listener, config.tls),
             shutdown.clone().cancelled_owned(),
         );
     ready(address);
