@@ -327,17 +327,6 @@ impl ClientTls {
         Ok(ClientTls { cert, servers, config })
     }
 
-    /// A client of a web server, which speaks HTTP/1.1.
-    ///
-    /// # Errors
-    /// [`TlsError`] when a file cannot be read.
-    pub fn web(servers: Servers) -> Result<ClientTls, TlsError> {
-        let tls = ClientTls::new(servers, None)?;
-        let mut config = ClientConfig::clone(&tls.config());
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(ClientTls { config: Kept::new(Arc::new(config), Stamp::of(&[])), ..tls })
-    }
-
     fn stamp(servers: &Servers, cert: Option<&CertFiles>) -> Stamp {
         let ca = match servers {
             Servers::Named(ca) | Servers::Only(ca, _) => Some(ca),

@@ -25,6 +25,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Status};
 use tracing::{debug, warn};
 
+use crate::telemetry::names;
 use crate::tls::{ClientTls, Role, ServerTls, reason, role_of};
 
 /// HTTP/2 pings: a peer that is gone without a word is noticed within the sum of the two.
@@ -124,7 +125,7 @@ pub fn incoming(
                         let _ = sender.send(Ok(Connection { stream, peer, _place: Some(place) })).await;
                     }
                     Err(error) => {
-                        metrics::counter!("graticule_handshake_failures_total").increment(1);
+                        metrics::counter!(names::CONNECTIONS_REFUSED).increment(1);
                         warn!(peer = %address, reason = cause(&error), "a connection is refused");
                     }
                 }
@@ -308,32 +309,18 @@ impl Target {
     /// # Errors
     /// Why not, with its cause.
     pub async fn connect(&self) -> Result<Channel, String> {
-        let connected =
-            self.endpoint.connect_with_connector(Connector { tls: self.tls.clone(), waits: true }).await;
+        let connected = self.endpoint.connect_with_connector(Connector(self.tls.clone())).await;
         connected.map_err(|error| causes(&error))
-    }
-
-    /// A bare connection, to speak something else than gRPC over.
-    ///
-    /// # Errors
-    /// The system's, or the handshake's.
-    pub async fn stream(&self) -> io::Result<Connection> {
-        let connector = Connector { tls: self.tls.clone(), waits: false };
-        Ok(connector.connect(self.endpoint.uri().clone()).await?.into_inner())
     }
 
     /// Connects at the first call, and again after a break.
     pub fn connect_lazy(&self) -> Channel {
-        self.endpoint.connect_with_connector_lazy(Connector { tls: self.tls.clone(), waits: true })
+        self.endpoint.connect_with_connector_lazy(Connector(self.tls.clone()))
     }
 }
 
 #[derive(Clone)]
-struct Connector {
-    tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
-    /// Whether the server has the first word, as in HTTP/2.
-    waits: bool,
-}
+struct Connector(Option<(Arc<ClientTls>, ServerName<'static>)>);
 
 impl Connector {
     async fn connect(self, uri: Uri) -> io::Result<TokioIo<Connection>> {
@@ -341,7 +328,7 @@ impl Connector {
         let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
         stream.set_nodelay(true)?;
         let peer = Peer { address: stream.peer_addr().ok(), role: None };
-        let stream = match self.tls {
+        let stream = match self.0 {
             None => Stream::Plain(stream),
             Some((tls, name)) => {
                 let connector = TlsConnector::from(tls.config());
@@ -349,10 +336,9 @@ impl Connector {
                 // The server judges our certificate when we are done. Its first word, which HTTP/2 has it
                 // say at once, means that it takes us, or why it does not: said now, and not lost in a
                 // connection that breaks under the first call.
-                let mut first = vec![0; if self.waits { 4096 } else { 0 }];
+                let mut first = vec![0; 4096];
                 let word = tokio::time::timeout(FIRST_WORD_WITHIN, stream.read(&mut first));
                 let count = match word.await {
-                    _ if !self.waits => 0,
                     Ok(Ok(0)) => return Err(io::Error::other("the other side ends the connection at once")),
                     Ok(count) => count?,
                     // A server that waits for ours.

@@ -1,15 +1,12 @@
-//! A provider's keys over https: one small client, bounded in bytes and time, that follows no redirect.
+//! A provider's keys over https: bounded in bytes and time, and no redirect is followed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use graticule_common::tls::{ClientTls, Servers};
-use graticule_common::transport::{Target, causes};
+use graticule_common::web::{Access, Client, full};
 use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt, Limited};
 
 use super::jwks::{DOCUMENT_BYTES_MAX, Documents};
 
@@ -23,7 +20,7 @@ const URL_BYTES_MAX: usize = 2048;
 #[derive(Clone, Debug)]
 pub struct JwksUrl {
     url: Uri,
-    target: Target,
+    client: Client,
 }
 
 impl JwksUrl {
@@ -38,47 +35,33 @@ impl JwksUrl {
         }
         let url: Uri = text.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-        let is_here = host == "localhost"
-            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        if url.scheme_str() != Some("https") && !is_here {
-            return Err("keys are fetched over `https:` only, for who hands out keys can make tokens".into());
-        }
-        if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err("it holds a user's name".into());
-        }
-        let tls = match url.scheme_str() {
-            Some("https") => {
-                let tls = ClientTls::web(Servers::Public).map_err(|error| error.to_string())?;
-                Some(Arc::new(tls))
+        let is_here = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        match url.scheme_str() {
+            Some("https") => {}
+            Some("http") if is_here => {}
+            _ => {
+                return Err("keys are fetched over `https:` only, for who hands out keys makes tokens".into());
             }
-            _ => None,
-        };
-        Ok(JwksUrl { target: Target::new(text, tls.as_ref())?, url })
+        }
+        if url.authority().is_none_or(|authority| authority.as_str().contains('@')) {
+            return Err("it holds a user's name, or no host".into());
+        }
+        // The operator names it, and nobody else: it may be an address of an inner network.
+        Ok(JwksUrl { url, client: Client::new(Access::anywhere()) })
     }
 
     async fn get(&self) -> Result<Vec<u8>, String> {
-        let stream = self.target.stream().await.map_err(|error| causes(&error))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| causes(&error))?;
-        // It ends with the answer, or when this does.
-        let mut connection = tokio::task::JoinSet::from_iter([async move { _ = connection.await }]);
-        let authority = self.url.authority().map(|authority| authority.as_str()).unwrap_or_default();
-        let path = self.url.path_and_query().map_or("/", |path| path.as_str());
-        let request = Request::get(path)
-            .header(header::HOST, authority)
+        let request = Request::get(self.url.clone())
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("graticule/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::<Bytes>::new())
+            .body(full(Bytes::new()))
             .map_err(|error| error.to_string())?;
-        let answer = sender.send_request(request).await.map_err(|error| causes(&error))?;
+        let answer = self.client.send(request).await.map_err(|error| error.to_string())?;
         if answer.status() != StatusCode::OK {
             return Err(format!("the server answers {}", answer.status()));
         }
         let body = Limited::new(answer.into_body(), DOCUMENT_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| causes(error.as_ref()))?;
-        connection.abort_all();
-        Ok(body.to_bytes().into())
+        Ok(body.map_err(|error| error.to_string())?.to_bytes().into())
     }
 }
 
@@ -87,6 +70,6 @@ impl Documents for JwksUrl {
     async fn load(&self) -> Result<Vec<u8>, String> {
         let got = tokio::time::timeout(WITHIN, self.get()).await;
         let got = got.unwrap_or_else(|_| Err(format!("no answer within {} s", WITHIN.as_secs())));
-        got.map_err(|reason| format!("`{}`: {reason}", self.target.address()))
+        got.map_err(|reason| format!("`{}`: {reason}", self.url))
     }
 }

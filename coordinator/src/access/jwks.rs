@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use graticule_common::telemetry::names;
 use tracing::{info, warn};
 
 use super::jwt::KeySet;
@@ -164,7 +165,7 @@ impl Jwks {
                 Ok(())
             }
             Err(error) => {
-                metrics::counter!("graticule_jwks_failures_total").increment(1);
+                metrics::counter!(names::JWKS_ERRORS).increment(1);
                 warn!(%error, "keys for tokens cannot be read; those read before count for a day");
                 Err(error)
             }

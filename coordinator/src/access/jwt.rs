@@ -88,6 +88,9 @@ pub enum TokenFault {
     /// It is not signed by that key.
     #[error("the signature is wrong")]
     Signature,
+    /// It counted once.
+    #[error("the token has expired")]
+    Expired,
     /// What it says does not count here or now.
     #[error("claims: {0}")]
     Claims(String),
@@ -284,7 +287,7 @@ impl JwtRules {
         let (now, leeway) = (now as f64, LEEWAY.as_secs_f64());
         let expires = instant("exp")?.ok_or_else(|| wrong("it never expires"))?;
         if now >= expires + leeway {
-            return Err(wrong("expired"));
+            return Err(TokenFault::Expired);
         }
         // One that was made in the future was made by a clock that is wrong, or by nobody.
         for name in ["nbf", "iat"] {

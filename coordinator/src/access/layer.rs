@@ -18,7 +18,7 @@ use tonic::Status;
 use tonic::service::Routes;
 
 use super::table::{Needs, needs};
-use super::{Access, AccessError, Identity, Scope, Scopes};
+use super::{Access, AccessError, INVALID, Identity, Scope, Scopes};
 
 /// Puts the layer in front of services.
 pub fn guard(routes: Routes, access: Arc<Access>) -> Routes {
@@ -54,11 +54,7 @@ async fn check(State(access): State<Arc<Access>>, mut request: Request, next: Ne
                 None => response,
             }
         }
-        Err(error) => {
-            metrics::counter!("graticule_access_refusals_total", "class" => error.class().name())
-                .increment(1);
-            status_of(&error).into_http()
-        }
+        Err(error) => status_of(&error).into_http(),
     }
 }
 
@@ -73,7 +69,7 @@ async fn identify(
         [] => None,
         [header] => Some(header.as_bytes()),
         // Two could be read differently in two places.
-        _ => return Err(access.refused("two `authorization` headers")),
+        _ => return Err(access.refused(INVALID, "two `authorization` headers")),
     };
     let is_worker = peer.role == Some(Role::Worker);
     let worker = Scopes::of([Scope::Worker]);

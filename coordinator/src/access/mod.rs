@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use graticule_common::error::{Classify, ErrorClass};
+use graticule_common::telemetry::names;
 use graticule_common::tls::Stamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -29,7 +30,7 @@ pub use fetch::JwksUrl;
 pub use identity::{Identity, Scope, Scopes};
 use jwks::{Documents, Jwks, JwksFile};
 use jwt::{JwtRules, TOKEN_BYTES_MAX, TokenFault};
-use keys::{KeyError, KeyFile, Keys, Pepper};
+use keys::{KeyError, KeyFault, KeyFile, Keys, Pepper};
 use quota::{Permit, Quota, Quotas};
 
 /// How often files are looked at for changes.
@@ -37,6 +38,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Lines that say why somebody was refused, at most this often.
 const REASONS_EVERY: Duration = Duration::from_millis(100);
+
+/// Kinds of credentials that do not count, in metrics.
+const MISSING: &str = "missing";
+const INVALID: &str = "invalid";
+const EXPIRED: &str = "expired";
 
 /// Settings of access.
 #[derive(Clone, Debug, Default)]
@@ -240,7 +246,7 @@ impl Access {
     pub async fn identify(&self, authorization: Option<&[u8]>, now: u64) -> Result<Identity, AccessError> {
         let Some(header) = authorization else {
             return match self.is_required {
-                true => Err(self.refused("no credentials")),
+                true => Err(self.refused(MISSING, "no credentials")),
                 false => Ok(self.anonymous.clone()),
             };
         };
@@ -255,14 +261,19 @@ impl Access {
             // Credentials for somebody else's service mean nothing here, and nothing is asked for.
             return Ok(self.anonymous.clone());
         }
-        let Some(text) = credentials else { return Err(self.refused("no text, or one that is too long")) };
+        let Some(text) = credentials else {
+            return Err(self.refused(INVALID, "no text, or one that is too long"));
+        };
         match (&self.keys, &self.tokens) {
             (Some(table), _) if keys::is_key(text) => {
                 let keys = table.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
-                keys.identify(&table.pepper, text, now).map_err(|fault| self.refused(fault))
+                keys.identify(&table.pepper, text, now).map_err(|fault| {
+                    let is_old = matches!(fault, KeyFault::Expired);
+                    self.refused(if is_old { EXPIRED } else { INVALID }, fault)
+                })
             }
             (_, Some(tokens)) if !keys::is_key(text) => self.identify_token(tokens, text, now).await,
-            _ => Err(self.refused("credentials of a kind that is not used here")),
+            _ => Err(self.refused(INVALID, "credentials of a kind that is not used here")),
         }
     }
 
@@ -279,18 +290,25 @@ impl Access {
             Err(fault) => fault,
         };
         if !matches!(fault, TokenFault::UnknownKey { is_new: true, .. }) {
-            return Err(self.refused(fault));
+            return Err(self.refused_token(&fault));
         }
         // A provider changes its keys: this may be a new one.
         match (jwks.newer(current.as_ref(), uptime).await, current) {
-            (Some(newer), _) => rules.identify(&newer.keys, text, now).map_err(|fault| self.refused(fault)),
-            (None, Some(_)) => Err(self.refused(fault)),
+            (Some(newer), _) => {
+                rules.identify(&newer.keys, text, now).map_err(|fault| self.refused_token(&fault))
+            }
+            (None, Some(_)) => Err(self.refused_token(&fault)),
             (None, None) => Err(AccessError::NoKeys),
         }
     }
 
+    fn refused_token(&self, fault: &TokenFault) -> AccessError {
+        self.refused(if *fault == TokenFault::Expired { EXPIRED } else { INVALID }, fault)
+    }
+
     /// Writes down why somebody is refused, now and then; the answer does not say it.
-    fn refused(&self, reason: impl std::fmt::Display) -> AccessError {
+    fn refused(&self, kind: &'static str, reason: impl std::fmt::Display) -> AccessError {
+        metrics::counter!(names::ACCESS_REFUSED, "reason" => kind).increment(1);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.is_none_or(|at| at.elapsed() >= REASONS_EVERY) {
             *said = Some(Instant::now());
@@ -308,6 +326,7 @@ impl Access {
         if let table::Needs::Scope(scope) = table::needs(path) {
             if !identity.scopes.has(scope) {
                 // Only as much of it as a name has: it may be anything.
+                metrics::counter!(names::ACCESS_REFUSED, "reason" => "scope").increment(1);
                 let call = path.rsplit('/').next().unwrap_or_default().chars().take(64).collect();
                 return Err(AccessError::Forbidden { call, scope: scope.name() });
             }
@@ -316,7 +335,10 @@ impl Access {
             return Ok(None);
         }
         let permit = self.quotas.take(&identity.tenant, self.uptime());
-        permit.map(Some).map_err(|retry_after| AccessError::TooMany { retry_after })
+        permit.map(Some).map_err(|retry_after| {
+            metrics::counter!(names::SHEDS, "reason" => "tenant").increment(1);
+            AccessError::TooMany { retry_after }
+        })
     }
 
     /// Follows changes of key files and providers until `stop`.
