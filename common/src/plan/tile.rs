@@ -153,6 +153,20 @@ impl<'p> TilePlan<'p> {
         cached.map(|id| (id, self.key(id, salt))).collect()
     }
 
+    /// What the bytes of this tile's results follow from, whatever grid it is a part of; `None` in a stage,
+    /// whose results are partials.
+    pub fn identity(&self, salt: &str) -> Option<ContentHash> {
+        let mut hasher = Hasher::new("tile result");
+        self.window.hash_into(&mut hasher);
+        for root in self.plan.roots() {
+            if !root.partials.is_empty() {
+                return None;
+            }
+            hasher.hash(self.key(root.node, salt));
+        }
+        Some(hasher.finish())
+    }
+
     /// What a node's block on this tile is filed under. The node's hash holds ops and versions,
     /// constants and sources; lattice and windows place it; `salt` names the engine and its libraries.
     fn key(&self, id: NodeId, salt: &str) -> ContentHash {
