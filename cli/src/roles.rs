@@ -71,7 +71,7 @@ pub struct Worker {
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(16..))]
     memory: u64,
     /// Redis to share intermediate results through: redis://HOST[:PORT][/DB]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "GRATICULE_CACHE", hide_env_values = true)]
     cache: Option<String>,
     #[command(flatten)]
     files: FileArgs,
