@@ -108,6 +108,9 @@ class Manifests:
                     kubernetes_validate.validate(document, version, strict=True)
                 except kubernetes_validate.ValidationError as error:
                     self.problems.append(f"{name(document)}: {error.message} (Kubernetes {version})")
+        if self.problems:
+            # Nothing can be relied on in what has not the right shape.
+            return self.problems
         for deployment in self.of("Deployment"):
             self.pod(deployment)
         for kind in ("Service", "PodDisruptionBudget", "NetworkPolicy"):
