@@ -2,6 +2,7 @@
 
 mod checked;
 mod histories;
+mod rules;
 mod simulation;
 mod speed;
 
