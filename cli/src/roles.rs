@@ -4,17 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
+use graticule_common::telemetry::names::Role;
 use graticule_common::transform::Proj;
-use graticule_coordinator::catalog::LocalCatalog;
-use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
+use crate::admin::AdminArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, print_line};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, StopArgs};
 use crate::request::FileArgs;
 use crate::serve::sources;
+use crate::store::StoreArgs;
 
 /// Run a coordinator.
 #[derive(Args, Debug)]
@@ -24,17 +25,29 @@ pub struct Coordinator {
     listen: SocketAddr,
     #[command(flatten)]
     roots: CatalogRoots,
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
+    stop: StopArgs,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 impl Coordinator {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
-        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
-        let config = graticule_coordinator::Config { listen: self.listen, ..Default::default() };
+        let stop = Interrupt::listen()?.token();
+        let catalog = Arc::new(self.store.open(global).await?);
+        let config = graticule_coordinator::Config {
+            listen: self.listen,
+            grace: self.stop.grace(),
+            ..Default::default()
+        };
+        self.admin.start(&[Role::Coordinator, Role::Process], config.readiness.subscribe()).await?;
         // A log that is closed is no reason to stop.
         let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
         let (transform, mut extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
         extra.add_service(self.roots.service(&catalog)?);
-        let stop = stop_on_signal()?;
+        self.store.watch(&catalog, &stop);
         graticule_coordinator::run(config, catalog, transform, extra, stop, ready).await.map_err(Failure::of)
     }
 }
@@ -58,14 +71,19 @@ pub struct Worker {
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(16..))]
     memory: u64,
     /// Redis to share intermediate results through: redis://HOST[:PORT][/DB]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "GRATICULE_CACHE", hide_env_values = true)]
     cache: Option<String>,
     #[command(flatten)]
     files: FileArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
+    stop: StopArgs,
 }
 
 impl Worker {
     pub async fn run(self) -> Result<(), Failure> {
+        let stop = Interrupt::listen()?.token();
         let config = graticule_worker::Config {
             listen: self.listen,
             advertise: self.advertise,
@@ -75,24 +93,11 @@ impl Worker {
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32)),
             memory_bytes: self.memory << 20,
             cache_url: self.cache,
+            grace: self.stop.grace(),
             ..graticule_worker::Config::default()
         };
+        self.admin.start(&[Role::Worker, Role::Process], config.readiness.subscribe()).await?;
         let ready = |address| _ = print_line(format_args!("worker on http://{address}"));
-        graticule_worker::run(config, sources(&self.files), stop_on_signal()?, ready)
-            .await
-            .map_err(Failure::of)
+        graticule_worker::run(config, sources(&self.files), stop, ready).await.map_err(Failure::of)
     }
-}
-
-/// A token that the first request to stop cancels; the second ends the process.
-fn stop_on_signal() -> Result<CancellationToken, Failure> {
-    let mut interrupt = Interrupt::listen()?;
-    let stop = CancellationToken::new();
-    let token = stop.clone();
-    tokio::spawn(async move {
-        interrupt.next().await;
-        token.cancel();
-        interrupt.end_at_next();
-    });
-    Ok(stop)
 }
