@@ -26,11 +26,11 @@ pub struct Coordinator {
     #[command(flatten)]
     roots: CatalogRoots,
     #[command(flatten)]
-    store: StoreArgs,
-    #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
     stop: StopArgs,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 impl Coordinator {
@@ -42,6 +42,7 @@ impl Coordinator {
             ..Default::default()
         };
         self.admin.start(&[Role::Coordinator, Role::Process], config.readiness.subscribe()).await?;
+        // To make the index again may take minutes, in which it is alive and not ready.
         let catalog = Arc::new(self.store.open(global).await?);
         // A log that is closed is no reason to stop.
         let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
@@ -71,7 +72,7 @@ pub struct Worker {
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(16..))]
     memory: u64,
     /// Redis to share intermediate results through: redis://HOST[:PORT][/DB]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "GRATICULE_CACHE", hide_env_values = true)]
     cache: Option<String>,
     #[command(flatten)]
     files: FileArgs,
