@@ -36,13 +36,14 @@ pub struct Coordinator {
 impl Coordinator {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let stop = Interrupt::listen()?.token();
-        let catalog = Arc::new(self.store.open(global).await?);
         let config = graticule_coordinator::Config {
             listen: self.listen,
             grace: self.stop.grace(),
             ..Default::default()
         };
         self.admin.start(&[Role::Coordinator, Role::Process], config.readiness.subscribe()).await?;
+        // To make the index again may take minutes, in which it is alive and not ready.
+        let catalog = Arc::new(self.store.open(global).await?);
         // A log that is closed is no reason to stop.
         let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
         let (transform, mut extra) = (Arc::new(Proj::new()), RoutesBuilder::default());

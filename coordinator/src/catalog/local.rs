@@ -10,6 +10,7 @@ use graticule_common::error::listing;
 use graticule_common::file::Inspect;
 use graticule_common::hash::Hasher;
 use graticule_common::scene::{LonLatBox, Product, Scene, SceneQuery};
+use graticule_common::telemetry::names;
 use graticule_common::transform::Transform;
 use tokio_util::sync::CancellationToken;
 
@@ -162,13 +163,16 @@ impl LocalCatalog {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(every) => {}
             }
+            let started = tokio::time::Instant::now();
             let mut looked = self.blocking(Store::settle).await;
             if looked.is_ok() && tidied.elapsed() >= TIDY_EVERY {
                 looked = self.blocking(Store::tidy).await;
                 tidied = tokio::time::Instant::now();
             }
-            metrics::counter!("graticule_catalog_looks_total", "ok" => if looked.is_ok() { "yes" } else { "no" })
-                .increment(1);
+            metrics::histogram!(names::CATALOG_REFRESH_SECONDS).record(started.elapsed().as_secs_f64());
+            if looked.is_err() {
+                metrics::counter!(names::CATALOG_ERRORS).increment(1);
+            }
             match (&looked, is_behind) {
                 (Err(error), false) => {
                     tracing::warn!(%error, "the catalog cannot be looked at: answers may be old");

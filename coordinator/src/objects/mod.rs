@@ -617,7 +617,6 @@ impl Tries {
         if self.made >= ATTEMPTS_MAX || self.started.elapsed() + wait >= TOTAL_WITHIN {
             return false;
         }
-        metrics::counter!("graticule_store_retries_total").increment(1);
         tokio::time::sleep(wait).await;
         self.made += 1;
         true
