@@ -7,6 +7,8 @@ mod cancelling;
 mod catalog;
 mod exit_codes;
 mod losing_workers;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod outputs;
 mod processes;
 mod redis;
