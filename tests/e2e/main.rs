@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
 
+mod admin;
 mod broken_workers;
 mod cancelling;
 mod catalog;
