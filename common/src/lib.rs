@@ -34,11 +34,15 @@ pub mod scene;
 pub mod status;
 #[cfg(feature = "net")]
 pub mod telemetry;
+#[cfg(feature = "net")]
+pub mod tls;
 pub mod transform;
 #[cfg(feature = "net")]
 pub mod transport;
 #[cfg(feature = "net")]
 pub mod versions;
+#[cfg(feature = "web")]
+pub mod web;
 #[cfg(feature = "net")]
 pub mod wire;
 

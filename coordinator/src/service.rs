@@ -19,6 +19,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
+use crate::access::Identity;
 use crate::drain::Drain;
 use crate::fleet::Timing;
 use crate::request::{Caller, Requests};
@@ -52,7 +53,8 @@ impl ComputeService for Compute {
         let admitted = self.1.admit()?;
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let parent = telemetry::parent_of(request.metadata());
-        let caller = Caller { tenant: "".into(), timeout: timeout(request.metadata())?, parent };
+        let timeout = timeout(request.metadata())?;
+        let caller = Caller { tenant: Identity::of(&request).tenant, timeout, parent };
         let (requests, request) = (self.0.clone(), request.into_inner());
         tokio::spawn(async move { requests.compute(request, caller, sender).await });
         // Under way until the client has taken the last message, or has gone.

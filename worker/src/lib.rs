@@ -28,6 +28,7 @@ use crate::flight::Flights;
 use crate::pool::Pool;
 use crate::presence::Presence;
 use crate::register::{ANSWER_WITHIN, Announcement, Refusals};
+use crate::resolve::Pace;
 use crate::source::TileSource;
 use crate::tile::Tiles;
 
@@ -38,6 +39,7 @@ pub mod plans;
 pub mod pool;
 pub mod presence;
 pub mod register;
+pub mod resolve;
 pub mod service;
 #[cfg(feature = "gdal")]
 pub mod sink;
@@ -191,7 +193,9 @@ pub async fn run(
     };
     let presence = Presence::new(config.readiness.clone());
     let announcement = Announcement {
-        worker: format!("{address}-{}", std::process::id()),
+        // In containers all listen at the same address with the same process id; and one that is started
+        // again is another.
+        worker: format!("{advertised}-{:08x}", fastrand::u32(..)),
         address: advertised,
         slots: config.slots,
         memory_bytes: config.memory_bytes,
@@ -205,9 +209,12 @@ pub async fn run(
     let coordinators: BTreeSet<&String> = config.coordinators.iter().collect();
     for coordinator in &coordinators {
         // They end with this function.
-        let (endpoint, never) = (endpoint(coordinator)?, CancellationToken::new());
+        let (origin, never) = (endpoint(coordinator)?, CancellationToken::new());
         let (announcement, refusals) = (announcement.clone(), refusals.clone());
-        registrations.spawn(register::keep_registered(endpoint, announcement, refusals, never));
+        match resolve::name_of(origin.uri()) {
+            None => registrations.spawn(register::keep_registered(origin, announcement, refusals, never)),
+            Some(name) => registrations.spawn(follow(coordinator.to_string(), name, announcement, refusals)),
+        };
     }
     let (reporter, health) = tonic_health::server::health_reporter();
     let mut watching = JoinSet::new();
@@ -301,6 +308,22 @@ fn endpoint(address: &str) -> Result<Endpoint, WorkerError> {
     let endpoint = Endpoint::from_shared(address.to_owned())
         .map_err(|error| WorkerError::Address { address: address.to_owned(), reason: error.to_string() })?;
     Ok(with_keepalive(endpoint))
+}
+
+/// Keeps the worker registered with every coordinator behind a name.
+async fn follow(url: String, (host, port): (String, u16), announcement: Announcement, refusals: Refusals) {
+    let scheme = if url.starts_with("https:") { "https" } else { "http" };
+    let look_up = || resolve::look_up(&host, port);
+    let register = |address: SocketAddr, refusals, stop| {
+        let announcement = announcement.clone();
+        async move {
+            match endpoint(&format!("{scheme}://{address}")) {
+                Ok(endpoint) => register::keep_registered(endpoint, announcement, refusals, stop).await,
+                Err(error) => warn!(%error, "a coordinator that cannot be called"),
+            }
+        }
+    };
+    resolve::keep_registered_with_all(&url, Pace::default(), look_up, register, refusals).await;
 }
 
 async fn open_cache(config: &Config) -> Result<Arc<dyn TileCache>, WorkerError> {
