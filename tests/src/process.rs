@@ -37,7 +37,9 @@ pub fn graticule() -> &'static Path {
             }
         }
         let status = command
-            .args(["build", "--quiet", "--bin", "graticule", "--profile", profile, "--target-dir"])
+            .args(["build", "--quiet", "--bin", "graticule", "--profile", profile])
+            .args(if cfg!(feature = "otlp") { &["--features", "graticule-cli/otlp"][..] } else { &[] })
+            .arg("--target-dir")
             .arg(profile_dir.parent().expect("a target folder"))
             .current_dir(folder(".."))
             .status();

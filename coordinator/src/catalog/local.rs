@@ -163,16 +163,13 @@ impl LocalCatalog {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(every) => {}
             }
-            let started = tokio::time::Instant::now();
             let mut looked = self.blocking(Store::settle).await;
             if looked.is_ok() && tidied.elapsed() >= TIDY_EVERY {
                 looked = self.blocking(Store::tidy).await;
                 tidied = tokio::time::Instant::now();
             }
-            metrics::histogram!(names::CATALOG_REFRESH_SECONDS).record(started.elapsed().as_secs_f64());
-            if looked.is_err() {
-                metrics::counter!(names::CATALOG_ERRORS).increment(1);
-            }
+            metrics::counter!(names::CATALOG_LOOKS, "ok" => if looked.is_ok() { "yes" } else { "no" })
+                .increment(1);
             match (&looked, is_behind) {
                 (Err(error), false) => {
                     tracing::warn!(%error, "the catalog cannot be looked at: answers may be old");
