@@ -29,7 +29,6 @@ BY_HAND = {
     "graticule-coordinator-tls",
     "graticule-redis",
     "graticule-store",
-    "graticule-worker-access",
     "graticule-worker-tls",
 }
 # What a worker takes beside its tiles: what is remembered in the process, GDAL, the program itself.
@@ -249,8 +248,9 @@ class Manifests:
             if "secretRef" in source:
                 self.known_secret(where, source["secretRef"]["name"], source["secretRef"].get("optional"))
             else:
-                settings = self.named("ConfigMap").get(source["configMapRef"]["name"])
-                self.expect(settings, where, f"no map {source['configMapRef']['name']}")
+                reference = source["configMapRef"]
+                settings = self.named("ConfigMap").get(reference["name"])
+                self.expect(settings or reference.get("optional"), where, f"no map {reference['name']}")
                 ours |= set((settings or {}).get("data", {}))
         known = help_of(self.binary, command)
         for variable in sorted(ours):
