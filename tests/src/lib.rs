@@ -7,6 +7,7 @@ pub mod colorado;
 pub mod conform;
 pub mod probe;
 pub mod process;
+pub mod proxy;
 pub mod scenes;
 pub mod world;
 
