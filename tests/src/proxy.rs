@@ -23,7 +23,7 @@ const PIECES_UNDER_WAY: usize = 64;
 
 /// Who sent what a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum Side {
     /// Who connected.
     Client,
     /// Who was connected to.
@@ -84,7 +84,7 @@ enum End {
     /// The server's end is reset, the client's stays open and silent.
     HalfOpen,
     /// What this one sends ends orderly; the other direction goes on.
-    HalfClosed(From),
+    HalfClosed(Side),
 }
 
 /// How one direction ends before its sender ends it.
@@ -165,14 +165,14 @@ impl Proxy {
     }
 
     /// What happens from now on to what one side sends.
-    pub fn set(&self, from: From, weather: Weather) {
+    pub fn set(&self, from: Side, weather: Weather) {
         self.shared.weather(from).send_replace(weather);
     }
 
     /// What happens from now on to what both sides send.
     pub fn set_both(&self, weather: Weather) {
-        self.set(From::Client, weather);
-        self.set(From::Server, weather);
+        self.set(Side::Client, weather);
+        self.set(Side::Server, weather);
     }
 
     /// Whether new connections are taken; else they end at once.
@@ -202,7 +202,7 @@ impl Proxy {
     }
 
     /// Ends what one side sends; the other direction goes on.
-    pub fn half_close(&self, from: From) {
+    pub fn half_close(&self, from: Side) {
         self.end(End::HalfClosed(from));
     }
 
@@ -222,7 +222,7 @@ impl Proxy {
     }
 
     /// Bytes that arrived of what one side sent.
-    pub fn moved(&self, from: From) -> u64 {
+    pub fn moved(&self, from: Side) -> u64 {
         self.shared.moved[from as usize].load(Ordering::Relaxed)
     }
 }
@@ -235,10 +235,10 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    fn weather(&self, from: From) -> &watch::Sender<Weather> {
+    fn weather(&self, from: Side) -> &watch::Sender<Weather> {
         match from {
-            From::Client => &self.from_client,
-            From::Server => &self.from_server,
+            Side::Client => &self.from_client,
+            Side::Server => &self.from_server,
         }
     }
 }
@@ -287,8 +287,8 @@ async fn connection(client: TcpStream, shared: &Arc<Shared>, mut ends: mpsc::Unb
     let (server_in, server_out) = server.into_split();
     let (stop_up, stopped_up) = watch::channel(Stop::No);
     let (stop_down, stopped_down) = watch::channel(Stop::No);
-    let mut up = tokio::spawn(direction(client_in, server_out, shared.clone(), From::Client, stopped_up));
-    let mut down = tokio::spawn(direction(server_in, client_out, shared.clone(), From::Server, stopped_down));
+    let mut up = tokio::spawn(direction(client_in, server_out, shared.clone(), Side::Client, stopped_up));
+    let mut down = tokio::spawn(direction(server_in, client_out, shared.clone(), Side::Server, stopped_down));
     let (mut up_done, mut down_done) = (None, None);
     loop {
         tokio::select! {
@@ -296,11 +296,11 @@ async fn connection(client: TcpStream, shared: &Arc<Shared>, mut ends: mpsc::Unb
             halves = &mut down, if down_done.is_none() => down_done = Some(halves),
             end = ends.recv() => {
                 match end {
-                    Some(End::HalfClosed(From::Client)) => {
+                    Some(End::HalfClosed(Side::Client)) => {
                         stop_up.send_replace(Stop::Orderly);
                         continue;
                     }
-                    Some(End::HalfClosed(From::Server)) => {
+                    Some(End::HalfClosed(Side::Server)) => {
                         stop_down.send_replace(Stop::Orderly);
                         continue;
                     }
@@ -351,7 +351,7 @@ async fn direction(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     shared: Arc<Shared>,
-    side: From,
+    side: Side,
     stopped: watch::Receiver<Stop>,
 ) -> (OwnedReadHalf, OwnedWriteHalf) {
     let (sender, receiver) = mpsc::channel(PIECES_UNDER_WAY);
@@ -400,7 +400,7 @@ async fn write(
     to: &mut OwnedWriteHalf,
     mut pieces: mpsc::Receiver<(Instant, BytesMut)>,
     shared: &Shared,
-    side: From,
+    side: Side,
 ) {
     let mut weather = shared.weather(side).subscribe();
     let mut since_flip = 0;
@@ -471,7 +471,7 @@ mod tests {
         assert_eq!(&back, b"early");
         let large: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
         assert!(there_and_back(&mut stream, &large).await.unwrap() == large);
-        assert_eq!((proxy.moved(From::Client), proxy.moved(From::Server)), (100_005, 100_005));
+        assert_eq!((proxy.moved(Side::Client), proxy.moved(Side::Server)), (100_005, 100_005));
         assert_eq!((proxy.connections(), proxy.accepted()), (1, 1));
     }
 
@@ -484,7 +484,7 @@ mod tests {
         there_and_back(&mut stream, b"x").await.unwrap();
         assert!(start.elapsed() >= Duration::from_millis(120), "{:?}", start.elapsed());
         proxy.heal();
-        proxy.set(From::Server, Weather::narrow(8 * 100_000));
+        proxy.set(Side::Server, Weather::narrow(8 * 100_000));
         let start = Instant::now();
         there_and_back(&mut stream, &[7; 30_000]).await.unwrap();
         assert!(start.elapsed() >= Duration::from_millis(180), "{:?}", start.elapsed());
@@ -495,10 +495,10 @@ mod tests {
         let proxy = Proxy::before(echo().await).await;
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         there_and_back(&mut stream, b"x").await.unwrap();
-        proxy.set(From::Server, Weather::HELD);
+        proxy.set(Side::Server, Weather::HELD);
         stream.write_all(b"abc").await.unwrap();
         soon("three bytes at the server", async {
-            while proxy.moved(From::Client) < 4 {
+            while proxy.moved(Side::Client) < 4 {
                 tokio::task::yield_now().await;
             }
         })
@@ -528,7 +528,7 @@ mod tests {
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 
         let mut stream = connected().await;
-        proxy.half_close(From::Server);
+        proxy.half_close(Side::Server);
         assert_eq!(soon("an end", stream.read(&mut [0; 8])).await.unwrap(), 0);
         stream.write_all(b"still taken").await.unwrap();
 
@@ -547,7 +547,7 @@ mod tests {
     #[tokio::test]
     async fn corruption_flips_as_many_bits_as_it_says() {
         let proxy = Proxy::before(echo().await).await;
-        proxy.set(From::Client, Weather { corrupt_every: Some(1000), ..Weather::default() });
+        proxy.set(Side::Client, Weather { corrupt_every: Some(1000), ..Weather::default() });
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         let back = there_and_back(&mut stream, &[0; 10_000]).await.unwrap();
         assert_eq!(back.iter().map(|byte| byte.count_ones()).sum::<u32>(), 10);

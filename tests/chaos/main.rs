@@ -1,0 +1,15 @@
+//! Breaking a cluster of real processes: after each fault the pixels are those of an undisturbed run, or there
+//! is a clean error in time.
+//!
+//! `cargo test` runs a part of it; what is ignored as `chaos` runs with `make chaos`. Faults have their own
+//! time, so the tests take turns.
+
+mod workers;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// A test's turn: one at a time, for what happens when is what they are about.
+async fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
+}
