@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build quickstart cluster-demo test check bless gen fuzz-oracle oracle bench bench-kernels bench-catalog docs clean
+.PHONY: help deps build quickstart cluster-demo test check bless gen fuzz-oracle oracle chaos bench bench-kernels bench-catalog docs clean
 
 # One optimised profile for everything: the tree is built once.
 CARGO_FLAGS := --release --locked
@@ -31,6 +31,14 @@ test: build ## all tests
 	  echo "cargo test $(CARGO_FLAGS) -- --ignored shared"; \
 	  cargo test $(CARGO_FLAGS) -- --ignored shared; \
 	else echo "not run: tests that need ../shared, which is not here"; fi
+
+# Random faults: from which seed, and how many.
+CHAOS_SEED ?=
+CHAOS_ROUNDS ?= 20
+
+chaos: deps ## break a cluster of real processes in every way; CHAOS_SEED=... CHAOS_ROUNDS=... repeat random faults
+	CHAOS_SEED=$(CHAOS_SEED) CHAOS_ROUNDS=$(CHAOS_ROUNDS) \
+	  cargo test $(CARGO_FLAGS) -p graticule-tests --test chaos -- --include-ignored --nocapture
 
 check: deps ## formatting, lints, generated code, builds without GDAL and without network
 	cargo fmt --all --check

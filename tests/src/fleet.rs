@@ -79,6 +79,36 @@ impl Setup {
     }
 }
 
+/// What a worker writes down, at level debug, when it is called.
+const CALL: &str = "computing tiles";
+
+/// A request under way.
+#[derive(Debug)]
+pub struct Asking(tokio::task::JoinHandle<Outcome>);
+
+impl Asking {
+    /// How it ends.
+    pub async fn outcome(self) -> Outcome {
+        self.0.await.expect("an outcome")
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// The client goes away.
+    pub fn abandon(self) {
+        self.0.abort();
+    }
+}
+
+/// Asks meanwhile.
+pub fn asking(endpoint: String, case: &Case, within: Duration) -> Asking {
+    let case = case.clone();
+    Asking(tokio::spawn(async move { ask(&endpoint, &case, within).await }))
+}
+
 /// A server: its process, where it listens, and how it is started.
 #[derive(Debug)]
 pub struct Server {
@@ -156,6 +186,16 @@ impl Server {
         self.launch().await;
     }
 
+    /// Calls that this worker took since it started.
+    pub fn calls(&mut self) -> usize {
+        self.process().log().matches(CALL).count()
+    }
+
+    /// Waits until this worker has taken so many calls.
+    pub async fn gets_calls(&mut self, calls: usize) {
+        self.process().logs_times(CALL, calls).await;
+    }
+
     /// Waits until a failpoint took effect.
     pub async fn fails_at(&mut self, name: &str) {
         self.process().logs(&format!("failpoint `{name}`")).await;
@@ -230,6 +270,39 @@ impl Fleet {
         }
     }
 
+    /// Waits until the first coordinator computes with so many workers: they may have to come back first.
+    pub async fn has_workers(&self, workers: u32) {
+        self.coordinator_has_workers(0, workers).await;
+    }
+
+    /// Waits until a coordinator computes with so many workers.
+    pub async fn coordinator_has_workers(&self, coordinator: usize, workers: u32) {
+        let hello = cases::focal().await.anew();
+        let all = async {
+            loop {
+                match ask(&self.endpoint(coordinator), &hello, PATIENCE).await {
+                    Outcome::Right(summary) if summary.workers == workers => return,
+                    Outcome::Right(_) | Outcome::Failed { may_retry: true, .. } => {}
+                    other => panic!("{other:?}"),
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        soon(&format!("{workers} workers"), all).await;
+    }
+
+    /// All links there are proxies on.
+    pub fn links(&self) -> impl Iterator<Item = &Proxy> {
+        let servers =
+            self.coordinators.iter().chain(&self.workers).filter_map(|server| server.proxy.as_ref());
+        servers.chain(self.registrations.iter().flatten())
+    }
+
+    /// One of [`Fleet::links`].
+    pub fn link(&self, at: usize) -> &Proxy {
+        self.links().nth(at).expect("a link")
+    }
+
     /// Where clients ask.
     pub fn endpoint(&self, coordinator: usize) -> String {
         let coordinator = &self.coordinators[coordinator];
@@ -242,6 +315,19 @@ impl Fleet {
     /// Asks the first coordinator; what it says, within [`PATIENCE`].
     pub async fn ask(&self, case: &Case) -> Outcome {
         ask(&self.endpoint(0), case, PATIENCE).await
+    }
+
+    /// Asks the first coordinator meanwhile.
+    pub fn asking(&self, case: &Case) -> Asking {
+        asking(self.endpoint(0), case, PATIENCE)
+    }
+
+    /// Asks the first coordinator meanwhile, and waits until one of the workers computes for it.
+    pub async fn busy_with(&mut self, case: &Case, worker: usize) -> Asking {
+        let before = self.workers[worker].calls();
+        let asking = self.asking(case);
+        self.workers[worker].gets_calls(before + 1).await;
+        asking
     }
 
     /// Asks the first coordinator, and insists on the right pixels.

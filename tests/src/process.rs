@@ -26,7 +26,7 @@ pub fn graticule() -> &'static Path {
 pub fn graticule_with_failpoints() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let built = build(&["--package", "graticule-cli", "--features", "failpoints"]);
+        let built = build(&["--features", "graticule-cli/failpoints"]);
         let binary = built.with_file_name("graticule-with-failpoints");
         std::fs::rename(&built, &binary).expect("a binary that can be renamed");
         // What stood there before stands there again: it was not built anew, only put elsewhere.
