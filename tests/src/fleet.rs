@@ -9,7 +9,7 @@ use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::proto::v1::compute_service_client::ComputeServiceClient;
 use graticule_common::status::class_of;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use crate::cases::{self, Case};
 use crate::client::Received;
@@ -182,7 +182,12 @@ impl Server {
 
     /// Starts it again at the same place, without faults.
     pub async fn restart(&mut self) {
-        self.faults.clear();
+        self.restart_with("").await;
+    }
+
+    /// Starts it again at the same place with faults.
+    pub async fn restart_with(&mut self, faults: &str) {
+        self.faults = faults.to_owned();
         self.launch().await;
     }
 
@@ -436,11 +441,18 @@ pub async fn open(
     endpoint: &str,
     request: &pb::ComputeRequest,
 ) -> Result<Streaming<pb::ComputeResponse>, Status> {
+    Ok(connect(endpoint).await?.compute(request.clone()).await?.into_inner())
+}
+
+/// A connection of one's own.
+///
+/// # Errors
+/// The connection's.
+pub async fn connect(endpoint: &str) -> Result<ComputeServiceClient<Channel>, Status> {
     let endpoint = Endpoint::from_shared(endpoint.to_owned()).expect("an address");
     let channel = graticule_common::transport::with_keepalive(endpoint).connect().await;
-    let channel: Channel = channel.map_err(|error| Status::unavailable(format!("{error:?}")))?;
-    let mut client = ComputeServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    Ok(client.compute(request.clone()).await?.into_inner())
+    let channel = channel.map_err(|error| Status::unavailable(format!("{error:?}")))?;
+    Ok(ComputeServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
 /// Asks a coordinator over a connection of its own.
@@ -450,17 +462,34 @@ pub async fn ask(endpoint: &str, case: &Case, within: Duration) -> Outcome {
         let mut stream = open(endpoint, &case.request).await?;
         receive(&mut stream).await
     };
-    match tokio::time::timeout(within, whole).await {
-        Err(_) => Outcome::Hung,
-        Ok(Ok(received)) => {
-            let summary = received.summary.clone();
-            match summary {
-                Some(summary) if case.is_answered_by(received) => Outcome::Right(Box::new(summary)),
-                _ => Outcome::Wrong,
-            }
-        }
-        Ok(Err(status)) => failed(&status, started.elapsed()),
+    let ended = tokio::time::timeout(within, whole).await;
+    outcome(case, ended.ok(), started)
+}
+
+/// What it comes to; `None`: there was no end.
+fn outcome(case: &Case, ended: Option<Result<Received, Status>>, started: Instant) -> Outcome {
+    match ended {
+        None => Outcome::Hung,
+        Some(Err(status)) => failed(&status, started.elapsed()),
+        Some(Ok(received)) => match received.summary.clone() {
+            Some(summary) if case.is_answered_by(received) => Outcome::Right(Box::new(summary)),
+            _ => Outcome::Wrong,
+        },
     }
+}
+
+/// Asks, and says how long the answer may take: `deadline` travels with the request. Within two seconds more
+/// there is an end.
+pub async fn ask_by(endpoint: &str, case: &Case, deadline: Duration) -> Outcome {
+    let started = Instant::now();
+    let whole = async {
+        let mut request = Request::new(case.request.clone());
+        request.set_timeout(deadline);
+        let mut stream = connect(endpoint).await?.compute(request).await?.into_inner();
+        receive(&mut stream).await
+    };
+    let ended = tokio::time::timeout(deadline + Duration::from_secs(2), whole).await;
+    outcome(case, ended.ok(), started)
 }
 
 /// Asks each endpoint in turn, once, as long as the errors are such that a client may ask again.
