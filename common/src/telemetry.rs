@@ -2,6 +2,8 @@
 
 use tracing_subscriber::EnvFilter;
 
+pub mod names;
+
 /// Sends log lines to standard error. `filter` is a directive such as `info` or
 /// `graticule_worker=debug`, `colored` whether lines have colours. Does nothing when a log is set up already.
 ///

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graticule_common::error::{Classify, ErrorClass};
-use graticule_common::limits::Limits;
 use graticule_common::proto::v1::compute_service_server::ComputeServiceServer;
 use graticule_common::proto::v1::fleet_service_server::FleetServiceServer;
 use graticule_common::transform::Transform;
@@ -21,6 +20,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::catalog::SceneCatalog;
+use crate::dispatch::Dispatcher;
 use crate::fleet::Fleet;
 use crate::request::Requests;
 
@@ -29,23 +29,25 @@ pub mod catalog_service;
 mod colormaps;
 pub mod dispatch;
 pub mod fleet;
+mod header;
+pub mod heavy;
+mod planning;
 pub mod render;
 pub mod request;
 pub mod schedule;
 pub mod service;
 mod stages;
+mod sums;
 
 /// Settings of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// What one request may ask for.
-    pub limits: Limits,
-    /// Time for one request.
-    pub deadline: Duration,
-    /// Time to wait for a worker when there is none.
-    pub patience: Duration,
+    /// What requests go by.
+    pub requests: request::Rules,
+    /// What scheduling goes by.
+    pub schedule: schedule::Rules,
     /// Who computes; a clone kept by the caller tells which workers there are.
     pub fleet: Fleet,
 }
@@ -54,9 +56,8 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            limits: Limits::default(),
-            deadline: Duration::from_secs(300),
-            patience: Duration::from_secs(5),
+            requests: request::Rules::default(),
+            schedule: schedule::Rules::default(),
             fleet: Fleet::default(),
         }
     }
@@ -108,19 +109,12 @@ pub async fn run(
     };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let fleet = config.fleet;
-    let requests = Requests {
-        catalog,
-        transform,
-        fleet: fleet.clone(),
-        limits: config.limits,
-        deadline: config.deadline,
-        patience: config.patience,
-    };
+    let dispatcher = Dispatcher::start(config.schedule, config.fleet.clone());
+    let requests = Requests::new(config.requests, catalog, transform, (config.fleet, dispatcher));
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<ComputeServiceServer<service::Compute>>().await;
     extra.add_service(health);
-    extra.add_service(FleetServiceServer::new(service::Workers(fleet)));
+    extra.add_service(FleetServiceServer::new(service::Workers(requests.clone())));
     // A graft of the largest size with its AOI must fit one message.
     extra.add_service(
         ComputeServiceServer::new(service::Compute(requests)).max_decoding_message_size(REQUEST_BYTES_MAX),

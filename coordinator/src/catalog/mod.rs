@@ -36,6 +36,12 @@ pub use local::{AddOptions, Input, LocalCatalog, is_stac_folder};
 /// Answers which scenes a selection finds.
 #[async_trait]
 pub trait SceneCatalog: Send + Sync + Debug {
+    /// Changes whenever an answer may: what was planned is used again as long as it stays the same. `None`
+    /// from a catalog that does not know.
+    fn generation(&self) -> Option<u64> {
+        None
+    }
+
     /// Every product, by id.
     async fn products(&self) -> Result<Vec<Product>, CatalogError>;
 
