@@ -8,6 +8,7 @@ use std::time::Duration;
 use graticule_common::proto::v1 as pb;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::SceneCatalog;
+use graticule_coordinator::request::Rules;
 use graticule_worker::source::TileSource;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -96,7 +97,7 @@ impl Cluster {
     /// Starts a cluster and waits until the coordinator knows all workers.
     pub async fn start(setup: Setup) -> Cluster {
         let config = graticule_coordinator::Config {
-            patience: setup.patience,
+            requests: Rules { patience: setup.patience, ..Rules::default() },
             ..graticule_coordinator::Config::default()
         };
         let catalog = setup.catalog.clone();

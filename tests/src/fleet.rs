@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::proto::v1::compute_service_client::ComputeServiceClient;
+use graticule_common::proto::v1::fleet_service_client::FleetServiceClient;
 use graticule_common::status::class_of;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
@@ -270,7 +271,7 @@ impl Fleet {
     /// Waits until every coordinator that runs knows every worker that runs.
     pub async fn everybody_is_known(&mut self) {
         let workers = self.workers.iter().filter(|worker| worker.process.is_some()).count();
-        for coordinator in self.coordinators.iter_mut().filter(|coordinator| coordinator.process.is_some()) {
+        for coordinator in self.coordinators.iter().filter(|coordinator| coordinator.process.is_some()) {
             coordinator.knows(workers).await;
         }
     }
@@ -351,7 +352,7 @@ impl Fleet {
     /// Waits until no worker has used processor time for a while; how long ago that began, counted from `since`.
     pub async fn workers_idle(&mut self, since: Instant) -> Duration {
         /// No computation that still runs takes less.
-        const WHILE: Duration = Duration::from_millis(300);
+        const WHILE: Duration = Duration::from_millis(600);
         /// Heartbeats take some.
         const NEXT_TO_NOTHING: Duration = Duration::from_millis(30);
         let (mut used, mut quiet) = (self.worker_cpu(), Instant::now());
@@ -370,11 +371,22 @@ impl Fleet {
 }
 
 impl Server {
+    /// What this coordinator's fleet does.
+    pub async fn describe(&self) -> Result<pb::DescribeResponse, Status> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("an address");
+        let channel = endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(FleetServiceClient::new(channel).describe(pb::DescribeRequest {}).await?.into_inner())
+    }
+
     /// Waits until this coordinator knows so many workers.
-    async fn knows(&mut self, workers: usize) {
-        if workers > 0 {
-            self.process().logs_times("worker registered", workers).await;
-        }
+    pub async fn knows(&self, workers: usize) {
+        let known = async {
+            // One that starts has no answer yet.
+            while self.describe().await.map_or(usize::MAX, |fleet| fleet.workers.len()) != workers {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        soon(&format!("{workers} workers"), known).await;
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graticule_common::error::ErrorClass;
+use graticule_common::failpoint;
 use graticule_common::grid::TileId;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::execute_response::Outcome;
@@ -59,6 +60,10 @@ impl Call {
         let mut ending = Ending { id: self.id, end: End::Over, commands: self.commands.clone() };
         let mut client = WorkerServiceClient::new(self.worker.channel.clone());
         let request = std::mem::take(&mut self.request);
+        failpoint!(
+            "coordinator.before_send",
+            return ending.end = End::Broken(Status::unavailable("a failpoint"))
+        );
         let mut answers = match client.execute(request).await {
             Ok(answers) => answers.into_inner(),
             Err(status) => return ending.end = self.refused(status),
