@@ -8,6 +8,7 @@ mod cached;
 mod clients;
 mod coordinators;
 mod links;
+mod load;
 mod points;
 mod random;
 

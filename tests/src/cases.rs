@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use crate::client::{Received, blocks, request, with};
 use crate::cluster::{Cluster, Setup};
 use crate::colorado::{Imagery, PRODUCT, examples, main_job, source};
-use crate::scenes::{on_area, over_pixels};
+use crate::scenes::{AREA, CRS, on_area, over_pixels};
 
 /// A graft on an AOI, and its pixels.
 #[derive(Clone, Debug)]
@@ -55,32 +55,36 @@ pub fn register(imagery: &Imagery) {
 /// The main job, in sixteen tiles: a hundred files each.
 pub async fn ndvi() -> Case {
     static CASE: OnceCell<Case> = OnceCell::const_new();
-    CASE.get_or_init(|| undisturbed("ndvi", with(main_job(), |options| options.tile_size = 16))).await.clone()
+    CASE.get_or_init(|| one("ndvi", with(main_job(), |options| options.tile_size = 16))).await.clone()
 }
 
 /// Neighbourhoods of neighbourhoods: tiles with a margin.
 pub async fn focal() -> Case {
     static CASE: OnceCell<Case> = OnceCell::const_new();
+    let request = with(on_area(&focal_graft()), |options| options.tile_size = 16);
+    CASE.get_or_init(|| one("focal", request)).await.clone()
+}
+
+fn focal_graft() -> String {
     let graft = json!({
         "product": PRODUCT, "band": "nir", "returns": "result", "three": 3,
         "ground": ["mosaic", "product", "band"], "smooth": ["focal_median", "ground", "three"],
         "result": ["slope", "smooth"],
     });
-    let request = with(on_area(&graft.to_string()), |options| options.tile_size = 16);
-    CASE.get_or_init(|| undisturbed("focal", request)).await.clone()
+    graft.to_string()
 }
 
 /// A value that needs all pixels and goes back into them: two stages.
 pub async fn stages() -> Case {
     static CASE: OnceCell<Case> = OnceCell::const_new();
     let request = with(on_area(&over_pixels(PRODUCT, "red", "less")), |options| options.tile_size = 16);
-    CASE.get_or_init(|| undisturbed("stages", request)).await.clone()
+    CASE.get_or_init(|| one("stages", request)).await.clone()
 }
 
 /// Three bands of 1536 × 768 pixels in true colour: 14 MB in eighteen tiles of two pieces.
 pub async fn mosaic() -> Case {
     static CASE: OnceCell<Case> = OnceCell::const_new();
-    CASE.get_or_init(|| undisturbed("mosaic", true_colour(256))).await.clone()
+    CASE.get_or_init(|| one("mosaic", true_colour(256))).await.clone()
 }
 
 /// The request of [`mosaic`], in tiles of this size.
@@ -95,16 +99,50 @@ pub async fn all() -> Vec<Case> {
     vec![ndvi().await, focal().await, stages().await, mosaic().await]
 }
 
-/// A case, answered by an engine in this process that nothing happens to.
-pub async fn undisturbed(name: &'static str, request: pb::ComputeRequest) -> Case {
+/// Small tiles as a map in a browser asks for them: so many different ones of two products and three grafts,
+/// one tile each.
+pub async fn tiles(number: usize) -> Vec<Case> {
+    let true_colour = std::fs::read_to_string(examples().join("true_colour.graft.json")).expect("the graft");
+    let focal = focal_graft();
+    let ndvi = crate::colorado::graft();
+    let tile = |at: usize| {
+        // Each a window of its own: the pixel they begin at moves on.
+        let (row, col) = ((at / 3 / 20) as f64, (at / 3 % 20) as f64);
+        let [west, _, _, north] = AREA;
+        match at % 3 {
+            0 => {
+                let (west, north) = (330_000.0 + col * 700.0, 5_822_040.0 - row * 370.0);
+                request(&true_colour, "EPSG:32633", [west, north - 640.0, west + 640.0, north], 10.0)
+            }
+            of => {
+                let graft = if of == 1 { &focal } else { &ndvi };
+                let (west, north) = (west + col * 30.0, north - row * 30.0);
+                request(graft, CRS, [west, north - 960.0, west + 960.0, north], 30.0)
+            }
+        }
+    };
+    undisturbed((0..number).map(|at| ("tile", with(tile(at), |options| options.tile_size = 64))).collect())
+        .await
+}
+
+/// Cases, answered by an engine in this process that nothing happens to.
+pub async fn undisturbed(requests: Vec<(&'static str, pb::ComputeRequest)>) -> Vec<Case> {
     let imagery = Imagery::committed();
     let catalog = imagery.register();
     catalog.add(&examples().join("potsdam"), &Proj::new()).expect("the imagery is registered");
     let cluster = Cluster::start(Setup::new(2, catalog, source())).await;
-    let received = cluster.client.receive(&request).await;
-    assert!(received.error.is_none() && received.summary.is_some(), "{name}: {:?}", received.error);
-    let header = received.header.expect("a header");
-    let expected = pixels(&header, received.chunks);
-    assert!(expected.iter().any(|block| block.len() > 1000), "{name} has pixels");
-    Case { name, request, expected }
+    let mut cases = Vec::new();
+    for (name, request) in requests {
+        let received = cluster.client.receive(&request).await;
+        assert!(received.error.is_none() && received.summary.is_some(), "{name}: {:?}", received.error);
+        let header = received.header.expect("a header");
+        let expected = pixels(&header, received.chunks);
+        assert!(expected.iter().any(|block| block.len() > 1000), "{name} has pixels");
+        cases.push(Case { name, request, expected });
+    }
+    cases
+}
+
+async fn one(name: &'static str, request: pb::ComputeRequest) -> Case {
+    undisturbed(vec![(name, request)]).await.remove(0)
 }

@@ -344,6 +344,17 @@ impl Fleet {
         }
     }
 
+    /// All processes that run, by name.
+    pub fn processes(&self) -> Vec<(String, &Process)> {
+        let coordinators =
+            self.coordinators.iter().enumerate().map(|(at, server)| (format!("coordinator {at}"), server));
+        let workers = self.workers.iter().enumerate().map(|(at, server)| (format!("worker {at}"), server));
+        coordinators
+            .chain(workers)
+            .filter_map(|(name, server)| Some((name, server.process.as_ref()?)))
+            .collect()
+    }
+
     /// Processor time of all workers.
     pub fn worker_cpu(&mut self) -> Duration {
         self.workers.iter_mut().filter_map(|worker| worker.process.as_ref().map(Process::cpu_time)).sum()

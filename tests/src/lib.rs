@@ -7,6 +7,8 @@ pub mod cluster;
 pub mod colorado;
 pub mod conform;
 pub mod fleet;
+pub mod load;
+pub mod noop;
 pub mod probe;
 pub mod process;
 pub mod proxy;
