@@ -19,6 +19,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
+use crate::drain::Drain;
 use crate::fleet::Timing;
 use crate::request::{Caller, Requests};
 
@@ -28,7 +29,7 @@ const WAITING_MAX: usize = 4;
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Computes grafts for clients.
-pub struct Compute(pub Requests);
+pub struct Compute(pub Requests, pub(crate) Drain);
 
 #[tonic::async_trait]
 impl ComputeService for Compute {
@@ -48,11 +49,17 @@ impl ComputeService for Compute {
         &self,
         request: Request<pb::ComputeRequest>,
     ) -> Result<Response<Self::ComputeStream>, Status> {
+        let admitted = self.1.admit()?;
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let caller = Caller { tenant: "".into(), timeout: timeout(request.metadata())? };
         let (requests, request) = (self.0.clone(), request.into_inner());
         tokio::spawn(async move { requests.compute(request, caller, sender).await });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        // Under way until the client has taken the last message, or has gone.
+        let answers = ReceiverStream::new(receiver).map(move |answer| {
+            let _ = &admitted;
+            answer
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 

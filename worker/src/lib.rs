@@ -11,8 +11,10 @@ use std::time::Duration;
 use graticule_common::ENGINE_VERSION;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1::worker_service_server::WorkerServiceServer;
+use graticule_common::telemetry::Readiness;
 use graticule_common::transport::{KEEPALIVE_EVERY, KEEPALIVE_WITHIN, with_keepalive};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
@@ -20,12 +22,14 @@ use tonic::transport::{Endpoint, Server};
 
 use crate::cache::{MemoryCache, RedisCache, RedisSettings, Tiered, TileCache};
 use crate::pool::Pool;
+use crate::presence::Presence;
 use crate::register::Announcement;
 use crate::source::TileSource;
 use crate::tile::Tiles;
 
 pub mod cache;
 pub mod pool;
+pub mod presence;
 pub mod register;
 pub mod service;
 #[cfg(feature = "gdal")]
@@ -50,6 +54,10 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Redis that workers share remembered tiles through, such as `redis://127.0.0.1/`.
     pub cache_url: Option<String>,
+    /// Time for tiles in flight after a request to stop.
+    pub grace: Duration,
+    /// Learns whether it takes work; a clone kept by the caller tells.
+    pub readiness: watch::Sender<Readiness>,
 }
 
 impl Default for Config {
@@ -62,6 +70,8 @@ impl Default for Config {
             memory_bytes: 1 << 30,
             cache_bytes: 256 << 20,
             cache_url: None,
+            grace: Duration::from_secs(10),
+            readiness: watch::Sender::default(),
         }
     }
 }
@@ -141,10 +151,16 @@ pub async fn run(
         slots: config.slots,
         memory_bytes: config.memory_bytes,
     };
+    let presence = Presence::new(config.readiness.clone());
     let mut registrations = JoinSet::new();
     for coordinator in &config.coordinators {
         let endpoint = endpoint(coordinator)?;
-        registrations.spawn(register::keep_registered(endpoint, announcement.clone(), shutdown.clone()));
+        registrations.spawn(register::keep_registered(
+            endpoint,
+            announcement.clone(),
+            presence.clone(),
+            shutdown.clone(),
+        ));
     }
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<WorkerServiceServer<service::Service>>().await;
@@ -177,8 +193,9 @@ pub async fn run(
         reason = refused => Err(WorkerError::Refused { reason }),
         () = shutdown.cancelled() => {
             // Tiles in flight are finished; whoever waits for more has another worker.
+            presence.drain();
             stop.cancel();
-            match tokio::time::timeout(GRACE, server).await {
+            match tokio::time::timeout(config.grace, server).await {
                 Ok(result) => result.map_err(|error| WorkerError::Serve { reason: error.to_string() }),
                 Err(_) => Ok(()),
             }
@@ -190,9 +207,6 @@ pub async fn run(
 
 /// The largest call: a plan over thousands of scenes with many files each.
 const PLAN_BYTES_MAX: usize = 64 << 20;
-
-/// Time for tiles in flight after a request to stop.
-const GRACE: Duration = Duration::from_secs(10);
 
 fn endpoint(address: &str) -> Result<Endpoint, WorkerError> {
     let endpoint = Endpoint::from_shared(address.to_owned())

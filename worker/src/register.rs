@@ -13,6 +13,8 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
+use crate::presence::Presence;
+
 /// What a worker says of itself.
 #[derive(Clone, Debug)]
 pub struct Announcement {
@@ -37,11 +39,12 @@ const PAUSE_LAST: Duration = Duration::from_secs(5);
 pub async fn keep_registered(
     coordinator: Endpoint,
     announcement: Announcement,
+    presence: Presence,
     shutdown: CancellationToken,
 ) -> Result<(), Status> {
     let mut pause = PAUSE_FIRST;
     loop {
-        let attempt = register(&coordinator, &announcement, &mut pause);
+        let attempt = register(&coordinator, &announcement, &presence, &mut pause);
         let error = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             Err(error) = attempt => error,
@@ -62,6 +65,7 @@ pub async fn keep_registered(
 async fn register(
     coordinator: &Endpoint,
     announcement: &Announcement,
+    presence: &Presence,
     pause: &mut Duration,
 ) -> Result<std::convert::Infallible, Status> {
     let channel = coordinator.connect().await.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -78,12 +82,14 @@ async fn register(
     sender.send(message()).await.map_err(|_| ended())?;
     let mut answers =
         FleetServiceClient::new(channel).register(ReceiverStream::new(receiver)).await?.into_inner();
+    let mut registered = None;
     loop {
         let answer = answers.next().await.ok_or_else(ended)??;
         if *pause != PAUSE_FIRST || answer.heartbeat_ms == 0 {
             info!(coordinator = %coordinator.uri(), "registered");
         }
         *pause = PAUSE_FIRST;
+        registered.get_or_insert_with(|| presence.registered());
         tokio::time::sleep(Duration::from_millis(answer.heartbeat_ms.max(100).into())).await;
         sender.send(message()).await.map_err(|_| ended())?;
     }
