@@ -98,7 +98,13 @@ pub(crate) fn task(plan: &Plan, how: How, estimate: Estimate) -> Task {
     };
     let place = {
         let mut hasher = Hasher::new("place");
-        hasher.bytes(&message.grid.as_ref().and_then(|grid| grid.lattice.as_ref()).map_or_else(Vec::new, Message::encode_to_vec));
+        hasher.bytes(
+            &message
+                .grid
+                .as_ref()
+                .and_then(|grid| grid.lattice.as_ref())
+                .map_or_else(Vec::new, Message::encode_to_vec),
+        );
         message.assets.iter().for_each(|asset| _ = hasher.bytes(&asset.encode_to_vec()));
         hasher.finish()
     };
@@ -255,7 +261,8 @@ impl Planner {
         let transform = self.transform.clone();
         let planning = move || {
             let _permit = permit;
-            let cx = BindCx { grid: &grid, transform: transform.as_ref(), answers: &answers, images: &images };
+            let cx =
+                BindCx { grid: &grid, transform: transform.as_ref(), answers: &answers, images: &images };
             let outcome = plan::build(&expr, &cx, outline, &limits, &options)?;
             let sources = Sources { acquired: acquired(&answers, &images), grid, products };
             let bill = explain::bill_of(&outcome);

@@ -304,7 +304,9 @@ impl Actor {
 
     /// A worker is gone, with its calls.
     fn lost(&mut self, worker: &Worker) {
-        let Some(known) = self.workers.get(&worker.id).filter(|known| known.worker.is(worker)) else { return };
+        let Some(known) = self.workers.get(&worker.id).filter(|known| known.worker.is(worker)) else {
+            return;
+        };
         let calls: Vec<CallId> = known.calls.iter().copied().collect();
         // What it completed is no loss, though the news of it are still on their way.
         for call in &calls {
@@ -327,8 +329,7 @@ impl Actor {
             Action::Join { request: id, tile, flight } => {
                 let Some(request) = self.requests.get_mut(&id) else { return };
                 let keeps = request.work.task.result_bytes <= SHAREABLE_BYTES_MAX;
-                let joined =
-                    self.flights.entry(flight).or_insert_with(|| Arc::new(Flight::new(tile, keeps)));
+                let joined = self.flights.entry(flight).or_insert_with(|| Arc::new(Flight::new(tile, keeps)));
                 joined.join(id, &request.inbox);
                 request.flights.insert(flight);
             }
@@ -397,7 +398,7 @@ impl Actor {
             alone,
         };
         debug!(worker, tiles = flights.len(), alone, request = %wanted.work.id, "calling");
-        let span = info_span!("call", request = %wanted.work.id, worker);
+        let span = info_span!(parent: &wanted.work.span, "call", worker, tiles = flights.len());
         let ids = flights.iter().map(|(flight, _)| *flight).collect();
         let call = Call { id, worker: known.worker.clone(), request, flights, commands };
         let task = tokio::spawn(call.run().instrument(span)).abort_handle();

@@ -23,9 +23,7 @@ use tokio::time::Instant;
 pub use flight::{Answer, TileSums};
 
 use crate::fleet::{Fleet, FleetError};
-use crate::schedule::{
-    CallId, Failure, FlightId, Load, RequestId, Rules, Schedule, TileFailure, WorkerId,
-};
+use crate::schedule::{CallId, Failure, FlightId, Load, RequestId, Rules, Schedule, TileFailure, WorkerId};
 use call::End;
 use flight::Inbox;
 
@@ -178,6 +176,8 @@ pub struct Work {
     pub limit: Duration,
     /// Time to wait for a worker when there is none.
     pub patience: Duration,
+    /// What calls are part of. A tile that several want is part of the first one's trace.
+    pub span: tracing::Span,
 }
 
 impl Work {
