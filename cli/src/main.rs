@@ -157,6 +157,8 @@ enum Command {
 
 fn main() -> ExitCode {
     ignore_file_size_signal();
+    #[cfg(feature = "failpoints")]
+    graticule_common::failpoint::start();
     let matches = Cli::command().color(color_choice()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let colored = is_colored(cli.global.color);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use graticule_common::proto::v1 as pb;
+use graticule_common::failpoint;
 use graticule_common::proto::v1::fleet_service_client::FleetServiceClient;
 use graticule_common::versions;
 use tokio::sync::{mpsc, watch};
@@ -153,6 +154,7 @@ async fn register(
                 return Err(Status::internal("an answer that was not asked for"));
             }
         }
+        failpoint!("register.before_heartbeat", return Err(ended()));
         has_said_draining = announce(*lost.borrow_and_update())?;
     }
 }
