@@ -9,6 +9,7 @@ use graticule_common::telemetry;
 
 use crate::failure::Failure;
 
+mod access;
 mod admin;
 mod arrays;
 mod catalog;
@@ -16,6 +17,7 @@ mod compute;
 mod explain;
 mod failure;
 mod interrupt;
+mod key;
 mod manual;
 mod ops;
 mod options;
@@ -27,6 +29,7 @@ mod report;
 mod request;
 mod roles;
 mod serve;
+mod tls;
 mod top;
 
 /// Computes maps: write an expression over imagery (a graft), name an area, get pixels.
@@ -132,6 +135,9 @@ enum Command {
     Worker(roles::Worker),
     /// Watch a coordinator: its workers, its requests, what it does a second
     Top(top::Top),
+    /// Make, list and revoke the API keys of a deployment
+    #[command(subcommand)]
+    Key(key::Key),
     /// Print completions for a shell
     Completions(manual::Completions),
     /// Write the manual pages
@@ -206,6 +212,7 @@ fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
         Command::Completions(command) => return command.run(),
         Command::Man(command) => return command.run(),
         Command::Ops(command) => return command.run(),
+        Command::Key(command) => return command.run(&cli.global),
         Command::ExitCodes => {
             return failure::print_line(format_args!("{}", manual::exit_codes().trim_end()));
         }
@@ -224,7 +231,11 @@ fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
             Command::Worker(command) => command.run().await,
             Command::Top(command) => command.run().await,
             // Done above, without threads.
-            Command::Completions(_) | Command::Man(_) | Command::Ops(_) | Command::ExitCodes => Ok(()),
+            Command::Completions(_)
+            | Command::Man(_)
+            | Command::Ops(_)
+            | Command::Key(_)
+            | Command::ExitCodes => Ok(()),
         }
     });
     // GDAL's own end must not meet a read that is under way: that would crash. Reads stop after the band

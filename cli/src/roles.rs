@@ -7,15 +7,18 @@ use clap::Args;
 use graticule_common::telemetry::names::Role;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::LocalCatalog;
+use graticule_coordinator::fleet::{Fleet, Timing};
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
+use crate::access::AccessArgs;
 use crate::admin::AdminArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, print_line};
 use crate::interrupt::{Interrupt, StopArgs};
 use crate::request::FileArgs;
 use crate::serve::sources;
+use crate::tls::{TlsArgs, WorkerTlsArgs};
 
 /// Run a coordinator.
 #[derive(Args, Debug)]
@@ -26,6 +29,10 @@ pub struct Coordinator {
     #[command(flatten)]
     roots: CatalogRoots,
     #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
     stop: StopArgs,
@@ -34,15 +41,21 @@ pub struct Coordinator {
 impl Coordinator {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let stop = Interrupt::listen()?.token();
+        let access = self.access.access(global, self.tls.has_worker_certificates()).await?;
+        self.access.warn_if_open(self.listen);
         let config = graticule_coordinator::Config {
             listen: self.listen,
+            access: Arc::new(access),
+            tls: self.tls.server()?,
+            fleet: Fleet::with_tls(Timing::default(), self.tls.workers()?),
             grace: self.stop.grace(),
             ..Default::default()
         };
         self.admin.start(&[Role::Coordinator, Role::Process], config.readiness.subscribe()).await?;
         let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
         // A log that is closed is no reason to stop.
-        let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        let ready = |address| _ = print_line(format_args!("coordinator on {scheme}://{address}"));
         let (transform, mut extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
         extra.add_service(self.roots.service(&catalog)?);
         graticule_coordinator::run(config, catalog, transform, extra, stop, ready).await.map_err(Failure::of)
@@ -73,6 +86,8 @@ pub struct Worker {
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
+    tls: WorkerTlsArgs,
+    #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
     stop: StopArgs,
@@ -84,6 +99,7 @@ impl Worker {
         let config = graticule_worker::Config {
             listen: self.listen,
             advertise: self.advertise,
+            trust: self.tls.trust(&self.coordinator)?,
             coordinators: self.coordinator,
             slots: self
                 .slots
@@ -94,7 +110,8 @@ impl Worker {
             ..graticule_worker::Config::default()
         };
         self.admin.start(&[Role::Worker, Role::Process], config.readiness.subscribe()).await?;
-        let ready = |address| _ = print_line(format_args!("worker on http://{address}"));
+        let scheme = config.trust.scheme();
+        let ready = |address| _ = print_line(format_args!("worker on {scheme}://{address}"));
         graticule_worker::run(config, sources(&self.files), stop, ready).await.map_err(Failure::of)
     }
 }

@@ -144,6 +144,32 @@ async fn take(stream: TcpStream, tls: Option<Arc<ServerTls>>) -> io::Result<(Str
     Ok((Stream::Tls { stream: Box::new(stream.into()), first: None }, role))
 }
 
+/// How a part of the engine shows who it is, and whom it trusts.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// For those who call it; absent: connections are plain.
+    pub server: Option<Arc<ServerTls>>,
+    /// For those whom it calls.
+    pub client: Option<Arc<ClientTls>>,
+    /// What it shows of itself with every call.
+    pub credentials: Credentials,
+}
+
+impl Trust {
+    /// An address that is called.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn target(&self, address: &str) -> Result<Target, String> {
+        Ok(Target::new(address, self.client.as_ref())?.with(self.credentials.clone()))
+    }
+
+    /// How addresses at which it is called begin.
+    pub fn scheme(&self) -> &'static str {
+        if self.server.is_some() { "https" } else { "http" }
+    }
+}
+
 /// Who is at the other end of a connection; in the extensions of every request that comes over it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
@@ -252,6 +278,7 @@ pub struct Target {
     endpoint: Endpoint,
     /// For `https:`.
     tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
+    credentials: Credentials,
 }
 
 impl Target {
@@ -280,7 +307,8 @@ impl Target {
             true => endpoint.origin(uri.clone()),
             false => endpoint,
         };
-        Ok(Target { address: address.to_owned(), endpoint: with_keepalive(endpoint), tls })
+        let credentials = Credentials::default();
+        Ok(Target { address: address.to_owned(), endpoint: with_keepalive(endpoint), tls, credentials })
     }
 
     /// The address as it was given.
@@ -304,17 +332,27 @@ impl Target {
         Target { endpoint: tune(self.endpoint), ..self }
     }
 
+    /// The same with what the client shows of itself.
+    pub fn with(self, credentials: Credentials) -> Target {
+        Target { credentials, ..self }
+    }
+
     /// Connects.
     ///
     /// # Errors
     /// Why not, with its cause.
-    pub async fn connect(&self) -> Result<Channel, String> {
+    pub async fn connect(&self) -> Result<Authorized, String> {
         let connected = self.endpoint.connect_with_connector(Connector(self.tls.clone())).await;
-        connected.map_err(|error| causes(&error))
+        Ok(InterceptedService::new(connected.map_err(|error| causes(&error))?, self.credentials.clone()))
     }
 
     /// Connects at the first call, and again after a break.
-    pub fn connect_lazy(&self) -> Channel {
+    pub fn connect_lazy(&self) -> Authorized {
+        InterceptedService::new(self.channel(), self.credentials.clone())
+    }
+
+    /// Connects at the first call, and again after a break; shows no credentials.
+    pub fn channel(&self) -> Channel {
         self.endpoint.connect_with_connector_lazy(Connector(self.tls.clone()))
     }
 }
@@ -386,11 +424,6 @@ impl Credentials {
         // It appears in no log.
         value.set_sensitive(true);
         Ok(Credentials(Some(value)))
-    }
-
-    /// A connection over which every call carries them.
-    pub fn over(&self, channel: Channel) -> Authorized {
-        InterceptedService::new(channel, self.clone())
     }
 }
 

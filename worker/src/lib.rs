@@ -13,14 +13,12 @@ use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1::Versions;
 use graticule_common::proto::v1::worker_service_server::WorkerServiceServer;
 use graticule_common::telemetry::Readiness;
-use graticule_common::transport::{KEEPALIVE_EVERY, KEEPALIVE_WITHIN, with_keepalive};
-use graticule_common::versions;
+use graticule_common::transport::{self, Trust};
+use graticule_common::{tls, versions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Endpoint, Server};
 use tracing::{info, warn};
 
 use crate::cache::{MemoryCache, RedisCache, RedisSettings, Tiered, TileCache};
@@ -55,6 +53,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// Coordinators to register with, such as `http://127.0.0.1:4000`.
     pub coordinators: Vec<String>,
+    /// How it shows coordinators who it is, and whom of them it trusts.
+    pub trust: Trust,
     /// Tiles computed at the same time.
     pub slots: u32,
     /// Memory for tiles, in bytes.
@@ -80,6 +80,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             advertise: None,
             coordinators: Vec::new(),
+            trust: Trust::default(),
             slots: 1,
             memory_bytes: 1 << 30,
             cache_bytes: 256 << 20,
@@ -178,7 +179,8 @@ pub async fn run(
         |reason: std::io::Error| WorkerError::Listen { address: config.listen, reason: reason.to_string() };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let advertised = config.advertise.clone().unwrap_or_else(|| format!("http://{address}"));
+    let advertised =
+        config.advertise.clone().unwrap_or_else(|| format!("{}://{address}", config.trust.scheme()));
     let cache = open_cache(&config).await?;
     let pool = Pool::new(config.slots, config.memory_bytes);
     let tiles = Tiles {
@@ -205,9 +207,10 @@ pub async fn run(
     let coordinators: BTreeSet<&String> = config.coordinators.iter().collect();
     for coordinator in &coordinators {
         // They end with this function.
-        let (endpoint, never) = (endpoint(coordinator)?, CancellationToken::new());
+        let wrong = |reason| WorkerError::Address { address: coordinator.to_string(), reason };
+        let (target, never) = (config.trust.target(coordinator).map_err(wrong)?, CancellationToken::new());
         let (announcement, refusals) = (announcement.clone(), refusals.clone());
-        registrations.spawn(register::keep_registered(endpoint, announcement, refusals, never));
+        registrations.spawn(register::keep_registered(target, announcement, refusals, never));
     }
     let (reporter, health) = tonic_health::server::health_reporter();
     let mut watching = JoinSet::new();
@@ -216,13 +219,13 @@ pub async fn run(
     let service = service::Service::new(tiles);
     let calls = service.calls().clone();
     let stop = CancellationToken::new();
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
+    let Trust { server: server_tls, client: client_tls, .. } = config.trust.clone();
+    watching.spawn(tls::follow(server_tls.clone(), client_tls, stop.clone()));
+    let server = transport::server()
         .add_service(health)
         .add_service(WorkerServiceServer::new(service).max_decoding_message_size(PLAN_BYTES_MAX))
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            transport::incoming(listener, server_tls),
             stop.clone().cancelled_owned(),
         );
     ready(address);
@@ -296,12 +299,6 @@ const PLAN_BYTES_MAX: usize = 64 << 20;
 
 /// Time for the last bytes of the last calls.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-fn endpoint(address: &str) -> Result<Endpoint, WorkerError> {
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .map_err(|error| WorkerError::Address { address: address.to_owned(), reason: error.to_string() })?;
-    Ok(with_keepalive(endpoint))
-}
 
 async fn open_cache(config: &Config) -> Result<Arc<dyn TileCache>, WorkerError> {
     let near = MemoryCache::new(config.cache_bytes);
