@@ -29,6 +29,7 @@ mod report;
 mod request;
 mod roles;
 mod serve;
+mod store;
 mod tls;
 mod top;
 

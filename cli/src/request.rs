@@ -17,6 +17,7 @@ use crate::Global;
 use crate::failure::Failure;
 use crate::options::HowArgs;
 use crate::serve::Engine;
+use crate::store::StoreArgs;
 use crate::tls::ConnectArgs;
 
 /// What to compute, where and how.
@@ -92,6 +93,8 @@ pub struct EngineArgs {
     pub cache: Option<String>,
     #[command(flatten)]
     pub files: FileArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// Which files may be opened.

@@ -275,6 +275,7 @@ impl AsyncWrite for Connection {
 #[derive(Clone, Debug)]
 pub struct Target {
     address: String,
+    uri: Uri,
     endpoint: Endpoint,
     /// For `https:`.
     tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
@@ -300,15 +301,25 @@ impl Target {
             _ => return Err("it begins with neither `http://` nor `https://`".into()),
         };
         let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
-        // To tonic every connection is a plain one: the TLS is ours, so that certificates can change.
-        let plain = format!("http://{}:{port}", authority.host());
-        let endpoint = Endpoint::from_shared(plain).map_err(|error| causes(&error))?;
-        let endpoint = match tls.is_some() {
-            true => endpoint.origin(uri.clone()),
-            false => endpoint,
-        };
+        let endpoint = endpoint(&format!("{}:{port}", authority.host()), &uri)?;
         let credentials = Credentials::default();
-        Ok(Target { address: address.to_owned(), endpoint: with_keepalive(endpoint), tls, credentials })
+        Ok(Target { address: address.to_owned(), uri, endpoint, tls, credentials })
+    }
+
+    /// One of the machines behind the address: it is connected to, and known by the name of all of them.
+    pub fn at(&self, machine: SocketAddr) -> Target {
+        let scheme = if self.is_encrypted() { "https" } else { "http" };
+        Target {
+            address: format!("{scheme}://{machine}"),
+            // An address of a socket is always one of a URL.
+            endpoint: endpoint(&machine.to_string(), &self.uri).unwrap_or_else(|_| self.endpoint.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// The address as it was given, with its parts.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
     }
 
     /// The address as it was given.
@@ -355,6 +366,12 @@ impl Target {
     pub fn channel(&self) -> Channel {
         self.endpoint.connect_with_connector_lazy(Connector(self.tls.clone()))
     }
+}
+
+/// To tonic every connection is a plain one: the TLS is ours, so that certificates can change.
+fn endpoint(authority: &str, origin: &Uri) -> Result<Endpoint, String> {
+    let plain = Endpoint::from_shared(format!("http://{authority}")).map_err(|error| causes(&error))?;
+    Ok(with_keepalive(plain.origin(origin.clone())))
 }
 
 #[derive(Clone)]

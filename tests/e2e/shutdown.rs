@@ -46,23 +46,26 @@ async fn no_request_fails_when_a_worker_ends_under_load() {
     }
 }
 
-/// A coordinator that ends serves who was there before, and tells who comes later.
+/// An engine that ends serves who was there before, and tells who comes later. Its front ends first, then
+/// its workers.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_coordinator_finishes_what_it_has() {
+async fn an_engine_finishes_what_it_has() {
     let imagery = registered();
-    let mut fleet = Fleet::start(&imagery, &[]).await;
-    let address = fleet.endpoint.strip_prefix("http://").unwrap().parse().unwrap();
+    // However slow the machine: what is under way is not to be cut off here.
+    let mut serve = serve(&imagery, &["--grace-s", "600"]);
+    let address = serve.address().await;
     let client = Client::connect(address).await;
     // More than waits on the way: it is under way until it is read.
     let [west, north] = [336_375.0, 4_462_425.0];
-    let large = request(&graft(), "EPSG:32613", [west, north - 1830.0, west + 1830.0, north], 2.0);
+    let large = request(&graft(), "EPSG:32613", [west, north - 1830.0, west + 1830.0, north], 4.0);
     let mut answers = client.stream(&large).await;
     assert!(soon("a header", answers.message()).await.unwrap().is_some());
-    fleet.coordinator.signal("TERM");
-    let log = fleet.coordinator.logs("draining").await;
+    serve.signal("TERM");
+    let log = serve.logs("draining").await;
     assert!(log.contains("requests=1"), "{log}");
 
-    let late = ["--endpoint", &fleet.endpoint];
+    let endpoint = format!("http://{address}");
+    let late = ["--endpoint", &endpoint];
     let late = main_job(&imagery, &native("30"), &late, &[&imagery.out().join("late.npz")]).ended().await;
     assert_eq!(late.code, Some(9), "{}", late.stderr);
     assert!(late.stderr.contains("is ending"), "{}", late.stderr);
@@ -72,23 +75,6 @@ async fn a_coordinator_finishes_what_it_has() {
         last = answer.message;
     }
     assert!(matches!(last, Some(Message::Summary(_))), "all of it arrives");
-    check_done(&fleet.coordinator.ended().await);
-}
-
-/// In one process, too: the front ends first, then the workers.
-#[tokio::test(flavor = "multi_thread")]
-async fn serve_finishes_what_it_has() {
-    let imagery = registered();
-    let file = imagery.out().join("ndvi.npz");
-    let mut serve = serve(&imagery, &[]);
-    let endpoint = format!("http://{}", serve.address().await);
-    let options = ["--endpoint", &endpoint, "--tile-size", "64", "--no-cache"];
-    let job = main_job(&imagery, &native("6"), &options, &[&file]);
-    serve.logs("computing tiles").await;
-    serve.signal("TERM");
-    let log = serve.logs("draining").await;
-    assert!(log.contains("requests=1"), "{log}");
-    check_done(&job.ended().await);
     check_done(&serve.ended().await);
 }
 

@@ -13,7 +13,7 @@ use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1::Versions;
 use graticule_common::proto::v1::worker_service_server::WorkerServiceServer;
 use graticule_common::telemetry::Readiness;
-use graticule_common::transport::{self, Trust};
+use graticule_common::transport::{self, Target, Trust};
 use graticule_common::{tls, versions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -26,6 +26,7 @@ use crate::flight::Flights;
 use crate::pool::Pool;
 use crate::presence::Presence;
 use crate::register::{ANSWER_WITHIN, Announcement, Refusals};
+use crate::resolve::Pace;
 use crate::source::TileSource;
 use crate::tile::Tiles;
 
@@ -36,6 +37,7 @@ pub mod plans;
 pub mod pool;
 pub mod presence;
 pub mod register;
+pub mod resolve;
 pub mod service;
 #[cfg(feature = "gdal")]
 pub mod sink;
@@ -193,7 +195,9 @@ pub async fn run(
     };
     let presence = Presence::new(config.readiness.clone());
     let announcement = Announcement {
-        worker: format!("{address}-{}", std::process::id()),
+        // In containers all listen at the same address with the same process id; and one that is started
+        // again is another.
+        worker: format!("{advertised}-{:08x}", fastrand::u32(..)),
         address: advertised,
         slots: config.slots,
         memory_bytes: config.memory_bytes,
@@ -208,9 +212,12 @@ pub async fn run(
     for coordinator in &coordinators {
         // They end with this function.
         let wrong = |reason| WorkerError::Address { address: coordinator.to_string(), reason };
-        let (target, never) = (config.trust.target(coordinator).map_err(wrong)?, CancellationToken::new());
+        let (origin, never) = (config.trust.target(coordinator).map_err(wrong)?, CancellationToken::new());
         let (announcement, refusals) = (announcement.clone(), refusals.clone());
-        registrations.spawn(register::keep_registered(target, announcement, refusals, never));
+        match resolve::name_of(origin.uri()) {
+            None => registrations.spawn(register::keep_registered(origin, announcement, refusals, never)),
+            Some(name) => registrations.spawn(follow(origin, name, announcement, refusals)),
+        };
     }
     let (reporter, health) = tonic_health::server::health_reporter();
     let mut watching = JoinSet::new();
@@ -299,6 +306,17 @@ const PLAN_BYTES_MAX: usize = 64 << 20;
 
 /// Time for the last bytes of the last calls.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Keeps the worker registered with every coordinator behind a name.
+async fn follow(origin: Target, (host, port): (String, u16), announcement: Announcement, refusals: Refusals) {
+    let look_up = || resolve::look_up(&host, port);
+    let register = |address: SocketAddr, refusals, stop| {
+        let announcement = announcement.clone();
+        // Its certificate is still to be for the name.
+        register::keep_registered(origin.at(address), announcement, refusals, stop)
+    };
+    resolve::keep_registered_with_all(origin.address(), Pace::default(), look_up, register, refusals).await;
+}
 
 async fn open_cache(config: &Config) -> Result<Arc<dyn TileCache>, WorkerError> {
     let near = MemoryCache::new(config.cache_bytes);

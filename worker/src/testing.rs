@@ -36,8 +36,14 @@ pub(crate) async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
 
 const BANDS: [&str; 2] = ["a", "b"];
 
-/// What a graft is on a square grid and so many scenes of the product `made:up`, bands `a` and `b`.
-pub(crate) fn outcome(graft: &Value, side: u32, count: usize, options: &Options) -> Outcome {
+/// What a graft is on a square grid and so many scenes of the product `made:up`, bands `a` and `b`; `source`
+/// says where the pixels of each are.
+pub(crate) fn outcome(
+    graft: &Value,
+    (side, count): (u32, usize),
+    options: &Options,
+    source: fn(String) -> SourceRef,
+) -> Outcome {
     let lattice = Lattice::try_new(Crs::from_canonical("EPSG:32633"), (10.0, 10.0), (0.0, 0.0)).unwrap();
     let raster = AssetGrid {
         crs: lattice.crs().clone(),
@@ -47,7 +53,7 @@ pub(crate) fn outcome(graft: &Value, side: u32, count: usize, options: &Options)
     };
     let scene = |at: usize| {
         let id = format!("made:up:{at:04}");
-        let source = SourceRef::Synthetic(id.clone());
+        let source = source(id.clone());
         let asset = Arc::new(Asset { raster: Some(raster.clone()), ..Asset::new("data", source, "1") });
         let band = |band: u32| BandSource { sample_bytes: Some(4), ..BandSource::new(asset.clone(), band) };
         let properties: Properties = [("id".to_owned(), id.as_str().into())].into();
@@ -78,7 +84,7 @@ pub(crate) fn outcome(graft: &Value, side: u32, count: usize, options: &Options)
 /// The plan of a raster.
 pub(crate) fn planned(graft: &Value, side: u32, count: usize, tile: u32) -> Plan {
     let options = Options { tile_size: TileSize::new(tile), ..Options::default() };
-    match outcome(graft, side, count, &options) {
+    match outcome(graft, (side, count), &options, SourceRef::Synthetic) {
         Outcome::Raster { plan, .. } => plan,
         other => panic!("no raster: {other:?}"),
     }

@@ -303,10 +303,14 @@ fn tenant_salt(salt: &str, tenant: &str) -> String {
     format!("{salt}, tenant {tenant}")
 }
 
+/// Blocks that are looked for in one tile, those of the results first: what a cache may answer at once.
+const KEYS_MAX: usize = 64;
+
 fn prepare(job: &Job, tile: TileId, salt: &str) -> Result<Prepared, TileError> {
     let steps = job.plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
     let options = job.options;
-    let keys = if options.use_cache { steps.keys(salt) } else { Vec::new() };
+    let mut keys = if options.use_cache { steps.keys(salt) } else { Vec::new() };
+    keys.truncate(KEYS_MAX);
     let mut hasher = Hasher::new("tile under way");
     match steps.identity(salt) {
         Some(identity) => hasher.hash(identity),
@@ -383,7 +387,15 @@ fn evaluate(
     // Of pixels that are reduced over the whole area only the partials travel.
     let bytes = match stage::collect(plan, &blocks) {
         Some(partials) => Bytes::from(partials),
-        None => joined(blocks.into_iter().map(|block| block.encode())),
+        None => {
+            // What is remembered as it is sent was encoded already.
+            let encoded = |node: NodeId| {
+                let is_whole = steps.node_window(node) == steps.window();
+                around.finished.iter().find(|(id, _)| *id == node && is_whole).map(|(_, bytes)| bytes.clone())
+            };
+            let results = plan.roots().iter().zip(blocks);
+            joined(results.map(|(root, block)| encoded(root.node).unwrap_or_else(|| block.encode())))
+        }
     };
     drop(encode);
     let Around { mut cost, finished, skipped, .. } = around;

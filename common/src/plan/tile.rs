@@ -97,7 +97,7 @@ impl Plan {
 }
 
 impl<'p> TilePlan<'p> {
-    fn new(plan: &'p Plan, tile: TileId, window: Window) -> Self {
+    pub(super) fn new(plan: &'p Plan, tile: TileId, window: Window) -> Self {
         let windows = windows(plan, window);
         let (loops, guards) = (stream::loops(plan), exit::guards(plan));
         let mut tile_plan = TilePlan { plan, tile, window, windows, loops, guards, steps: Vec::new() };

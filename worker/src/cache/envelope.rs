@@ -113,6 +113,29 @@ mod tests {
         }
     }
 
+    /// What a disk, a cable or somebody else may do to a value, ten thousand times.
+    #[test]
+    fn of_ten_thousand_damaged_values_none_is_taken_for_another() {
+        let mut random = fastrand::Rng::with_seed(14);
+        for n in 0..10_000 {
+            let (key, value) = (key(n), value(n, random.usize(0..3000)));
+            let mut damaged = seal(&key, &value);
+            for _ in 0..random.usize(1..8) {
+                let at = random.usize(0..damaged.len());
+                match random.u8(0..5) {
+                    0 => damaged[at] ^= 1 << random.u8(0..8),
+                    1 => damaged[at] = random.u8(..),
+                    2 => damaged.truncate(at.max(1)),
+                    3 => damaged.insert(at, random.u8(..)),
+                    _ => damaged[at..].rotate_left(1),
+                }
+            }
+            // Some of it undoes itself; what is opened is what was sealed, always.
+            let opened = open(&key, &Bytes::from(damaged.clone()));
+            assert!(opened.is_err() || damaged == seal(&key, &value), "{n}: {opened:?}");
+        }
+    }
+
     #[test]
     fn any_other_length_is_refused() {
         let sealed = seal(&key(1), &value(1, 40));

@@ -89,9 +89,11 @@ impl Classify for CacheError {
     }
 }
 
-/// [`CacheStats`] while they are being counted.
-#[derive(Debug, Default)]
+/// [`CacheStats`] while they are being counted, and the same for whoever scrapes metrics.
+#[derive(Debug)]
 struct Counters {
+    /// Which cache: the label of its metrics.
+    cache: &'static str,
     hits: AtomicU64,
     misses: AtomicU64,
     errors: AtomicU64,
@@ -101,12 +103,58 @@ struct Counters {
     dropped: AtomicU64,
 }
 
+/// What can happen to a key, a value or a round trip.
+#[derive(Clone, Copy, Debug)]
+enum Happened {
+    Hit,
+    Miss,
+    Error,
+    Rejected,
+    Skipped,
+    Stored,
+    Dropped,
+}
+
 impl Counters {
+    fn new(cache: &'static str) -> Self {
+        let zero = || AtomicU64::new(0);
+        Counters {
+            cache,
+            hits: zero(),
+            misses: zero(),
+            errors: zero(),
+            rejected: zero(),
+            skipped: zero(),
+            stored: zero(),
+            dropped: zero(),
+        }
+    }
+
+    fn add(&self, what: Happened, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let (counter, event) = match what {
+            Happened::Hit => (&self.hits, "hit"),
+            Happened::Miss => (&self.misses, "miss"),
+            Happened::Error => (&self.errors, "error"),
+            Happened::Rejected => (&self.rejected, "rejected"),
+            Happened::Skipped => (&self.skipped, "skipped"),
+            Happened::Stored => (&self.stored, "stored"),
+            Happened::Dropped => (&self.dropped, "dropped"),
+        };
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+        let labels = [("cache", self.cache), ("event", event)];
+        metrics::counter!("graticule_cache_events_total", &labels).increment(count as u64);
+    }
+
     /// Counts the answer to one `get`.
     fn answered(&self, found: &[Option<Bytes>]) {
         let hits = found.iter().flatten().count();
-        add(&self.hits, hits);
-        add(&self.misses, found.len() - hits);
+        self.add(Happened::Hit, hits);
+        self.add(Happened::Miss, found.len() - hits);
+        let bytes: usize = found.iter().flatten().map(Bytes::len).sum();
+        metrics::counter!("graticule_cache_found_bytes", "cache" => self.cache).increment(bytes as u64);
     }
 
     fn snapshot(&self, shared: bool) -> CacheStats {
@@ -123,8 +171,4 @@ impl Counters {
             dropped: read(&self.dropped),
         }
     }
-}
-
-fn add(counter: &AtomicU64, count: usize) {
-    counter.fetch_add(count as u64, Ordering::Relaxed);
 }

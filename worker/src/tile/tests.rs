@@ -1,11 +1,13 @@
 //! Tiles of plans on formulas, held at a gate.
 
-use graticule_common::grid::TileId;
-use serde_json::json;
+use graticule_common::grid::{TileId, TileSize};
+use graticule_common::plan::{self, NodeKind, Options};
+use graticule_common::scene::SourceRef;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::plans::Plans;
-use crate::testing::{Gate, Mood, OpenAtEnd, message, on_stack, planned, soon, stack_max, tiles};
+use crate::testing::{Gate, Mood, OpenAtEnd, message, on_stack, outcome, planned, soon, stack_max, tiles};
 
 const FIRST: TileId = TileId { row: 0, col: 0 };
 
@@ -193,4 +195,98 @@ async fn a_suspect_runs_alone_even_where_it_runs_already() {
     let (begun, alone) = (begun.unwrap(), alone.unwrap());
     assert!(!alone.cost.coalesced && alone.bytes == begun.bytes);
     assert_eq!(*gate.reads.borrow(), 4);
+}
+
+/// What of a plan is remembered: the names of the ops, `read` and `fused` for others.
+fn remembered(graft: &Value, (side, count): (u32, usize), source: fn(String) -> SourceRef) -> Vec<String> {
+    let options = Options { tile_size: TileSize::new(256), ..Options::default() };
+    let plan = match outcome(graft, (side, count), &options, source) {
+        plan::Outcome::Raster { plan, .. } => plan,
+        plan::Outcome::Staged(staged) => staged.plans()[0].clone(),
+        other => panic!("no pixels: {other:?}"),
+    };
+    let name = |kind: &NodeKind| match kind {
+        NodeKind::Call { op, .. } => op.name().to_owned(),
+        NodeKind::Read(_) => "read".to_owned(),
+        _ => "fused".to_owned(),
+    };
+    plan.nodes().iter().filter(|node| node.cached).map(|node| name(&node.kind)).collect()
+}
+
+#[test]
+fn what_is_remembered_is_what_is_dear_for_its_size() {
+    let local: fn(String) -> SourceRef = |id| SourceRef::Local(format!("/data/{id}.tif"));
+    let jp2: fn(String) -> SourceRef = |id| SourceRef::Local(format!("/data/{id}.jp2"));
+    let remote: fn(String) -> SourceRef = |id| SourceRef::Http(format!("https://example.com/{id}.tif"));
+    let mosaic = json!({
+        "product": "made:up", "bands": "a", "a": ["mosaic", "product", "bands"], "half": 0.5,
+        "above": ["gt", "a", "half"], "returns": "a",
+    });
+    let step = |graft: &Value, name: &str| {
+        let mut graft = graft.clone();
+        graft["returns"] = name.into();
+        graft
+    };
+    let median = on_stack(
+        json!({ "mid": ["median", "stack", "axis"], "two": 2.5, "more": ["mul", "mid", "two"],
+                "stack_more": ["mul", "stack", "two"] }),
+        "mid",
+    );
+    for (what, graft, size, source, expected) in [
+        // A file is a cache itself, and one step of arithmetic is cheaper than a look-up; a server is far.
+        ("a file", &mosaic, (1024, 1), local, vec![]),
+        ("a file of JPEG 2000", &mosaic, (1024, 1), jp2, vec![]),
+        ("a file on a server", &mosaic, (1024, 1), remote, vec!["read"]),
+        ("a step on a file of JPEG 2000", &step(&mosaic, "above"), (1024, 1), jp2, vec!["fused"]),
+        ("a reduction", &median, (1024, 9), local, vec!["median"]),
+        // The step after it is as long as the result: only what it is computed from is remembered.
+        ("a step after a reduction", &step(&median, "more"), (1024, 9), local, vec!["median"]),
+        // 2 MiB are stored, 78 are not.
+        ("a stack of two", &step(&median, "stack_more"), (1024, 2), jp2, vec!["fused"]),
+        ("a stack of many", &step(&median, "stack_more"), (256, 300), jp2, vec![]),
+    ] {
+        assert_eq!(remembered(graft, size, source), expected, "{what}");
+    }
+}
+
+/// An interactive change: another constant after an expensive reduction.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_constant_computes_only_the_last_step_again() {
+    let gate = Gate::new(Mood::Open);
+    let tiles = tiles(gate.clone(), 1);
+    let with_constant = |two: f64| {
+        let graft = json!({ "mid": ["median", "stack", "axis"], "two": two, "more": ["mul", "mid", "two"] });
+        let job = job(planned(&on_stack(graft, "more"), 64, 9, 64));
+        with(&job, |job| job.options.use_cache = true)
+    };
+    let first = tiles.compute(&with_constant(2.5), FIRST).await.unwrap();
+    assert_eq!((*gate.reads.borrow(), first.cost.cache_hits, first.cost.cache_misses), (9, 0, 1));
+    let (changed, other) = (with_constant(3.5), with_constant(3.5));
+    let second = tiles.compute(&changed, FIRST).await.unwrap();
+    assert_eq!((*gate.reads.borrow(), second.cost.cache_hits, second.cost.cache_misses), (9, 1, 0));
+    assert_eq!((second.cost.read_bytes, second.cost.read), (0, Duration::ZERO));
+    assert!(!second.cost.from_cache && second.bytes != first.bytes);
+    // One step is left of the plan.
+    let plan = &changed.plan;
+    let median = |id: NodeId| plan.node(id).cached;
+    assert_eq!(plan.tile(FIRST).unwrap().with_ready(&median).steps().len(), 1);
+    // And it computes what it would have without any memory.
+    let plain = tiles.compute(&with(&other, |job| job.options.use_cache = false), FIRST).await.unwrap();
+    assert_eq!((plain.bytes, *gate.reads.borrow()), (second.bytes, 18));
+}
+
+/// The published client computes a `cache_id` of its own: another tenant could choose it.
+#[test]
+fn what_clients_call_a_computation_is_not_its_key() {
+    let keys = |op: &str, cache_id: Option<&str>| {
+        let named = cache_id.map(|id| json!({ "cache_id": id }));
+        let call = [json!(op), json!("stack"), json!("axis")].into_iter().chain(named);
+        let call: Vec<Value> = call.collect();
+        let plan = planned(&on_stack(json!({ "out": call }), "out"), 16, 3, 16);
+        let keys = plan.tile(FIRST).unwrap().keys("salt");
+        assert_eq!(keys.len(), 1);
+        keys[0].1
+    };
+    assert_eq!(keys("median", Some("mine")), keys("median", None));
+    assert_ne!(keys("max", Some("mine")), keys("median", Some("mine")));
 }
