@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use graticule_common::failpoint;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError, RedisResult};
 use tokio::sync::{mpsc, oneshot};
@@ -193,7 +194,11 @@ impl Shared {
         for key in keys {
             pipeline.cmd("GETRANGE").arg(name(key)).arg(0).arg(last);
         }
-        let reply = timeout(self.settings.get_timeout, pipeline.query_async(&mut link)).await;
+        let asking = async {
+            failpoint!("cache.before_get", return Err(too_slow()));
+            pipeline.query_async(&mut link).await
+        };
+        let reply = timeout(self.settings.get_timeout, asking).await;
         let error = match reply.map(|reply| reply.and_then(|values| values_of(values, keys.len()))) {
             Ok(Ok(sealed)) => {
                 self.report(Outcome::Answered, None);
@@ -253,7 +258,11 @@ impl Shared {
                 Job::Settle(_) => {}
             }
         }
-        let reply = timeout(self.settings.put_timeout, pipeline.exec_async(&mut link)).await;
+        let storing = async {
+            failpoint!("cache.before_put", return Err(too_slow()));
+            pipeline.exec_async(&mut link).await
+        };
+        let reply = timeout(self.settings.put_timeout, storing).await;
         let error = match reply {
             Ok(Ok(())) => {
                 self.counters.add(Happened::Stored, stores);
