@@ -208,12 +208,9 @@ class Manifests:
         complaint = refusal(self.binary, arguments)
         self.expect(complaint is None, where, f"the binary says: {complaint}")
         self.environment(where, arguments[0], container)
-        self.expect(
-            container["livenessProbe"]["httpGet"]["path"] == "/livez", where, "liveness is not /livez"
-        )
-        self.expect(
-            container["readinessProbe"]["httpGet"]["path"] == "/readyz", where, "readiness is not /readyz"
-        )
+        for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
+            asked = (container.get(probe) or {}).get("httpGet", {}).get("path")
+            self.expect(asked == path, where, f"{probe} asks {asked}, not {path}")
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         for key, port in (("listen", "grpc"), ("admin", "admin")):
             address = option(arguments, key) or ""
