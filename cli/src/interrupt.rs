@@ -1,10 +1,36 @@
 //! Being asked to stop, by Ctrl-C or by the system.
 
+use std::time::Duration;
+
+use clap::Args;
 use graticule_common::error::ErrorClass;
 use graticule_common::status::exit_code;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+
+/// How a server stops.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct StopArgs {
+    /// Seconds for what is under way after the first SIGTERM or Ctrl-C; the second ends the process at once
+    #[arg(
+        long = "grace-s",
+        value_name = "SECONDS",
+        env = "GRATICULE_GRACE_S",
+        default_value_t = 30,
+        help_heading = "Operation",
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
+    grace_s: u64,
+}
+
+impl StopArgs {
+    /// Time for what is under way.
+    pub fn grace(self) -> Duration {
+        Duration::from_secs(self.grace_s)
+    }
+}
 
 /// Listens from the moment it is made: a signal is then an event like any other.
 #[derive(Debug)]
@@ -41,5 +67,17 @@ impl Interrupt {
             self.next().await;
             std::process::exit(exit_code(ErrorClass::Cancelled).into());
         });
+    }
+
+    /// A token that the next signal cancels; the one after it ends the process.
+    pub fn token(mut self) -> CancellationToken {
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        tokio::spawn(async move {
+            self.next().await;
+            token.cancel();
+            self.end_at_next();
+        });
+        stop
     }
 }

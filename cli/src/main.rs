@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use graticule_common::telemetry;
 
 use crate::failure::Failure;
 
+mod admin;
 mod arrays;
 mod catalog;
 mod compute;
@@ -25,6 +27,7 @@ mod report;
 mod request;
 mod roles;
 mod serve;
+mod top;
 
 /// Computes maps: write an expression over imagery (a graft), name an area, get pixels.
 ///
@@ -71,9 +74,29 @@ struct Global {
         help_heading = "General"
     )]
     log: Option<String>,
+    /// How log lines are written
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        env = "GRATICULE_LOG_FORMAT",
+        hide_env_values = true,
+        default_value = "text",
+        help_heading = "General"
+    )]
+    log_format: LogFormat,
     /// Colour in messages; `auto`: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "General")]
     color: ColorChoice,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 impl Global {
@@ -107,6 +130,8 @@ enum Command {
     Coordinator(roles::Coordinator),
     /// Run a worker of a coordinator
     Worker(roles::Worker),
+    /// Watch a coordinator: its workers, its requests, what it does a second
+    Top(top::Top),
     /// Print completions for a shell
     Completions(manual::Completions),
     /// Write the manual pages
@@ -172,7 +197,11 @@ fn is_colored(choice: ColorChoice) -> bool {
 fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
     let is_server = matches!(cli.command, Command::Serve(_) | Command::Coordinator(_) | Command::Worker(_));
     let filter = cli.global.log.as_deref().unwrap_or(if is_server { "info" } else { "error" });
-    graticule_common::telemetry::start(filter, colored).map_err(Failure::usage)?;
+    let format = match cli.global.log_format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    telemetry::start(filter, colored, format, None).map_err(Failure::usage)?;
     match cli.command {
         Command::Completions(command) => return command.run(),
         Command::Man(command) => return command.run(),
@@ -193,6 +222,7 @@ fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
             Command::Serve(command) => command.run(&cli.global).await,
             Command::Coordinator(command) => command.run(&cli.global).await,
             Command::Worker(command) => command.run().await,
+            Command::Top(command) => command.run().await,
             // Done above, without threads.
             Command::Completions(_) | Command::Man(_) | Command::Ops(_) | Command::ExitCodes => Ok(()),
         }

@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::Args;
+use graticule_common::telemetry::names::Role;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::LocalCatalog;
-use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
+use crate::admin::AdminArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, print_line};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, StopArgs};
 use crate::request::FileArgs;
 use crate::serve::sources;
 
@@ -24,17 +25,26 @@ pub struct Coordinator {
     listen: SocketAddr,
     #[command(flatten)]
     roots: CatalogRoots,
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
+    stop: StopArgs,
 }
 
 impl Coordinator {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
+        let stop = Interrupt::listen()?.token();
+        let config = graticule_coordinator::Config {
+            listen: self.listen,
+            grace: self.stop.grace(),
+            ..Default::default()
+        };
+        self.admin.start(&[Role::Coordinator, Role::Process], config.readiness.subscribe()).await?;
         let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
-        let config = graticule_coordinator::Config { listen: self.listen, ..Default::default() };
         // A log that is closed is no reason to stop.
         let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
         let (transform, mut extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
         extra.add_service(self.roots.service(&catalog)?);
-        let stop = stop_on_signal()?;
         graticule_coordinator::run(config, catalog, transform, extra, stop, ready).await.map_err(Failure::of)
     }
 }
@@ -62,10 +72,15 @@ pub struct Worker {
     cache: Option<String>,
     #[command(flatten)]
     files: FileArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
+    stop: StopArgs,
 }
 
 impl Worker {
     pub async fn run(self) -> Result<(), Failure> {
+        let stop = Interrupt::listen()?.token();
         let config = graticule_worker::Config {
             listen: self.listen,
             advertise: self.advertise,
@@ -75,24 +90,11 @@ impl Worker {
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32)),
             memory_bytes: self.memory << 20,
             cache_url: self.cache,
+            grace: self.stop.grace(),
             ..graticule_worker::Config::default()
         };
+        self.admin.start(&[Role::Worker, Role::Process], config.readiness.subscribe()).await?;
         let ready = |address| _ = print_line(format_args!("worker on http://{address}"));
-        graticule_worker::run(config, sources(&self.files), stop_on_signal()?, ready)
-            .await
-            .map_err(Failure::of)
+        graticule_worker::run(config, sources(&self.files), stop, ready).await.map_err(Failure::of)
     }
-}
-
-/// A token that the first request to stop cancels; the second ends the process.
-fn stop_on_signal() -> Result<CancellationToken, Failure> {
-    let mut interrupt = Interrupt::listen()?;
-    let stop = CancellationToken::new();
-    let token = stop.clone();
-    tokio::spawn(async move {
-        interrupt.next().await;
-        token.cancel();
-        interrupt.end_at_next();
-    });
-    Ok(stop)
 }

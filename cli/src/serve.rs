@@ -5,21 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use graticule_common::error::ErrorClass;
 use graticule_common::proto::DESCRIPTORS;
+use graticule_common::telemetry::Readiness;
+use graticule_common::telemetry::names::Role;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::LocalCatalog;
 use graticule_worker::source::Sources;
 use graticule_worker::source::gdal::{GdalSource, allow, drivers};
 use graticule_worker::source::remote::{Access, Patience, Remote};
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
+use crate::admin::AdminArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, say};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, StopArgs};
 use crate::request::{EngineArgs, FileArgs};
 
 /// Run a coordinator and workers in one process.
@@ -32,12 +37,29 @@ pub struct Serve {
     roots: CatalogRoots,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(flatten)]
+    stop: StopArgs,
+}
+
+/// What an engine for others has beside one for this process alone.
+#[derive(Debug)]
+pub struct Public<'a> {
+    listen: SocketAddr,
+    roots: &'a CatalogRoots,
+    readiness: watch::Sender<Readiness>,
+    grace: Duration,
 }
 
 impl Serve {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut interrupt = Interrupt::listen()?;
-        let mut engine = Engine::start(global, &self.engine, Some((self.listen, &self.roots))).await?;
+        let readiness = watch::Sender::default();
+        let roles = [Role::Coordinator, Role::Worker, Role::Process];
+        self.admin.start(&roles, readiness.subscribe()).await?;
+        let public = Public { listen: self.listen, roots: &self.roots, readiness, grace: self.stop.grace() };
+        let mut engine = Engine::start(global, &self.engine, Some(public)).await?;
         say!("serving on http://{} with {} workers; Ctrl-C stops", engine.address, self.engine.workers);
         tokio::select! {
             () = interrupt.next() => interrupt.end_at_next(),
@@ -55,28 +77,37 @@ const REGISTRATION_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Engine {
     /// Where the coordinator listens.
     pub address: SocketAddr,
-    shutdown: CancellationToken,
-    parts: JoinSet<Result<(), Failure>>,
+    front: CancellationToken,
+    back: CancellationToken,
+    grace: Duration,
+    parts: JoinSet<(Part, Result<(), Failure>)>,
+}
+
+/// A part of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Coordinator,
+    Worker,
 }
 
 impl Engine {
-    /// Starts an engine over the catalog in the data folder. Without `listen` it is for this process
+    /// Starts an engine over the catalog in the data folder. Without `public` it is for this process
     /// alone: on a free port, without reflection.
     pub async fn start(
         global: &Global,
         args: &EngineArgs,
-        listen: Option<(SocketAddr, &CatalogRoots)>,
+        public: Option<Public<'_>>,
     ) -> Result<Engine, Failure> {
         // Whatever is wrong with it, a folder of this machine cannot be used.
         let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
-        let shutdown = CancellationToken::new();
+        let (front, back) = (CancellationToken::new(), CancellationToken::new());
         let mut parts = JoinSet::new();
         let mut config = graticule_coordinator::Config::default();
         let fleet = config.fleet.clone();
         let mut extra = RoutesBuilder::default();
-        if let Some((listen, roots)) = listen {
-            config.listen = listen;
-            extra.add_service(roots.service(&catalog)?);
+        if let Some(public) = public {
+            (config.listen, config.readiness, config.grace) = (public.listen, public.readiness, public.grace);
+            extra.add_service(public.roots.service(&catalog)?);
             let reflection = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
                 .build_v1()
@@ -84,12 +115,12 @@ impl Engine {
             extra.add_service(reflection);
         }
         let (sender, address) = oneshot::channel();
-        let stop = shutdown.clone();
+        let (stop, grace) = (front.clone(), config.grace);
         parts.spawn(async move {
             // Nobody waits for the address only when the start was given up.
             let ready = |address| _ = sender.send(address);
             let run = graticule_coordinator::run(config, catalog, Arc::new(Proj::new()), extra, stop, ready);
-            run.await.map_err(Failure::of)
+            (Part::Coordinator, run.await.map_err(Failure::of))
         });
         let Ok(address) = address.await else { return Err(end_of(&mut parts).await) };
         let source = sources(&args.files);
@@ -100,13 +131,15 @@ impl Engine {
                 coordinators: vec![format!("http://{address}")],
                 slots: threads.div_ceil(args.workers),
                 cache_url: args.cache.clone(),
+                grace,
                 ..graticule_worker::Config::default()
             };
-            let (source, stop) = (source.clone(), shutdown.clone());
+            let (source, stop) = (source.clone(), back.clone());
             let (sender, ready) = oneshot::channel();
             parts.spawn(async move {
                 let ready = |_| _ = sender.send(());
-                graticule_worker::run(config, source, stop, ready).await.map_err(Failure::of)
+                let run = graticule_worker::run(config, source, stop, ready);
+                (Part::Worker, run.await.map_err(Failure::of))
             });
             if ready.await.is_err() {
                 return Err(end_of(&mut parts).await);
@@ -126,7 +159,7 @@ impl Engine {
             _ = tokio::time::timeout(REGISTRATION_PATIENCE, all) => {}
             failure = end_of(&mut parts) => return Err(failure),
         }
-        Ok(Engine { address, shutdown, parts })
+        Ok(Engine { address, front, back, grace, parts })
     }
 
     /// Why a part of the engine ended, once one does.
@@ -134,14 +167,40 @@ impl Engine {
         end_of(&mut self.parts).await
     }
 
-    /// Stops all parts and waits for them.
+    /// Stops all parts and waits for them: first the coordinator, which finishes what is under way, then the
+    /// workers, which have nothing left to do.
     pub async fn stop(mut self) -> Result<(), Failure> {
-        self.shutdown.cancel();
-        while let Some(ended) = self.parts.join_next().await {
-            ended.unwrap_or_else(|error| Err(Failure { code: 70, message: error.to_string() }))?;
+        let end = Instant::now() + self.grace;
+        self.front.cancel();
+        let mut result = Ok(());
+        loop {
+            let Some(ended) = self.parts.join_next().await else { break };
+            let (part, ended) = ended.unwrap_or_else(|error| (Part::Coordinator, Err(defect(&error))));
+            result = result.and(ended);
+            if part == Part::Coordinator {
+                break;
+            }
         }
-        Ok(())
+        self.back.cancel();
+        let workers = async {
+            while let Some(ended) = self.parts.join_next().await {
+                let (_, ended) = ended.unwrap_or_else(|error| (Part::Worker, Err(defect(&error))));
+                result = std::mem::replace(&mut result, Ok(())).and(ended);
+            }
+        };
+        if tokio::time::timeout_at(end.max(Instant::now() + WORKERS_GRACE), workers).await.is_err() {
+            let message = "a tile was still computed when the grace period was over; nobody waits for it";
+            result = result.and(Err(Failure::new(ErrorClass::Timeout, message)));
+        }
+        result
     }
+}
+
+/// Time for workers after the coordinator has ended, at least.
+const WORKERS_GRACE: Duration = Duration::from_secs(1);
+
+fn defect(error: &JoinError) -> Failure {
+    Failure { code: 70, message: error.to_string() }
 }
 
 /// Where workers read: files of disks, servers and stores through GDAL, and formulas.
@@ -161,11 +220,11 @@ pub fn inspector(args: &FileArgs) -> Arc<GdalSource> {
     Arc::new(GdalSource::with_remote(Arc::new(Proj::new()), Remote::new(access, Patience::default())))
 }
 
-async fn end_of(parts: &mut JoinSet<Result<(), Failure>>) -> Failure {
+async fn end_of(parts: &mut JoinSet<(Part, Result<(), Failure>)>) -> Failure {
     match parts.join_next().await {
-        Some(Ok(Err(failure))) => failure,
-        Some(Err(error)) => Failure { code: 70, message: error.to_string() },
-        Some(Ok(Ok(()))) | None => {
+        Some(Ok((_, Err(failure)))) => failure,
+        Some(Err(error)) => defect(&error),
+        Some(Ok((_, Ok(())))) | None => {
             Failure { code: 70, message: "a part of the engine ended by itself".into() }
         }
     }

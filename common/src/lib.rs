@@ -39,6 +39,8 @@ pub mod transform;
 pub mod transport;
 #[cfg(feature = "net")]
 pub mod versions;
+#[cfg(feature = "web")]
+pub mod web;
 #[cfg(feature = "net")]
 pub mod wire;
 

@@ -8,7 +8,7 @@ use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1 as pb;
 use graticule_common::transport::with_keepalive;
 use graticule_common::versions;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
@@ -23,6 +23,12 @@ pub struct Worker {
     pub slots: u32,
     /// Memory for tiles, in bytes.
     pub memory_bytes: u64,
+    /// Memory for tiles that no tile has, in bytes, as it said last.
+    pub free_bytes: u64,
+    /// Slots that a computation which cannot be stopped holds for good.
+    pub lost_slots: u32,
+    /// Whether it takes nothing new.
+    pub is_draining: bool,
     /// Where it says it is called.
     pub address: String,
     /// How it is called.
@@ -40,6 +46,12 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// clients do not use up what the others' tiles come through. It bounds nothing; the calls do.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
+/// Workers of one coordinator; what announces more of them is no fleet but an attack.
+const WORKERS_MAX: usize = 4096;
+
+/// Workers with less memory for a tile are not planned for.
+const SHARE_BYTES_MIN: u64 = 128 << 20;
+
 /// Every worker, and notice of changes.
 #[derive(Clone, Debug)]
 pub struct Fleet(Arc<Shared>);
@@ -48,14 +60,54 @@ pub struct Fleet(Arc<Shared>);
 struct Shared {
     workers: Mutex<Workers>,
     changes: watch::Sender<u64>,
+    timing: Timing,
 }
 
 #[derive(Debug, Default)]
 struct Workers {
     by_id: BTreeMap<WorkerId, Worker>,
     epoch: u64,
+    shape: Shape,
+    followers: Vec<mpsc::UnboundedSender<Change>>,
     /// Name and address of the worker whose calls failed last.
     given_up: Option<(WorkerId, String)>,
+}
+
+/// How often workers announce themselves, and how long one may be silent.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Time from one announcement to the next.
+    pub heartbeat: Duration,
+    /// A worker that says nothing for this long is lost.
+    pub silence_max: Duration,
+}
+
+impl Default for Timing {
+    /// Three heartbeats, less than the 15 s in which a hung worker must be noticed.
+    fn default() -> Self {
+        Timing { heartbeat: Duration::from_secs(5), silence_max: Duration::from_secs(14) }
+    }
+}
+
+/// What planning needs to know of a fleet: of workers that take tiles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Workers.
+    pub workers: u32,
+    /// Tiles that they compute at the same time, all together.
+    pub slots: u32,
+    /// Memory that a tile may take to have a place everywhere, in bytes; of a dwarf only where there is
+    /// none else.
+    pub tile_bytes: u64,
+}
+
+/// A change of the fleet. The registrations of one name come one after the other.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A worker came, or says something else of itself than before.
+    Here(Worker),
+    /// A worker is lost.
+    Gone(Worker),
 }
 
 /// Why a worker is not taken.
@@ -79,6 +131,12 @@ pub enum FleetError {
         /// What it announced.
         address: String,
     },
+    /// There are too many.
+    #[error("this coordinator has {limit} workers, which is as many as it takes; start another coordinator")]
+    Full {
+        /// The limit.
+        limit: usize,
+    },
     /// There is no worker.
     #[error("no worker is connected; start one with `graticule worker --coordinator URL`")]
     Empty,
@@ -100,6 +158,7 @@ impl Classify for FleetError {
         match self {
             FleetError::Version { .. } => ErrorClass::Impossible,
             FleetError::Address { .. } => ErrorClass::InvalidRequest,
+            FleetError::Full { .. } => ErrorClass::Overloaded,
             FleetError::Empty | FleetError::Unreachable { .. } => ErrorClass::Unavailable,
         }
     }
@@ -121,13 +180,40 @@ impl Drop for Registration {
     }
 }
 
+impl Registration {
+    /// Takes in a further announcement.
+    pub fn heard(&self, request: &pb::RegisterRequest) {
+        let mut workers = self.fleet.workers();
+        let Some(worker) = workers.by_id.get_mut(&self.id).filter(|worker| worker.epoch == self.epoch) else {
+            return;
+        };
+        worker.free_bytes = request.free_bytes;
+        if (worker.lost_slots, worker.is_draining) == (request.lost_slots, request.draining) {
+            return;
+        }
+        (worker.lost_slots, worker.is_draining) = (request.lost_slots, request.draining);
+        let worker = worker.clone();
+        self.fleet.changed(&mut workers, Change::Here(worker));
+    }
+}
+
 impl Default for Fleet {
     fn default() -> Self {
-        Fleet(Arc::new(Shared { workers: Mutex::default(), changes: watch::Sender::new(0) }))
+        Fleet::new(Timing::default())
     }
 }
 
 impl Fleet {
+    /// A fleet without workers.
+    pub fn new(timing: Timing) -> Self {
+        Fleet(Arc::new(Shared { workers: Mutex::default(), changes: watch::Sender::new(0), timing }))
+    }
+
+    /// How often its workers announce themselves.
+    pub fn timing(&self) -> Timing {
+        self.0.timing
+    }
+
     fn workers(&self) -> MutexGuard<'_, Workers> {
         // The map is consistent after every statement, so a panic elsewhere does not spoil it.
         self.0.workers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -154,22 +240,29 @@ impl Fleet {
             .connect_lazy();
         let lost = CancellationToken::new();
         let mut workers = self.workers();
+        if workers.by_id.len() >= WORKERS_MAX && !workers.by_id.contains_key(&request.worker) {
+            return Err(FleetError::Full { limit: WORKERS_MAX });
+        }
         workers.epoch += 1;
         let epoch = workers.epoch;
         let worker = Worker {
             id: request.worker.clone(),
             slots: request.slots,
             memory_bytes: request.memory_bytes,
+            free_bytes: request.free_bytes,
+            lost_slots: request.lost_slots,
+            is_draining: request.draining,
             address: request.address.clone(),
             channel,
             epoch,
             lost: lost.clone(),
         };
-        if let Some(earlier) = workers.by_id.insert(request.worker.clone(), worker) {
+        if let Some(earlier) = workers.by_id.insert(request.worker.clone(), worker.clone()) {
             earlier.lost.cancel();
+            self.changed(&mut workers, Change::Gone(earlier));
         }
+        self.changed(&mut workers, Change::Here(worker));
         drop(workers);
-        self.changed();
         Ok(Registration { fleet: self.clone(), id: request.worker.clone(), epoch, lost })
     }
 
@@ -185,13 +278,33 @@ impl Fleet {
             && let Some(worker) = workers.by_id.remove(id)
         {
             worker.lost.cancel();
-            drop(workers);
-            self.changed();
+            self.changed(&mut workers, Change::Gone(worker));
         }
     }
 
-    fn changed(&self) {
+    /// Tells everybody who follows, in the order in which things happen.
+    fn changed(&self, workers: &mut Workers, change: Change) {
+        workers.shape = shape(workers.by_id.values());
+        workers.followers.retain(|follower| follower.send(change.clone()).is_ok());
         self.0.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Every change from now on, beginning with the workers there are. There are as many at a time as
+    /// workers come, go or drain: each is a connection of its own.
+    pub fn follow(&self) -> mpsc::UnboundedReceiver<Change> {
+        let (sender, changes) = mpsc::unbounded_channel();
+        let mut workers = self.workers();
+        for worker in workers.by_id.values() {
+            // The receiver is right here.
+            let _ = sender.send(Change::Here(worker.clone()));
+        }
+        workers.followers.push(sender);
+        changes
+    }
+
+    /// What planning needs to know of it.
+    pub fn shape(&self) -> Shape {
+        self.workers().shape
     }
 
     /// The workers there are now.
@@ -212,17 +325,17 @@ impl Fleet {
         }
     }
 
-    /// The workers, once there is at least one.
+    /// Waits for a worker that takes tiles.
     ///
     /// # Errors
     /// [`Fleet::missing`] when there is none within `patience`.
-    pub async fn wait(&self, patience: Duration) -> Result<Vec<Worker>, FleetError> {
+    pub async fn wait(&self, patience: Duration) -> Result<Shape, FleetError> {
         let mut changes = self.changes();
         let some_worker = async {
             loop {
-                let workers = self.snapshot();
-                if !workers.is_empty() {
-                    return workers;
+                let shape = self.shape();
+                if shape.workers > 0 {
+                    return shape;
                 }
                 if changes.changed().await.is_err() {
                     std::future::pending::<()>().await;
@@ -233,7 +346,25 @@ impl Fleet {
     }
 }
 
+fn shape<'a>(workers: impl Iterator<Item = &'a Worker>) -> Shape {
+    let able: Vec<&Worker> =
+        workers.filter(|worker| !worker.is_draining && worker.slots_left() > 0).collect();
+    let shares = || able.iter().map(|worker| worker.tile_bytes());
+    // One dwarf must not shrink everybody's tiles; it takes part where tiles are small enough.
+    let smallest = shares().filter(|share| *share >= SHARE_BYTES_MIN).min();
+    Shape {
+        workers: able.len() as u32,
+        slots: able.iter().fold(0, |sum, worker| sum.saturating_add(worker.slots_left())),
+        tile_bytes: smallest.or(shares().max()).unwrap_or(0),
+    }
+}
+
 impl Worker {
+    /// Slots that compute.
+    pub fn slots_left(&self) -> u32 {
+        self.slots.saturating_sub(self.lost_slots)
+    }
+
     /// Memory for one tile when all slots are in use.
     pub fn tile_bytes(&self) -> u64 {
         self.memory_bytes / u64::from(self.slots.max(1))
@@ -264,7 +395,7 @@ mod tests {
     async fn a_worker_is_there_as_long_as_its_registration() {
         let fleet = Fleet::default();
         let registration = fleet.register(&announcement("a")).unwrap();
-        assert_eq!(fleet.wait(Duration::ZERO).await.unwrap().len(), 1);
+        assert_eq!(fleet.wait(Duration::ZERO).await.unwrap().workers, 1);
         drop(registration);
         assert_eq!(fleet.wait(Duration::ZERO).await.unwrap_err(), FleetError::Empty);
     }

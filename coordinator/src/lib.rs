@@ -9,18 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graticule_common::error::{Classify, ErrorClass};
-use graticule_common::limits::Limits;
 use graticule_common::proto::v1::compute_service_server::ComputeServiceServer;
 use graticule_common::proto::v1::fleet_service_server::FleetServiceServer;
+use graticule_common::telemetry::Readiness;
 use graticule_common::transform::Transform;
 use graticule_common::transport::{KEEPALIVE_EVERY, KEEPALIVE_WITHIN};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tracing::info;
 
 use crate::catalog::SceneCatalog;
+use crate::dispatch::Dispatcher;
+use crate::drain::Drain;
 use crate::fleet::Fleet;
 use crate::request::Requests;
 
@@ -28,36 +33,46 @@ pub mod catalog;
 pub mod catalog_service;
 mod colormaps;
 pub mod dispatch;
+mod drain;
 pub mod fleet;
+mod header;
+pub mod heavy;
+pub mod layers;
+pub mod objects;
+mod planning;
 pub mod render;
 pub mod request;
 pub mod schedule;
 pub mod service;
 mod stages;
+mod sums;
 
 /// Settings of a coordinator.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// What one request may ask for.
-    pub limits: Limits,
-    /// Time for one request.
-    pub deadline: Duration,
-    /// Time to wait for a worker when there is none.
-    pub patience: Duration,
+    /// What requests go by.
+    pub requests: request::Rules,
+    /// What scheduling goes by.
+    pub schedule: schedule::Rules,
     /// Who computes; a clone kept by the caller tells which workers there are.
     pub fleet: Fleet,
+    /// Learns whether it takes work; a clone kept by the caller tells.
+    pub readiness: watch::Sender<Readiness>,
+    /// Time for requests under way after a request to stop.
+    pub grace: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            limits: Limits::default(),
-            deadline: Duration::from_secs(300),
-            patience: Duration::from_secs(5),
+            requests: request::Rules::default(),
+            schedule: schedule::Rules::default(),
             fleet: Fleet::default(),
+            readiness: watch::Sender::default(),
+            grace: Duration::from_secs(30),
         }
     }
 }
@@ -73,6 +88,14 @@ pub enum CoordinatorError {
         /// What the system said.
         reason: String,
     },
+    /// Requests were still under way when the time for them was over.
+    #[error("{requests} requests were cut off: they took longer than the grace period of {} s", grace.as_secs())]
+    Cut {
+        /// How many.
+        requests: usize,
+        /// The time they had.
+        grace: Duration,
+    },
     /// The server stopped.
     #[error("the coordinator's server stopped: {reason}")]
     Serve {
@@ -85,6 +108,7 @@ impl Classify for CoordinatorError {
     fn class(&self) -> ErrorClass {
         match self {
             CoordinatorError::Listen { .. } | CoordinatorError::Serve { .. } => ErrorClass::Unavailable,
+            CoordinatorError::Cut { .. } => ErrorClass::Timeout,
         }
     }
 }
@@ -92,8 +116,11 @@ impl Classify for CoordinatorError {
 /// Runs a coordinator until `shutdown`; `ready` learns the address it listens on. `extra` are services
 /// that the caller adds, such as reflection.
 ///
+/// From `shutdown` on it takes no new requests and finishes those under way within [`Config::grace`]. Its
+/// workers stay registered until then.
+///
 /// # Errors
-/// [`CoordinatorError`] when it cannot start, or its server stops.
+/// [`CoordinatorError`] when it cannot start, its server stops, or requests had to be cut off.
 pub async fn run(
     config: Config,
     catalog: Arc<dyn SceneCatalog>,
@@ -109,42 +136,63 @@ pub async fn run(
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let fleet = config.fleet;
-    let requests = Requests {
-        catalog,
-        transform,
-        fleet: fleet.clone(),
-        limits: config.limits,
-        deadline: config.deadline,
-        patience: config.patience,
-    };
+    let dispatcher = Dispatcher::start(config.schedule, fleet.clone());
+    let requests = Requests::new(config.requests, catalog, transform, (fleet.clone(), dispatcher));
+    let drain = Drain::default();
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<ComputeServiceServer<service::Compute>>().await;
+    let watching = drain::watch(drain.clone(), fleet.clone(), config.readiness, reporter);
+    let watching = AbortOnDrop(tokio::spawn(watching));
     extra.add_service(health);
-    extra.add_service(FleetServiceServer::new(service::Workers(fleet)));
+    extra.add_service(FleetServiceServer::new(service::Workers(requests.clone())));
     // A graft of the largest size with its AOI must fit one message.
-    extra.add_service(
-        ComputeServiceServer::new(service::Compute(requests)).max_decoding_message_size(REQUEST_BYTES_MAX),
-    );
+    let compute = ComputeServiceServer::new(service::Compute(requests, drain.clone()));
+    extra.add_service(compute.max_decoding_message_size(REQUEST_BYTES_MAX));
+    let stop = CancellationToken::new();
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
         .add_routes(extra.routes())
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
-            shutdown.clone().cancelled_owned(),
+            stop.clone().cancelled_owned(),
         );
     ready(address);
     let mut server = std::pin::pin!(server);
-    let result = tokio::select! {
-        result = &mut server => result,
-        // Requests in flight get a little time; registrations of workers never end by themselves.
-        () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => Ok(()),
+    let served = |result: Result<(), tonic::transport::Error>| {
+        result.map_err(|error| CoordinatorError::Serve { reason: error.to_string() })
     };
-    result.map_err(|error| CoordinatorError::Serve { reason: error.to_string() })
+    tokio::select! {
+        result = &mut server => return served(result),
+        () = shutdown.cancelled() => drain.close(),
+    }
+    info!(requests = drain.requests(), grace_s = config.grace.as_secs(), "draining");
+    let finished = tokio::select! {
+        result = &mut server => return served(result),
+        finished = tokio::time::timeout(config.grace, drain.empty()) => finished.is_ok(),
+    };
+    let requests = drain.requests();
+    stop.cancel();
+    // Registrations never end by themselves.
+    fleet.snapshot().iter().for_each(|worker| fleet.give_up(worker));
+    drop(watching);
+    if !finished {
+        return Err(CoordinatorError::Cut { requests, grace: config.grace });
+    }
+    // What was sent last is on its way. Connections of clients that ask for nothing may stay open.
+    tokio::time::timeout(FAREWELL, server).await.map_or(Ok(()), served)
+}
+
+/// A task that ends with whoever started it.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The largest request: a graft of `Limits::graft_bytes` and an outline.
 const REQUEST_BYTES_MAX: usize = 8 << 20;
 
-/// Time for requests in flight after a request to stop.
-const GRACE: Duration = Duration::from_millis(500);
+/// Time for the last bytes of the last requests.
+const FAREWELL: Duration = Duration::from_millis(500);

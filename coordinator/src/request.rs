@@ -1,48 +1,119 @@
 //! One request from graft to stream. Read this first.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use graticule_common::aoi::{AoiError, lon_lat_box};
-use graticule_common::block::{Block, DType};
+use graticule_common::aoi::AoiError;
 use graticule_common::error::{Classify, ErrorClass, GraftPath};
-use graticule_common::expr::Expr;
-use graticule_common::graft::{self, GraftError};
-use graticule_common::grid::Grid;
+use graticule_common::graft::GraftError;
 use graticule_common::limits::Limits;
-use graticule_common::literal::Literal;
-use graticule_common::ops::{Answer, BindCx, Origin, Props, TypeError};
+use graticule_common::ops::TypeError;
 use graticule_common::plan::stage::StageError;
-use graticule_common::plan::{self, BindError, Named, NodeKind, Outcome, Plan, Root, explain};
+use graticule_common::plan::{BindError, Outcome, explain};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
-use graticule_common::scene::{BandInfo, ClassInfo, Product, Scene, SceneQuery, Timestamp};
-use graticule_common::status::to_status;
+use graticule_common::status::{status_after, to_status};
+use graticule_common::telemetry::names;
 use graticule_common::transform::Transform;
-use graticule_common::wire::{self, WireError};
-use tracing::{info, instrument};
+use graticule_common::wire::WireError;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::Status;
+use tracing::{Instrument, info, info_span};
 
 use crate::catalog::{CatalogError, SceneCatalog};
-use crate::dispatch::{self, DispatchError, Out, Sink, Work};
-use crate::fleet::{Fleet, FleetError, Worker};
+use crate::dispatch::{Answer, DispatchError, Dispatcher, Running, Task, Work};
+use crate::fleet::{Fleet, FleetError};
+use crate::heavy::{Heavy, TooHeavy};
+use crate::planning::{Estimate, How, Planner, Prepared, blocking, task};
 use crate::stages;
+use crate::sums::Sums;
 
-/// Everything a request needs.
-#[derive(Clone)]
-pub struct Requests {
-    /// Which scenes there are.
-    pub catalog: Arc<dyn SceneCatalog>,
-    /// What is known about CRSs.
-    pub transform: Arc<dyn Transform>,
-    /// Who computes.
-    pub fleet: Fleet,
+/// Where a request's messages go.
+pub type Out = mpsc::Sender<Result<pb::ComputeResponse, Status>>;
+
+/// Bytes of the messages that tiles leave in: what a slow client must take for its progress to be seen.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// When to come back where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// CPU time that a request is taken for before it is planned.
+const COST_GUESS: Duration = Duration::from_secs(1);
+
+/// What requests go by.
+#[derive(Clone, Debug)]
+pub struct Rules {
     /// What one request may ask for.
     pub limits: Limits,
+    /// What one request may take; none where nobody shares the workers.
+    pub heavy: Option<Heavy>,
     /// Time for one request.
     pub deadline: Duration,
     /// Time to wait for a worker when there is none.
     pub patience: Duration,
+    /// A client that takes nothing for this long is cut off.
+    pub slow_reader: Duration,
+    /// Requests at a time.
+    pub requests_max: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            limits: Limits::default(),
+            heavy: None,
+            deadline: Duration::from_secs(300),
+            patience: Duration::from_secs(5),
+            slow_reader: Duration::from_secs(60),
+            requests_max: 4096,
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Whose request it is; empty: nobody's in particular.
+    pub tenant: Arc<str>,
+    /// How long the caller waits.
+    pub timeout: Option<Duration>,
+}
+
+/// Everything a request needs.
+#[derive(Clone)]
+pub struct Requests {
+    /// Who computes.
+    pub(crate) fleet: Fleet,
+    rules: Rules,
+    planner: Arc<Planner>,
+    dispatcher: Dispatcher,
+    totals: Arc<Totals>,
+}
+
+/// Counts since the start.
+#[derive(Debug, Default)]
+struct Totals {
+    active: AtomicUsize,
+    requests: AtomicU64,
+    failures: AtomicU64,
+    sheds: AtomicU64,
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    id: Arc<str>,
+    tenant: Arc<str>,
+    started: Instant,
+    deadline: Instant,
+    limit: Duration,
+}
+
+/// A message to the client.
+pub fn message(message: Message) -> pb::ComputeResponse {
+    pb::ComputeResponse { message: Some(message) }
 }
 
 /// Why a request has no result.
@@ -85,6 +156,15 @@ pub enum RequestError {
     /// A stage.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// Too much for a request that somebody waits for.
+    #[error(transparent)]
+    Heavy(#[from] TooHeavy),
+    /// Too many requests at a time.
+    #[error("this coordinator answers {limit} requests, which is as many as it takes at a time; try again")]
+    Crowded {
+        /// The limit.
+        limit: usize,
+    },
     /// More stored pixels than the request's budget.
     #[error(
         "the request would read {bytes} bytes of stored pixels, its budget is {limit} (`--max-bytes`, `max_read_bytes`); ask for a smaller AOI, select fewer scenes or bands, or allow more"
@@ -125,230 +205,295 @@ impl Classify for RequestError {
             RequestError::Fleet(error) => error.class(),
             RequestError::Dispatch(error) => error.class(),
             RequestError::Stage(error) => error.class(),
+            RequestError::Heavy(error) => error.class(),
+            RequestError::Crowded { .. } => ErrorClass::Overloaded,
             RequestError::ReadBudget { .. } | RequestError::CpuBudget { .. } => ErrorClass::LimitExceeded,
             RequestError::Panicked { .. } => ErrorClass::Internal,
         }
     }
 }
 
-/// Workers with less memory for a tile are not planned for.
-const SHARE_BYTES_MIN: u64 = 128 << 20;
-
-/// How a request is computed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct How {
-    /// Whether remembered tiles are neither used nor made.
-    no_cache: bool,
-    /// Whether sources that cannot be read are skipped and listed.
-    skip_faulty: bool,
-    /// When it arrived.
-    started: Instant,
-}
-
-/// A request with its plan.
-struct Prepared {
-    expr: Arc<Expr>,
-    outcome: Outcome,
-    sources: Sources,
+impl RequestError {
+    /// The error as the client gets it.
+    pub fn status(&self) -> Status {
+        match self {
+            RequestError::Dispatch(DispatchError::Overloaded { retry_after }) => {
+                status_after(self.class(), &self.to_string(), *retry_after)
+            }
+            error if error.class() == ErrorClass::Overloaded => {
+                status_after(self.class(), &self.to_string(), RETRY_AFTER)
+            }
+            error => to_status(error),
+        }
+    }
 }
 
 impl Requests {
+    /// Requests over a catalog, computed by what a dispatcher reaches.
+    pub fn new(
+        rules: Rules,
+        catalog: Arc<dyn SceneCatalog>,
+        transform: Arc<dyn Transform>,
+        (fleet, dispatcher): (Fleet, Dispatcher),
+    ) -> Self {
+        let planner = Arc::new(Planner::new(catalog, transform, rules.limits.clone()));
+        Requests { fleet, rules, planner, dispatcher, totals: Arc::default() }
+    }
+
     /// Plans a request without reading a pixel.
     ///
     /// # Errors
     /// [`RequestError`].
     pub async fn explain(&self, request: pb::ComputeRequest) -> Result<pb::ExplainResponse, RequestError> {
-        let Prepared { expr, outcome, sources } = self.prepare(&request, &self.fleet.snapshot()).await?;
+        let prepared = self.planner.prepare(&request, self.fleet.shape()).await?;
         let explaining = move || {
-            let (text, bill) = explain::outcome(&outcome);
-            (outcome, text, bill)
+            let (text, _) = explain::outcome(&prepared.outcome);
+            (prepared.expr.to_graft().to_string(), text, prepared)
         };
-        let (outcome, text, bill) = stages::blocking(explaining).await?;
+        let (graft, text, prepared) = blocking(explaining).await?;
         let bill = pb::Bill {
-            tiles: bill.tiles,
-            scenes: bill.scenes,
-            read_bytes: bill.read_bytes,
-            result_bytes: bill.result_bytes,
-            tile_peak_bytes: bill.tile_peak_bytes,
-            read_pixels: bill.read_pixels,
-            cpu_s: bill.cpu_s,
+            tiles: prepared.bill.tiles,
+            scenes: prepared.bill.scenes,
+            read_bytes: prepared.bill.read_bytes,
+            result_bytes: prepared.bill.result_bytes,
+            tile_peak_bytes: prepared.bill.tile_peak_bytes,
+            read_pixels: prepared.bill.read_pixels,
+            cpu_s: prepared.bill.cpu_s,
         };
-        let graft = expr.to_graft().to_string();
-        let header = Some(sources.header(&outcome));
-        Ok(pb::ExplainResponse { text, graft, bill: Some(bill), header })
+        Ok(pb::ExplainResponse { text, graft, bill: Some(bill), header: Some(prepared.header.clone()) })
     }
 
     /// Computes a request into `out`: header, pieces of tiles, summary; or an error as the last message.
-    #[instrument(skip_all)]
-    pub async fn compute(&self, request: pb::ComputeRequest, out: Out) {
+    pub async fn compute(&self, request: pb::ComputeRequest, caller: Caller, out: Out) {
+        let id: Arc<str> = format!("{:016x}", fastrand::u64(..)).into();
+        let span = info_span!("request", id = %id);
+        self.answer(request, caller, id, out).instrument(span).await;
+    }
+
+    async fn answer(&self, request: pb::ComputeRequest, caller: Caller, id: Arc<str>, out: Out) {
         let started = Instant::now();
-        let error = match self.stream(request, &out, started).await {
+        let limit = caller.timeout.map_or(self.rules.deadline, |timeout| timeout.min(self.rules.deadline));
+        let asked = Asked { id, tenant: caller.tenant, started, deadline: started + limit, limit };
+        let result = {
+            let _active = Active::enter(&self.totals);
+            tokio::select! {
+                result = self.stream(&request, &asked, &out) => result,
+                () = out.closed() => Err(DispatchError::Gone.into()),
+            }
+        };
+        self.totals.requests.fetch_add(1, Ordering::Relaxed);
+        let total = started.elapsed();
+        metrics::histogram!(names::REQUEST_SECONDS, "stage" => "total").record(total);
+        let error = match result {
             Ok(summary) => {
+                metrics::counter!(names::REQUESTS, "class" => "done").increment(1);
                 info!(
+                    request = %asked.id,
+                    tenant = %asked.tenant,
                     tiles = summary.tiles,
                     cache_hits = summary.cache_hits,
                     read_bytes = summary.read_bytes,
+                    cpu_ms = summary.cpu_ms,
                     read_ms = summary.read_ms,
                     eval_ms = summary.eval_ms,
+                    queued_ms = summary.queued_ms,
                     wall_ms = summary.wall_ms,
                     retries = summary.retries,
+                    workers = summary.workers,
                     "request done"
                 );
                 return;
             }
             Err(error) => error,
         };
-        info!(class = error.class().name(), error = %error, "request failed");
-        // Fails only when the client has gone, and then nobody needs the error.
-        let _ = out.send(Err(to_status(&error))).await;
+        let class = error.class();
+        self.totals.failures.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!(names::REQUESTS, "class" => class.name()).increment(1);
+        if class == ErrorClass::Overloaded {
+            self.totals.sheds.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!(names::SHEDS, "reason" => "backlog").increment(1);
+        }
+        if matches!(error, RequestError::Dispatch(DispatchError::Slow { .. })) {
+            metrics::counter!(names::SLOW_READERS).increment(1);
+        }
+        let wall_ms = total.as_secs_f64() * 1e3;
+        info!(request = %asked.id, tenant = %asked.tenant, class = class.name(), error = %error, wall_ms, "request failed");
+        // Fails only when the client has gone, or reads nothing, and then nobody needs the error.
+        let _ = tokio::time::timeout(self.rules.slow_reader, out.send(Err(error.status()))).await;
     }
 
     async fn stream(
         &self,
-        request: pb::ComputeRequest,
+        request: &pb::ComputeRequest,
+        asked: &Asked,
         out: &Out,
-        started: Instant,
     ) -> Result<pb::Summary, RequestError> {
-        let no_cache = request.options.as_ref().is_some_and(|options| options.no_cache);
-        let skip_faulty = request.options.as_ref().is_some_and(|options| options.skip_faulty);
-        let mut workers = self.fleet.snapshot();
-        let mut prepared = self.prepare(&request, &workers).await?;
-        if workers.is_empty() {
-            // What cannot be computed was refused without waiting; how tiles are cut depends on the workers.
-            workers = self.fleet.wait(self.patience).await?;
-            prepared = self.prepare(&request, &workers).await?;
+        let late = |_| DispatchError::Deadline { limit: asked.limit };
+        let prepared = tokio::time::timeout_at(asked.deadline, self.prepare(request, asked));
+        let prepared = prepared.await.map_err(late)??;
+        check_budget(&prepared, request.options.as_ref())?;
+        if let Some(heavy) = &self.rules.heavy {
+            heavy.check(&prepared.bill)?;
         }
-        let Prepared { outcome, sources, .. } = prepared;
-        let options = request.options.clone();
-        let checking = move || check_budget(&outcome, options.as_ref()).map(|()| outcome);
-        let outcome = stages::blocking(checking).await??;
-        let how = How { no_cache, skip_faulty, started };
-        let planned = sources.header(&outcome);
-        let (outcome, mut sums) = stages::run(self, outcome, how, out).await?;
-        // What is read was known before the stages; values were not.
-        let header = pb::Header { scenes: planned.scenes, ..sources.header(&outcome) };
-        let send =
-            async |message| out.send(Ok(dispatch::message(message))).await.map_err(|_| DispatchError::Gone);
-        send(Message::Header(header)).await?;
-        if let Some(plan) = outcome.plan() {
-            sums.add(dispatch::run(self.work(plan, how), &self.fleet, Sink::Client(out.clone())).await?)?;
+        record_stage("plan", asked.started.elapsed());
+        let mut sums = Sums::default();
+        let (header, task) = match &prepared.outcome {
+            Outcome::Staged(_) => self.stages(&prepared, request, asked, &mut sums, out).await?,
+            _ => (prepared.header.clone(), prepared.task.clone()),
+        };
+        self.send(out, Message::Header(header)).await?;
+        if let Some(task) = task {
+            let running = self.submit(asked, task);
+            self.pass_on(running, asked, &mut sums, out).await?;
         }
-        let mut summary = sums.summary();
-        summary.wall_ms = started.elapsed().as_secs_f64() * 1e3;
-        send(Message::Summary(summary.clone())).await?;
+        if let Some(queued) = sums.queued() {
+            record_stage("queue", queued);
+        }
+        let wall_ms = asked.started.elapsed().as_secs_f64() * 1e3;
+        let summary = pb::Summary { wall_ms, request_id: asked.id.to_string(), ..sums.summary() };
+        self.send(out, Message::Summary(summary.clone())).await?;
         Ok(summary)
     }
 
-    /// What is asked of the workers for a plan.
-    pub(crate) fn work(&self, plan: &Plan, how: How) -> Work {
-        Work {
-            tiles: plan.tiles(),
-            plan: wire::plan_to(plan),
-            tile_peak_bytes: plan.tile_peak_bytes(),
-            no_cache: how.no_cache,
-            skip_faulty: how.skip_faulty,
-            deadline: self.deadline.saturating_sub(how.started.elapsed()),
-            patience: self.patience,
-        }
-    }
-
-    /// bytes → expression → scenes → plan.
+    /// Plans a request for the workers there are, unless there is too much to do already.
     async fn prepare(
         &self,
         request: &pb::ComputeRequest,
-        workers: &[Worker],
-    ) -> Result<Prepared, RequestError> {
-        // Resolving and planning are computing: async threads only wait.
-        let resolving = {
-            let (graft, limits) = (request.graft.clone(), self.limits.clone());
-            let parameters = request.parameters.as_ref().map(wire::parameters_from).unwrap_or_default();
-            move || graft::resolve_with(&graft, &parameters, &limits)
+        asked: &Asked,
+    ) -> Result<Arc<Prepared>, RequestError> {
+        if self.totals.active.load(Ordering::Relaxed) > self.rules.requests_max {
+            return Err(RequestError::Crowded { limit: self.rules.requests_max });
+        }
+        let fleet = self.fleet.shape();
+        let known = self.planner.known(request, fleet);
+        let own = known.as_ref().map_or(COST_GUESS, |known| {
+            Duration::try_from_secs_f64(known.bill.cpu_s).unwrap_or(Duration::MAX)
+        });
+        if let Some(retry_after) = self.dispatcher.load(&asked.tenant, own).refused {
+            return Err(DispatchError::Overloaded { retry_after }.into());
+        }
+        let prepared = match known {
+            Some(known) => known,
+            None => self.planner.prepare(request, fleet).await?,
         };
-        let expr = Arc::new(stages::blocking(resolving).await??);
-        let aoi = wire::aoi_from(request.aoi.as_ref().ok_or(WireError::Missing { field: "aoi" })?)?;
-        let (grid, outline) = aoi.resolve(self.transform.as_ref(), &self.limits)?;
-        let slots = workers.iter().map(|worker| worker.slots).sum::<u32>().max(1);
-        let options = wire::options_from(request.options.as_ref(), slots)?;
-        let answers = self.answers(&expr, &grid).await?;
-        let images = self.images(&expr).await?;
-        let products = self.products(&answers, &images).await?;
-        let limits = self.limits_of(workers);
-        let planning = {
-            let (expr, grid, transform) = (expr.clone(), grid.clone(), self.transform.clone());
-            move || {
-                let transform = transform.as_ref();
-                let cx = BindCx { grid: &grid, transform, answers: &answers, images: &images };
-                let outcome = plan::build(&expr, &cx, outline, &limits, &options)?;
-                let acquired = acquired(&answers, &images);
-                Ok::<_, BindError>((outcome, Sources { grid, acquired, products }))
-            }
-        };
-        let (outcome, sources) = stages::blocking(planning).await??;
-        Ok(Prepared { expr, outcome, sources })
+        if fleet.workers > 0 {
+            return Ok(prepared);
+        }
+        // What cannot be computed was refused without waiting; how tiles are cut depends on the workers.
+        let fleet = self.fleet.wait(self.rules.patience).await?;
+        self.planner.prepare(request, fleet).await
     }
 
-    /// What the catalog has for every selection of the graft.
-    async fn answers(&self, expr: &Expr, grid: &Grid) -> Result<BTreeMap<SceneQuery, Answer>, RequestError> {
-        let queries = expr.scene_queries().map_err(|(error, at)| RequestError::Selection { at, error })?;
-        let mut answers = BTreeMap::new();
-        if queries.is_empty() {
-            return Ok(answers);
-        }
-        for (query, at) in queries {
-            let failed = |error| RequestError::Catalog { at: at.clone(), error };
-            let area = lon_lat_box(&grid.pad(query.pad), self.transform.as_ref());
-            let scenes = self.catalog.search(&query, &area, self.limits.scenes).await.map_err(failed)?;
-            let product = self.catalog.product(&query.product).await.map_err(failed)?;
-            answers.insert(query, Answer { product, scenes });
-        }
-        Ok(answers)
-    }
-
-    /// The products of the scenes that the catalog answered with.
-    async fn products(
+    /// Computes the stages of a request; what the result is then known to be.
+    async fn stages(
         &self,
-        answers: &BTreeMap<SceneQuery, Answer>,
-        images: &BTreeMap<String, Scene>,
-    ) -> Result<BTreeMap<String, Product>, RequestError> {
-        let known = answers.values().map(|answer| (answer.product.id.clone(), answer.product.clone()));
-        let mut products: BTreeMap<String, Product> = known.collect();
-        for scene in images.values() {
-            if !products.contains_key(&scene.product) {
-                let failed = |error| RequestError::Catalog { at: GraftPath::root(), error };
-                let product = self.catalog.product(&scene.product).await.map_err(failed)?;
-                products.insert(scene.product.clone(), product);
+        prepared: &Prepared,
+        request: &pb::ComputeRequest,
+        asked: &Asked,
+        sums: &mut Sums,
+        out: &Out,
+    ) -> Result<(pb::Header, Option<Arc<Task>>), RequestError> {
+        let how = How::of(request.options.as_ref());
+        let outcome = stages::run(self, prepared.outcome.clone(), (asked, how), sums, out).await?;
+        // What is read was known before the stages; values were not.
+        let scenes = prepared.header.scenes.clone();
+        let header = pb::Header { scenes, ..prepared.sources.header(&outcome) };
+        let planning =
+            move || outcome.plan().map(|plan| Arc::new(task(plan, how, Estimate::of(&explain::bill(plan)))));
+        Ok((header, blocking(planning).await?))
+    }
+
+    /// Hands a task to the workers.
+    pub(crate) fn submit(&self, asked: &Asked, task: Arc<Task>) -> Running {
+        self.dispatcher.submit(Work {
+            id: asked.id.clone(),
+            tenant: asked.tenant.clone(),
+            task,
+            deadline: asked.deadline,
+            limit: asked.limit,
+            patience: self.rules.patience,
+        })
+    }
+
+    /// Passes pieces of tiles on to the client.
+    async fn pass_on(
+        &self,
+        mut running: Running,
+        asked: &Asked,
+        sums: &mut Sums,
+        out: &Out,
+    ) -> Result<(), RequestError> {
+        let submitted = Instant::now();
+        let mut is_first = true;
+        while let Some(answer) = running.next().await? {
+            match answer {
+                Answer::Done(done) => sums.add(*done, submitted, self.fleet.shape().workers)?,
+                Answer::Piece(chunk) => {
+                    for at in (0..chunk.data.len().max(1)).step_by(PIECE_BYTES) {
+                        let data = chunk.data.slice(at..(at + PIECE_BYTES).min(chunk.data.len()));
+                        let bytes = data.len() as u64;
+                        let offset = chunk.offset + at as u64;
+                        self.send(out, Message::Chunk(pb::TileChunk { offset, data, ..chunk.clone() }))
+                            .await?;
+                        metrics::counter!(names::RESULT_BYTES).increment(bytes);
+                    }
+                    if std::mem::take(&mut is_first) {
+                        record_stage("first_byte", asked.started.elapsed());
+                    }
+                }
             }
         }
-        Ok(products)
+        Ok(())
     }
 
-    /// The images that the graft names by their ids.
-    async fn images(&self, expr: &Expr) -> Result<BTreeMap<String, Scene>, RequestError> {
-        let named = expr.image_ids().map_err(|(error, at)| RequestError::Selection { at, error })?;
-        let Some((_, at)) = named.first() else { return Ok(BTreeMap::new()) };
-        let ids: Vec<String> = named.iter().map(|(id, _)| id.clone()).collect();
-        let failed = |error| RequestError::Catalog { at: at.clone(), error };
-        let scenes = self.catalog.scenes_by_id(&ids).await.map_err(failed)?;
-        Ok(ids.into_iter().zip(scenes).collect())
+    /// Sends a message, if the client takes one in time.
+    async fn send(&self, out: &Out, sent: Message) -> Result<(), DispatchError> {
+        let limit = self.rules.slow_reader;
+        match tokio::time::timeout(limit, out.send(Ok(message(sent)))).await {
+            Ok(result) => result.map_err(|_| DispatchError::Gone),
+            Err(_) => Err(DispatchError::Slow { limit }),
+        }
     }
 
-    /// A tile must fit the share of memory of every worker that is planned for.
-    fn limits_of(&self, workers: &[Worker]) -> Limits {
-        // One dwarf must not shrink everybody's tiles; it takes part where tiles are small enough.
-        let shares = || workers.iter().map(Worker::tile_bytes);
-        let smallest = shares().filter(|share| *share >= SHARE_BYTES_MIN).min();
-        let share = smallest.or(shares().max()).unwrap_or(u64::MAX);
-        let tile_peak_bytes = share.min(self.limits.tile_peak_bytes);
-        Limits { tile_peak_bytes, ..self.limits.clone() }
+    /// Workers, requests and counts at this moment.
+    pub async fn describe(&self) -> pb::DescribeResponse {
+        let described = self.dispatcher.describe().await;
+        let total = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let counts = pb::Counts {
+            requests: total(&self.totals.requests),
+            failures: total(&self.totals.failures),
+            sheds: total(&self.totals.sheds),
+            ..described.counts.unwrap_or_default()
+        };
+        pb::DescribeResponse { counts: Some(counts), ..described }
+    }
+}
+
+fn record_stage(stage: &'static str, took: Duration) {
+    metrics::histogram!(names::REQUEST_SECONDS, "stage" => stage).record(took);
+}
+
+/// Counts a request while it is under way.
+struct Active<'a>(&'a Totals);
+
+impl<'a> Active<'a> {
+    fn enter(totals: &'a Totals) -> Self {
+        totals.active.fetch_add(1, Ordering::Relaxed);
+        metrics::gauge!(names::REQUESTS_ACTIVE).increment(1);
+        Active(totals)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+        metrics::gauge!(names::REQUESTS_ACTIVE).decrement(1);
     }
 }
 
 /// Refuses what would take more than the request allows.
-fn check_budget(outcome: &Outcome, options: Option<&pb::Options>) -> Result<(), RequestError> {
-    let Some(options) = options.filter(|o| o.max_cpu_s.is_some() || o.max_read_bytes.is_some()) else {
-        return Ok(());
-    };
-    let bill = explain::bill_of(outcome);
+fn check_budget(prepared: &Prepared, options: Option<&pb::Options>) -> Result<(), RequestError> {
+    let (Some(options), bill) = (options, &prepared.bill) else { return Ok(()) };
     if let Some(limit) = options.max_read_bytes.filter(|limit| bill.read_bytes > *limit) {
         return Err(RequestError::ReadBudget { bytes: bill.read_bytes, limit });
     }
@@ -357,141 +502,4 @@ fn check_budget(outcome: &Outcome, options: Option<&pb::Options>) -> Result<(), 
         return Err(RequestError::CpuBudget { seconds: bill.cpu_s, limit });
     }
     Ok(())
-}
-
-/// When the scenes that the catalog answered with were acquired, by product and id.
-fn acquired(answers: &BTreeMap<SceneQuery, Answer>, images: &BTreeMap<String, Scene>) -> Acquired {
-    let mut acquired = Acquired::new();
-    for scene in answers.values().flat_map(|answer| &answer.scenes).chain(images.values()) {
-        acquired.entry(scene.product.clone()).or_default().insert(scene.id.clone(), scene.acquired);
-    }
-    acquired
-}
-
-type Acquired = BTreeMap<String, BTreeMap<String, Timestamp>>;
-
-/// What a header says beside the outcome.
-struct Sources {
-    grid: Grid,
-    acquired: Acquired,
-    products: BTreeMap<String, Product>,
-}
-
-impl Sources {
-    /// The header of an outcome. Arrays that are not known before pixels are reduced have no values in it.
-    fn header(&self, outcome: &Outcome) -> pb::Header {
-        let (stages, last) = match outcome {
-            Outcome::Staged(staged) => (staged.plans(), staged.last()),
-            outcome => (&[][..], outcome),
-        };
-        let are_known = stages.is_empty();
-        let small = |name: &str, array: &Block, props: &Props| pb::Result {
-            array: are_known.then(|| array.encode().into()),
-            ..described(name, props, array.samples().dtype())
-        };
-        let results = match last {
-            Outcome::Value { literal, props } => vec![value("", literal, props)],
-            Outcome::Array { array, props } => vec![small("", array, props)],
-            Outcome::Raster { plan, props } => vec![raster(plan, &plan.roots()[0], props, &self.products)],
-            Outcome::Several { plan, results } => {
-                let mut roots =
-                    plan.iter().flat_map(|plan| plan.roots().iter().map(move |root| (plan, root)));
-                let results = results.iter().filter_map(|(name, result)| match result {
-                    Named::Value(literal, props) => Some(value(name, literal, props)),
-                    Named::Array(array, props) => Some(small(name, array, props)),
-                    Named::Raster(props) => {
-                        roots.next().map(|(plan, root)| raster(plan, root, props, &self.products))
-                    }
-                });
-                results.collect()
-            }
-            // The last of a computation's stages has none after it.
-            Outcome::Staged(_) => Vec::new(),
-        };
-        let plan = last.plan();
-        pb::Header {
-            grid: Some(wire::grid_to(&self.grid)),
-            results,
-            tile_size: plan.map_or(0, |plan| plan.tile_size().pixels()),
-            tiles: plan.map_or(0, |plan| plan.tiles().len() as u64),
-            scenes: scenes_read(stages.iter().chain(plan), &self.acquired),
-        }
-    }
-}
-
-fn described(name: &str, props: &Props, dtype: DType) -> pb::Result {
-    pb::Result {
-        name: name.to_owned(),
-        data_type: wire::dtype_to(dtype).into(),
-        properties: props.dicts().map(|properties| wire::properties_to(&properties)).collect(),
-        property_list: props.images().is_some(),
-        ..pb::Result::default()
-    }
-}
-
-fn value(name: &str, literal: &Literal, props: &Props) -> pb::Result {
-    pb::Result {
-        name: name.to_owned(),
-        number: Some(wire::literal_to(literal)),
-        properties: props.dicts().map(|properties| wire::properties_to(&properties)).collect(),
-        property_list: props.images().is_some(),
-        ..pb::Result::default()
-    }
-}
-
-fn raster(plan: &Plan, root: &Root, props: &Props, products: &BTreeMap<String, Product>) -> pb::Result {
-    let facts = plan.node(root.node).facts;
-    pb::Result {
-        shape: wire::kind_to(facts.kind),
-        bands: props
-            .origin()
-            .and_then(|origin| meanings(origin, products.get(&origin.product)?))
-            .unwrap_or_default(),
-        ..described(&root.name, props, facts.dtype)
-    }
-}
-
-/// What the bands of a result mean; `None` where nothing is known of any.
-fn meanings(origin: &Origin, product: &Product) -> Option<Vec<pb::BandMeaning>> {
-    let class = |class: &ClassInfo| pb::ClassMeaning {
-        value: class.value,
-        name: class.name.clone(),
-        color: class.color.map(|[red, green, blue]| u32::from_be_bytes([0, red, green, blue])),
-    };
-    let meaning = |info: &BandInfo| pb::BandMeaning {
-        unit: info.unit.clone().unwrap_or_default(),
-        classes: info.classes.iter().map(class).collect(),
-    };
-    let infos: Vec<Option<&BandInfo>> = origin.bands.iter().map(|band| product.band_info.get(band)).collect();
-    infos
-        .iter()
-        .any(Option::is_some)
-        .then(|| infos.into_iter().map(|info| info.map(meaning).unwrap_or_default()).collect())
-}
-
-/// The scenes that plans read, each once, in the order of time.
-fn scenes_read<'a>(plans: impl Iterator<Item = &'a Plan>, acquired: &Acquired) -> Vec<pb::SceneUse> {
-    let reads = plans.flat_map(|plan| {
-        let nodes = plan.nodes().iter().zip(plan.windows());
-        nodes.filter_map(|(node, window)| match &node.kind {
-            NodeKind::Read(read) => Some((window, read)),
-            _ => None,
-        })
-    });
-    let mut used: Vec<_> = reads
-        .flat_map(|(window, read)| {
-            let touching = read.scenes.iter().filter(move |scene| scene.touches(&window));
-            touching.map(|scene| (scene.product.as_str(), scene.id.as_str()))
-        })
-        .map(|(product, id)| (acquired.get(product).and_then(|of| of.get(id)).copied(), (product, id)))
-        .collect();
-    used.sort_unstable();
-    used.dedup();
-    used.into_iter()
-        .map(|(acquired, (product, id))| pb::SceneUse {
-            product: product.to_owned(),
-            id: id.to_owned(),
-            acquired: acquired.map(|instant| instant.to_string()).unwrap_or_default(),
-        })
-        .collect()
 }

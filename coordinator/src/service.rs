@@ -8,14 +8,20 @@ use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_service_server::ComputeService;
 use graticule_common::proto::v1::fleet_service_server::FleetService;
 use graticule_common::status::{status, to_status};
+use graticule_common::telemetry::names;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
+use tonic::metadata::MetadataMap;
+#[cfg(test)]
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::fleet::Fleet;
-use crate::request::Requests;
+use crate::drain::Drain;
+use crate::fleet::Timing;
+use crate::request::{Caller, Requests};
 
 /// Messages of a result that wait for a slow client.
 const WAITING_MAX: usize = 4;
@@ -23,7 +29,7 @@ const WAITING_MAX: usize = 4;
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Computes grafts for clients.
-pub struct Compute(pub Requests);
+pub struct Compute(pub Requests, pub(crate) Drain);
 
 #[tonic::async_trait]
 impl ComputeService for Compute {
@@ -36,29 +42,50 @@ impl ComputeService for Compute {
         let request = request.into_inner().request;
         let request =
             request.ok_or_else(|| status(ErrorClass::InvalidRequest, "there is nothing to explain"))?;
-        self.0.explain(request).await.map(Response::new).map_err(|error| to_status(&error))
+        self.0.explain(request).await.map(Response::new).map_err(|error| error.status())
     }
 
     async fn compute(
         &self,
         request: Request<pb::ComputeRequest>,
     ) -> Result<Response<Self::ComputeStream>, Status> {
+        let admitted = self.1.admit()?;
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let caller = Caller { tenant: "".into(), timeout: timeout(request.metadata())? };
         let (requests, request) = (self.0.clone(), request.into_inner());
-        tokio::spawn(async move { requests.compute(request, sender).await });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        tokio::spawn(async move { requests.compute(request, caller, sender).await });
+        // Under way until the client has taken the last message, or has gone.
+        let answers = ReceiverStream::new(receiver).map(move |answer| {
+            let _ = &admitted;
+            answer
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
+/// How long a caller waits, as gRPC says it: up to eight digits and a unit.
+fn timeout(metadata: &MetadataMap) -> Result<Option<Duration>, Status> {
+    let Some(value) = metadata.get("grpc-timeout") else { return Ok(None) };
+    let malformed = || status(ErrorClass::InvalidRequest, "`grpc-timeout` is no time: digits and a unit");
+    let text = value.to_str().map_err(|_| malformed())?;
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(malformed)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(malformed());
+    }
+    let count: u64 = digits.parse().map_err(|_| malformed())?;
+    Ok(Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return Err(malformed()),
+    }))
+}
+
 /// Knows the workers.
-pub struct Workers(pub Fleet);
-
-/// How often workers announce themselves.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// A worker that says nothing for this long is lost: three heartbeats, less than the 15 s in which a
-/// hung worker must be noticed.
-const SILENCE_MAX: Duration = Duration::from_secs(14);
+pub struct Workers(pub Requests);
 
 #[tonic::async_trait]
 impl FleetService for Workers {
@@ -68,7 +95,7 @@ impl FleetService for Workers {
         &self,
         _: Request<pb::DescribeRequest>,
     ) -> Result<Response<pb::DescribeResponse>, Status> {
-        Err(status(ErrorClass::Unsupported, "a fleet is not described yet"))
+        Ok(Response::new(self.0.describe().await))
     }
 
     async fn register(
@@ -76,24 +103,66 @@ impl FleetService for Workers {
         request: Request<Streaming<pb::RegisterRequest>>,
     ) -> Result<Response<Self::RegisterStream>, Status> {
         let mut announcements = request.into_inner();
-        let first = announcements.message().await?;
+        let Timing { heartbeat, silence_max } = self.0.fleet.timing();
+        let first = tokio::time::timeout(silence_max, announcements.message()).await;
+        let first = first.map_err(|_| status(ErrorClass::Timeout, "a worker that says nothing"))??;
         let first = first.ok_or_else(|| status(ErrorClass::InvalidRequest, "an announcement is empty"))?;
-        let registration = self.0.register(&first).map_err(|error| to_status(&error))?;
+        let registration = self.0.fleet.register(&first).map_err(|error| {
+            metrics::counter!(names::WORKERS_REFUSED).increment(1);
+            warn!(worker = %first.worker, address = %first.address, error = %error, "worker refused");
+            to_status(&error)
+        })?;
         info!(worker = %first.worker, address = %first.address, slots = first.slots, "worker registered");
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
-            let answer = pb::RegisterResponse { heartbeat_ms: HEARTBEAT.as_millis() as u32 };
+            let answer = pb::RegisterResponse { heartbeat_ms: heartbeat.as_millis() as u32 };
             let mut goes_on = sender.send(Ok(answer)).await.is_ok();
+            let mut cause = "ended";
             while goes_on {
-                let next = tokio::time::timeout(SILENCE_MAX, announcements.next());
                 goes_on = tokio::select! {
-                    () = registration.lost.cancelled() => false,
-                    next = next => matches!(next, Ok(Some(Ok(_)))) && sender.send(Ok(answer)).await.is_ok(),
+                    () = registration.lost.cancelled() => {
+                        cause = "call";
+                        false
+                    }
+                    next = tokio::time::timeout(silence_max, announcements.next()) => match next {
+                        Ok(Some(Ok(announcement))) => {
+                            registration.heard(&announcement);
+                            // A worker that does not take answers is not waited for.
+                            !matches!(sender.try_send(Ok(answer)), Err(TrySendError::Closed(_)))
+                        }
+                        Ok(_) => false,
+                        Err(_) => {
+                            cause = "silent";
+                            false
+                        }
+                    },
                 };
             }
-            info!(worker = %first.worker, "worker gone");
+            info!(worker = %first.worker, cause, "worker gone");
+            metrics::counter!(names::WORKERS_LOST, "cause" => cause).increment(1);
             drop(registration);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_a_caller_waits() {
+        let parsed = |text: &'static str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", MetadataValue::from_static(text));
+            timeout(&metadata).ok().flatten()
+        };
+        assert_eq!(parsed("1500m"), Some(Duration::from_millis(1500)));
+        assert_eq!(parsed("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(parsed("7u"), Some(Duration::from_micros(7)));
+        for text in ["", "m", "15", "-1S", "+1S", "1.5S", "123456789S", "1x", "1 S"] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
+        assert_eq!(timeout(&MetadataMap::new()).unwrap(), None);
     }
 }

@@ -3,15 +3,22 @@
 //! A stage is dispatched like any other plan, round by round; its tiles are merged here instead of going
 //! to the client, each as soon as it is complete.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
+use bytes::Bytes;
+use graticule_common::grid::TileId;
 use graticule_common::plan::stage::{RoundEnd, Rounds, StageError};
-use graticule_common::plan::{Outcome, Staged, stage};
+use graticule_common::plan::{Outcome, Staged, explain, stage};
 use graticule_common::proto::v1 as pb;
+use graticule_common::proto::v1::compute_response::Message;
+use graticule_common::wire;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use crate::dispatch::{self, DispatchError, Out, SKIPPED_MAX, Sink};
-use crate::request::{How, RequestError, Requests};
+use crate::dispatch::{Answer, Running};
+use crate::planning::{Estimate, How, blocking, task};
+use crate::request::{Asked, Out, RequestError, Requests, message};
+use crate::sums::Sums;
 
 /// Whole tiles that wait to be merged.
 const WAITING_MAX: usize = 4;
@@ -23,42 +30,46 @@ const WAITING_MAX: usize = 4;
 pub(crate) async fn run(
     requests: &Requests,
     mut outcome: Outcome,
-    how: How,
+    (asked, how): (&Asked, How),
+    sums: &mut Sums,
     client: &Out,
-) -> Result<(Outcome, Sums), RequestError> {
-    let mut sums = Sums::default();
+) -> Result<Outcome, RequestError> {
     while let Outcome::Staged(staged) = outcome {
         let (stage, stages) = (staged.stage() as u32, staged.stages() as u32);
-        let tiles = {
+        let planned = move || {
             let plan = &staged.plans()[0];
-            plan.tiles().len() as u64 * u64::from(stage::rounds(plan))
+            let (bill, rounds) = (explain::bill(plan), stage::rounds(plan));
+            (staged, Estimate::of(&bill), bill.tiles * u64::from(rounds))
         };
+        let (staged, estimate, tiles) = blocking(planned).await?;
         let mut progress = pb::Progress { stage, stages, done: 0, tiles };
         let mut rounds = staged.rounds();
         let values = loop {
-            let (end, done) = round(requests, rounds, how, (client, progress), &mut sums).await?;
-            progress.done += done;
-            match end {
+            let how = (asked, how, estimate);
+            match round(requests, rounds, how, (client, &mut progress), sums).await? {
                 RoundEnd::Again(next) => rounds = next,
                 RoundEnd::Done(values) => break values,
             }
         };
         outcome = blocking(move || Staged::resume(*staged, values)).await??;
     }
-    Ok((outcome, sums))
+    Ok(outcome)
 }
 
-/// One round of a stage; beside its end the number of its tiles.
+/// One round of a stage.
 async fn round(
     requests: &Requests,
-    mut rounds: Rounds,
-    how: How,
-    (client, progress): (&Out, pb::Progress),
+    rounds: Rounds,
+    (asked, how, estimate): (&Asked, How, Estimate),
+    client: (&Out, &mut pb::Progress),
     sums: &mut Sums,
-) -> Result<(RoundEnd, u64), RequestError> {
-    let work = requests.work(rounds.plan(), how);
-    let count = work.tiles.len() as u64;
-    let (tiles, mut whole) = mpsc::channel::<Vec<u8>>(WAITING_MAX);
+) -> Result<RoundEnd, RequestError> {
+    let planned = move || {
+        let task = task(rounds.plan(), how, estimate);
+        (rounds, task)
+    };
+    let (mut rounds, task) = blocking(planned).await?;
+    let (tiles, mut whole) = mpsc::channel::<Bytes>(WAITING_MAX);
     let merging = async move {
         let mut batch = Vec::new();
         while whole.recv_many(&mut batch, WAITING_MAX).await > 0 {
@@ -71,63 +82,43 @@ async fn round(
         }
         Ok::<_, RequestError>(rounds)
     };
-    let sink = Sink::Merge { tiles, client: client.clone(), progress };
-    let (merged, dispatched) = tokio::join!(merging, dispatch::run(work, &requests.fleet, sink));
-    // Tiles that cannot be merged stop the dispatch: the reason is theirs.
+    let running = requests.submit(asked, task.into());
+    let (merged, collected) = tokio::join!(merging, collect(requests, running, tiles, client, sums));
+    // Tiles that cannot be merged stop the collecting: the reason is theirs.
     let rounds = merged?;
-    sums.add(dispatched?)?;
-    Ok((blocking(move || rounds.end()).await??, count))
+    collected?;
+    Ok(blocking(move || rounds.end()).await??)
 }
 
-/// Merging, planning and counting what a plan takes are computing: async threads only wait.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, RequestError> {
-    let panicked = |error: tokio::task::JoinError| RequestError::Panicked { reason: error.to_string() };
-    tokio::task::spawn_blocking(work).await.map_err(panicked)
-}
-
-/// What all stages of a request took together.
-#[derive(Debug, Default)]
-pub(crate) struct Sums {
-    summary: pb::Summary,
-    /// Reasons of the sources that were skipped, by product, scene, asset, band and path.
-    skipped: BTreeMap<[String; 5], String>,
-}
-
-impl Sums {
-    /// Adds a plan's sums.
-    ///
-    /// # Errors
-    /// [`DispatchError::Faulty`] when more sources were skipped than a list of them may have.
-    pub(crate) fn add(&mut self, summary: pb::Summary) -> Result<(), DispatchError> {
-        let sums = &mut self.summary;
-        sums.tiles += summary.tiles;
-        sums.tiles_from_cache += summary.tiles_from_cache;
-        sums.cache_hits += summary.cache_hits;
-        sums.cache_misses += summary.cache_misses;
-        sums.read_bytes += summary.read_bytes;
-        sums.files_opened += summary.files_opened;
-        sums.reads_spared += summary.reads_spared;
-        sums.read_ms += summary.read_ms;
-        sums.eval_ms += summary.eval_ms;
-        sums.retries += summary.retries;
-        sums.workers = sums.workers.max(summary.workers);
-        for source in summary.skipped {
-            let pb::SkippedSource { product, scene, asset, band, path, reason } = source;
-            self.skipped.entry([product, scene, asset, band, path]).or_insert(reason);
+/// Puts tiles together and hands them on. Ends early when nobody takes them any more.
+async fn collect(
+    requests: &Requests,
+    mut running: Running,
+    tiles: mpsc::Sender<Bytes>,
+    (client, progress): (&Out, &mut pb::Progress),
+    sums: &mut Sums,
+) -> Result<(), RequestError> {
+    let submitted = Instant::now();
+    let mut pieces: HashMap<TileId, Vec<Bytes>> = HashMap::new();
+    while let Some(answer) = running.next().await? {
+        match answer {
+            Answer::Piece(chunk) => {
+                let tile = wire::tile_from(chunk.tile.as_ref())?;
+                pieces.entry(tile).or_default().push(chunk.data);
+            }
+            Answer::Done(done) => {
+                let tile = wire::tile_from(done.done.tile.as_ref())?;
+                let pieces = pieces.remove(&tile).unwrap_or_default();
+                let bytes = if let [piece] = &pieces[..] { piece.clone() } else { pieces.concat().into() };
+                if tiles.send(bytes).await.is_err() {
+                    return Ok(());
+                }
+                sums.add(*done, submitted, requests.fleet.shape().workers)?;
+                progress.done += 1;
+                // A client that is slow to read is shown the next one.
+                let _ = client.try_send(Ok(message(Message::Progress(*progress))));
+            }
         }
-        if self.skipped.len() > SKIPPED_MAX {
-            return Err(DispatchError::Faulty { limit: SKIPPED_MAX });
-        }
-        Ok(())
     }
-
-    /// The sums; times from the request's arrival are not among them.
-    pub(crate) fn summary(self) -> pb::Summary {
-        let skipped = self.skipped.into_iter().map(|([product, scene, asset, band, path], reason)| {
-            pb::SkippedSource { product, scene, asset, band, path, reason }
-        });
-        pb::Summary { skipped: skipped.collect(), ..self.summary }
-    }
+    Ok(())
 }

@@ -11,6 +11,8 @@ mod outputs;
 mod processes;
 mod redis;
 mod same_bytes;
+mod shutdown;
 mod sources;
 mod stages;
 mod terrain;
+mod top;

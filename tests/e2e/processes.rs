@@ -24,7 +24,7 @@ const NATIVE: [&str; 5] =
     ["--bounds", "336375,4460595,338205,4462425", "--crs", "EPSG:32613", "--resolution"];
 
 /// `graticule compute` of the main job: where, further arguments, and files to write.
-fn main_job(imagery: &Imagery, place: &[&str], more: &[&str], out: &[&Path]) -> Process {
+pub(crate) fn main_job(imagery: &Imagery, place: &[&str], more: &[&str], out: &[&Path]) -> Process {
     let mut arguments = vec!["--data".into(), imagery.data().into_os_string(), "compute".into()];
     arguments.push(examples().join("ndvi_median.graft.json").into_os_string());
     arguments.extend(place.iter().chain(more).map(Into::into));
@@ -34,16 +34,16 @@ fn main_job(imagery: &Imagery, place: &[&str], more: &[&str], out: &[&Path]) -> 
     Process::start(arguments)
 }
 
-fn native(resolution: &str) -> Vec<&str> {
+pub(crate) fn native(resolution: &str) -> Vec<&str> {
     NATIVE.into_iter().chain([resolution]).collect()
 }
 
 #[track_caller]
-fn check_done(ended: &Ended) {
+pub(crate) fn check_done(ended: &Ended) {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-fn bytes(path: &Path) -> Vec<u8> {
+pub(crate) fn bytes(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -61,8 +61,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 pub struct Fleet {
     /// Where to ask.
     pub endpoint: String,
-    coordinator: Process,
-    workers: Vec<Process>,
+    /// The coordinator.
+    pub coordinator: Process,
+    /// The workers.
+    pub workers: Vec<Process>,
 }
 
 impl Fleet {

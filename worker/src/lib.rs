@@ -12,9 +12,11 @@ use std::time::Duration;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1::Versions;
 use graticule_common::proto::v1::worker_service_server::WorkerServiceServer;
+use graticule_common::telemetry::Readiness;
 use graticule_common::transport::{KEEPALIVE_EVERY, KEEPALIVE_WITHIN, with_keepalive};
 use graticule_common::versions;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
@@ -24,7 +26,8 @@ use tracing::warn;
 use crate::cache::{MemoryCache, RedisCache, RedisSettings, Tiered, TileCache};
 use crate::flight::Flights;
 use crate::pool::Pool;
-use crate::register::{ANSWER_WITHIN, Announcement, Refusals};
+use crate::presence::Presence;
+use crate::register::{ANSWER_WITHIN, Announcement, Refusals, Standing};
 use crate::source::TileSource;
 use crate::tile::Tiles;
 
@@ -33,6 +36,7 @@ pub mod flight;
 mod measure;
 pub mod plans;
 pub mod pool;
+pub mod presence;
 pub mod register;
 pub mod service;
 #[cfg(feature = "gdal")]
@@ -66,6 +70,8 @@ pub struct Config {
     /// Time after which a worker ends all of whose slots are written off. A read of a slow server gives up
     /// after a minute, and its slot comes back.
     pub lost_patience: Duration,
+    /// Learns whether it takes work; a clone kept by the caller tells.
+    pub readiness: watch::Sender<Readiness>,
 }
 
 impl Default for Config {
@@ -81,6 +87,7 @@ impl Default for Config {
             cache_salt: String::new(),
             grace: Duration::from_secs(10),
             lost_patience: Duration::from_secs(75),
+            readiness: watch::Sender::default(),
         }
     }
 }
@@ -182,15 +189,18 @@ pub async fn run(
         draining: shutdown.clone(),
         answer_within: ANSWER_WITHIN,
     };
+    let presence = Presence::new(config.readiness.clone());
     let refusals = Refusals::default();
     let mut registrations = JoinSet::new();
     let coordinators: BTreeSet<&String> = config.coordinators.iter().collect();
     for coordinator in &coordinators {
         // They end with this function.
         let (endpoint, never) = (endpoint(coordinator)?, CancellationToken::new());
-        let (announcement, refusals) = (announcement.clone(), refusals.clone());
-        registrations.spawn(register::keep_registered(endpoint, announcement, refusals, never));
+        let standing = Standing { refusals: refusals.clone(), presence: presence.clone() };
+        registrations.spawn(register::keep_registered(endpoint, announcement.clone(), standing, never));
     }
+    let mut reports = JoinSet::new();
+    reports.spawn(measure::pool(pool.clone(), config.slots, config.memory_bytes));
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<WorkerServiceServer<service::Service>>().await;
     let service = service::Service::new(tiles);
@@ -217,6 +227,7 @@ pub async fn run(
             Err(WorkerError::Stuck { slots: config.slots, seconds: config.lost_patience.as_secs() })
         }
         () = shutdown.cancelled() => {
+            presence.drain();
             reporter.set_not_serving::<WorkerServiceServer<service::Service>>().await;
             let end = tokio::time::Instant::now() + config.grace;
             // Whoever asks too late is refused by the service, and not by a connection that is gone.
@@ -240,7 +251,7 @@ pub async fn run(
             }
         }
     };
-    drop(registrations);
+    drop((registrations, reports));
     cache.settle().await;
     result
 }

@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use tracing::{info, warn};
 
 use crate::pool::Pool;
+use crate::presence::{Presence, Registered};
 
 /// What a worker says of itself.
 #[derive(Clone, Debug)]
@@ -54,6 +55,15 @@ impl Announcement {
 /// Which coordinators refuse the worker now, and why; those that do not have no entry.
 pub type Refusals = watch::Sender<BTreeMap<String, String>>;
 
+/// How the worker stands with coordinators, all of them together.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Those that refuse it.
+    pub refusals: Refusals,
+    /// How many know it.
+    pub presence: Presence,
+}
+
 /// Pauses between attempts: up to the first, twice that after each further failure, up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LAST: Duration = Duration::from_secs(5);
@@ -77,7 +87,7 @@ fn longest_pause(failures: u32) -> Duration {
 pub async fn keep_registered(
     coordinator: Endpoint,
     announcement: Announcement,
-    refusals: Refusals,
+    standing: Standing,
     shutdown: CancellationToken,
 ) {
     let name = coordinator.uri().to_string();
@@ -86,7 +96,8 @@ pub async fn keep_registered(
         let is_known = || {
             failures = 0;
             let known = |refusals: &mut BTreeMap<_, _>| refusals.remove(&name).is_some();
-            refusals.send_if_modified(known);
+            standing.refusals.send_if_modified(known);
+            standing.presence.registered()
         };
         let error = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -96,7 +107,8 @@ pub async fn keep_registered(
         let longest = longest_pause(failures);
         if matches!(error.code(), Code::FailedPrecondition | Code::InvalidArgument) {
             warn!(coordinator = %name, error = %error.message(), "refused, asking again");
-            refusals.send_modify(|refusals| _ = refusals.insert(name.clone(), error.message().to_owned()));
+            let reason = error.message().to_owned();
+            standing.refusals.send_modify(|refusals| _ = refusals.insert(name.clone(), reason));
         } else {
             warn!(coordinator = %name, error = %error.message(), "not registered, trying again");
         }
@@ -111,7 +123,7 @@ pub async fn keep_registered(
 async fn register(
     coordinator: &Endpoint,
     announcement: &Announcement,
-    mut is_known: impl FnMut(),
+    mut is_known: impl FnMut() -> Registered,
 ) -> Result<std::convert::Infallible, Status> {
     let ended = || Status::unavailable("the registration ended");
     let within = announcement.answer_within;
@@ -130,14 +142,13 @@ async fn register(
         FleetServiceClient::new(channel).register(ReceiverStream::new(receiver)).await
     };
     let mut answers = timeout(within, opening).await.map_err(silent)??.into_inner();
-    let mut is_first = true;
+    let mut registered = None;
     loop {
         let answer = timeout(within, answers.next()).await.map_err(silent)?.ok_or_else(ended)??;
-        if is_first {
+        if registered.is_none() {
             info!(coordinator = %coordinator.uri(), "registered");
-            is_first = false;
+            registered = Some(is_known());
         }
-        is_known();
         let pause = Duration::from_millis(answer.heartbeat_ms.into()).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
         let next = Instant::now() + pause;
         // News is told at once, and the end of the stream is news too.

@@ -116,6 +116,10 @@ pub struct TileCost {
     pub read: Duration,
     /// Time spent otherwise on the tile's thread: planning, evaluating, encoding.
     pub eval: Duration,
+    /// The part of it spent encoding the results.
+    pub encode: Duration,
+    /// Time spent asking the cache and decoding what it had.
+    pub cache: Duration,
     /// Processor time of the tile's thread. Threads of GDAL and of servers' files are not in it.
     pub cpu: Duration,
     /// Time spent waiting for memory and a slot.
@@ -220,7 +224,9 @@ impl Tiles {
     ) -> Outcome {
         let mut cost = TileCost::default();
         let Prepared { keys, peak_bytes, .. } = prepared;
+        let asked = Instant::now();
         let found = self.remembered(&plan, tile, &keys, &mut cost).await?;
+        cost.cache = asked.elapsed();
         if let Some(bytes) = found.as_ref().and_then(|found| found.whole.clone()) {
             cost.from_cache = true;
             let held = Arc::new(self.pool.hold(bytes.len() as u64));
@@ -365,6 +371,7 @@ fn evaluate(
         EvalError::Read(error) => error,
         EvalError::Cancelled => TileError::Cancelled,
     })?;
+    let evaluated = Instant::now();
     // Of pixels that are reduced over the whole area only the partials travel.
     let bytes = match stage::collect(plan, &blocks) {
         Some(partials) => Bytes::from(partials),
@@ -379,6 +386,7 @@ fn evaluate(
         }
     };
     let Around { mut cost, finished, skipped, .. } = around;
+    cost.encode = evaluated.elapsed();
     cost.eval = started.elapsed().saturating_sub(cost.read);
     cost.cpu = thread_cpu().saturating_sub(cpu);
     Ok(Done { bytes, cost, finished, skipped: skipped.unwrap_or_default() })

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::CatalogError;
 use super::footprint::Edges;
 use super::index::{Entry, HASH_BYTES, Index};
+use super::journal::Journal;
 use super::node::RawDocument;
-use super::stac::{self, AssetFile, Defaults, Group, Item};
-use super::store::{Draft, Place, SegmentId, Segments};
+use super::replay::digest_again;
+use super::stac::{self, AssetFile, Defaults, Group, Item, Kind};
+use super::store::{Draft, Place, Segments};
 use super::walk::DOCUMENT_BYTES_MAX;
 
 /// What a registration says about one product.
@@ -52,10 +54,10 @@ pub struct Added {
 /// Warnings that are kept.
 const WARNINGS_MAX: usize = 1000;
 /// Records that are looked up at a time.
-const PAGE: u32 = 1000;
+pub(super) const PAGE: u32 = 1000;
 
 /// An item as it is indexed: its scene, its box, its bands in order.
-type Digested = (Scene, Edges, Vec<(String, BandInfo)>);
+pub(super) type Digested = (Scene, Edges, Vec<(String, BandInfo)>);
 
 /// A line of a segment.
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,7 +66,7 @@ pub(super) struct Record {
     pub(super) product: String,
     /// Id of the item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    item: Option<String>,
+    pub(super) item: Option<String>,
     /// Where the document was, for messages.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     file: String,
@@ -100,7 +102,7 @@ impl Record {
     }
 
     /// Its line, and the digest of what it says, wherever it was read.
-    fn line_and_hash(&self) -> (Vec<u8>, [u8; HASH_BYTES]) {
+    pub(super) fn line_and_hash(&self) -> (Vec<u8>, [u8; HASH_BYTES]) {
         let line = self.line();
         // Files and document end a line; what is before them says where they came from.
         let said = self.file_member().and_then(|member| find(&line, &member)).unwrap_or(0);
@@ -119,7 +121,7 @@ impl Record {
     }
 
     /// The item as it is indexed.
-    fn entry(&self, defaults: &Defaults) -> Result<Digested, CatalogError> {
+    pub(super) fn entry(&self, defaults: &Defaults) -> Result<Digested, CatalogError> {
         let lacks = || damaged(self.item.as_deref().unwrap_or(&self.product), "it is incomplete".to_owned());
         let document = self.document.as_ref().ok_or_else(lacks)?;
         let files = self.assets.as_ref().ok_or_else(lacks)?;
@@ -138,7 +140,7 @@ fn digest(product: &str, item: Item, files: &BTreeMap<String, AssetFile>) -> Res
     Ok((item.scene(product, files)?, bbox, bands))
 }
 
-fn damaged(item: &str, problem: String) -> CatalogError {
+pub(super) fn damaged(item: &str, problem: String) -> CatalogError {
     CatalogError::Record { item: item.to_owned(), problem }
 }
 
@@ -155,11 +157,21 @@ struct Touched {
     is_stale: bool,
 }
 
+/// A registration that is done but for its segment.
+pub(super) struct Finished {
+    pub(super) draft: Draft,
+    pub(super) added: Added,
+    /// Whether the index is now as replaying the segment would make it, to the order of its bands.
+    pub(super) is_ordered: bool,
+}
+
 /// A registration under way, within a transaction of the index.
 pub(super) struct Registration<'a> {
     index: Index<'a>,
     segments: &'a Segments,
     draft: Draft,
+    /// Takes down what is registered, to do it again should another registration come first.
+    journal: Option<&'a mut Journal>,
     products: Vec<(String, Touched)>,
     items: u64,
     added: Added,
@@ -171,9 +183,11 @@ impl<'a> Registration<'a> {
         path: &'a std::path::Path,
         segments: &'a Segments,
         draft: Draft,
+        journal: Option<&'a mut Journal>,
     ) -> Self {
         let index = Index { connection: transaction, path };
-        Registration { index, segments, draft, products: Vec::new(), items: 0, added: Added::default() }
+        let (products, added) = (Vec::new(), Added::default());
+        Registration { index, segments, draft, journal, products, items: 0, added }
     }
 
     /// Items and collections so far.
@@ -218,6 +232,36 @@ impl<'a> Registration<'a> {
         self.touch(product).map(|touched| Arc::clone(&touched.defaults))
     }
 
+    fn note(&mut self, follows: bool, line: &[u8]) -> Result<(), CatalogError> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.append(follows, line))
+    }
+
+    /// Registers again what a journal has.
+    pub(super) fn repeat(&mut self, journal: &mut Journal) -> Result<(), CatalogError> {
+        journal.each(|follows, line| {
+            let record = Record::parse(line)?;
+            let lacks = || damaged(&record.product, "it is incomplete".to_owned());
+            match record.kind {
+                RecordKind::RemoveItem | RecordKind::RemoveProduct => {
+                    self.remove(&record.product, record.item.as_deref()).map(drop)
+                }
+                RecordKind::Collection => {
+                    let document = record.document.ok_or_else(lacks)?;
+                    let Kind::Group(group) = stac::kind(&record.file, &document)? else {
+                        return Err(damaged(&record.product, "it is no collection".to_owned()));
+                    };
+                    self.collection(&record.file, &group, document, follows)
+                }
+                RecordKind::Item => {
+                    let files = record.assets.clone().ok_or_else(lacks)?;
+                    let document = record.document.ok_or_else(lacks)?;
+                    let item = stac::item(&record.file, &document, &*self.defaults(&record.product)?)?;
+                    self.item(record.product, item, &record.file, document, files)
+                }
+            }
+        })
+    }
+
     /// Registers a collection. Where its links are followed, they list all of its items.
     pub(super) fn collection(
         &mut self,
@@ -249,6 +293,7 @@ impl<'a> Registration<'a> {
             document: Some(document),
         };
         let line = record.line();
+        self.note(is_followed, &line)?;
         let known = self.index.product(&group.id)?.and_then(|row| row.place);
         let is_known = match known {
             Some(place) => self.segments.read(place)? == line,
@@ -283,6 +328,7 @@ impl<'a> Registration<'a> {
             document: Some(document),
         };
         let (line, hash) = record.line_and_hash();
+        self.note(false, &line)?;
         let (index, key) = (self.index, self.touch(&record.product)?.key);
         let known = index.known(key, &scene.id)?;
         if let Some(known) = known.filter(|known| known.seen == segment.number) {
@@ -322,7 +368,9 @@ impl<'a> Registration<'a> {
             let available = graticule_common::error::listing(self.index.product_ids()?);
             return Err(CatalogError::UnknownProduct { product: product.to_owned(), available });
         };
-        self.draft.append(&Record::removal(product, item).line())?;
+        let line = Record::removal(product, item).line();
+        self.note(false, &line)?;
+        self.draft.append(&line)?;
         match item {
             None => self.index.remove_product(row.key),
             Some(item) if self.index.remove_item(row.key, item)? => Ok(1),
@@ -332,9 +380,10 @@ impl<'a> Registration<'a> {
         }
     }
 
-    /// Removes what whole collections no longer have, digests again what must be; returns the segment.
-    pub(super) fn finish(mut self) -> Result<(Draft, Added), CatalogError> {
+    /// Removes what whole collections no longer have, digests again what must be.
+    pub(super) fn finish(mut self) -> Result<Finished, CatalogError> {
         let segment = self.draft.id();
+        let is_ordered = !self.products.iter().any(|(_, touched)| touched.is_stale);
         for (product, touched) in &mut self.products {
             while touched.is_whole {
                 let gone = self.index.unseen(touched.key, segment.number, PAGE)?;
@@ -356,100 +405,6 @@ impl<'a> Registration<'a> {
             }
         }
         self.added.products = self.products.into_iter().map(|(_, touched)| touched.added).collect();
-        Ok((self.draft, self.added))
+        Ok(Finished { draft: self.draft, added: self.added, is_ordered })
     }
-}
-
-/// Digests a product's items with what its collection now says of them.
-fn digest_again(
-    index: Index<'_>,
-    product: i64,
-    defaults: &Defaults,
-    read: &mut dyn FnMut(Place) -> Result<Vec<u8>, CatalogError>,
-) -> Result<(), CatalogError> {
-    // Digesting gives an item a new key, above all others: those above this one are new.
-    let last = index.last_key(product)?;
-    let mut after = 0;
-    loop {
-        let page = index.places(product, after, PAGE)?;
-        for (key, place) in &page {
-            if *key > last {
-                return Ok(());
-            }
-            after = *key;
-            let record = Record::parse(&read(*place)?)?;
-            let (scene, bbox, bands) = record.entry(defaults)?;
-            let known = index.known(product, &scene.id)?;
-            let (_, hash) = record.line_and_hash();
-            let entry = Entry { scene: &scene, bbox, bands: &bands, place: *place, hash };
-            index.put(product, &entry, known.as_ref(), known.map_or(0, |known| known.seen))?;
-        }
-        if page.is_empty() {
-            return Ok(());
-        }
-    }
-}
-
-/// Puts a segment's records into an index.
-pub(super) fn replay(
-    index: Index<'_>,
-    segments: &Segments,
-    segment: SegmentId,
-    bytes: u64,
-) -> Result<(), CatalogError> {
-    let mut known_defaults: BTreeMap<String, Arc<Defaults>> = BTreeMap::new();
-    segments.replay(segment, |place, line| {
-        let record = Record::parse(line)?;
-        let product = record.product.as_str();
-        match record.kind {
-            RecordKind::Collection => {
-                let document = record.document.as_ref();
-                let document = document.ok_or_else(|| damaged(product, "it is incomplete".to_owned()))?;
-                let before = index.product(product)?.and_then(|row| row.place);
-                let before = match before {
-                    Some(place) => Record::parse(&segments.read(place)?)?.document.as_ref().map(Defaults::of),
-                    None => None,
-                };
-                let title = document.members.get("title").and_then(|title| title.as_str()).unwrap_or(product);
-                let key = index.put_collection(product, title, place)?;
-                let defaults = Defaults::of(document);
-                if before.unwrap_or_default() != defaults {
-                    digest_again(index, key, &defaults, &mut |place| segments.read(place))?;
-                }
-                known_defaults.insert(product.to_owned(), Arc::new(defaults));
-            }
-            RecordKind::Item => {
-                let key = index.ensure_product(product)?;
-                let defaults = match known_defaults.get(product) {
-                    Some(defaults) => Arc::clone(defaults),
-                    None => {
-                        let place = index.product(product)?.and_then(|row| row.place);
-                        let read = place.map(|place| Record::parse(&segments.read(place)?)).transpose()?;
-                        let document = read.as_ref().and_then(|record| record.document.as_ref());
-                        let defaults = Arc::new(document.map(Defaults::of).unwrap_or_default());
-                        known_defaults.insert(product.to_owned(), Arc::clone(&defaults));
-                        defaults
-                    }
-                };
-                let (scene, bbox, bands) = record.entry(&defaults)?;
-                let known = index.known(key, &scene.id)?;
-                let entry =
-                    Entry { scene: &scene, bbox, bands: &bands, place, hash: record.line_and_hash().1 };
-                index.put(key, &entry, known.as_ref(), segment.number)?;
-            }
-            RecordKind::RemoveItem => {
-                if let (Some(row), Some(item)) = (index.product(product)?, &record.item) {
-                    index.remove_item(row.key, item)?;
-                }
-            }
-            RecordKind::RemoveProduct => {
-                if let Some(row) = index.product(product)? {
-                    index.remove_product(row.key)?;
-                }
-                known_defaults.remove(product);
-            }
-        }
-        Ok(())
-    })?;
-    index.add_segment(segment, bytes)
 }

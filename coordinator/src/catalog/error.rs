@@ -5,6 +5,8 @@ use std::io;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::transform::TransformError;
 
+use crate::objects::ObjectError;
+
 /// Why a catalog cannot answer, or why a STAC document cannot be registered.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -69,6 +71,27 @@ pub enum CatalogError {
         /// How long was waited.
         seconds: u64,
     },
+    /// Others register all the time.
+    #[error(
+        "others changed the catalog each of the {attempts} times that this registration was ready; nothing is registered, try again"
+    )]
+    Contended {
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// A segment of the catalog is gone.
+    #[error(
+        "segment {number} of the catalog in `{store}` is missing; bring it back from a copy, or go on without what it had by putting an empty object `catalog/segments/{number:010}.ndjson` there"
+    )]
+    Gap {
+        /// The store.
+        store: String,
+        /// The number of the segment.
+        number: i64,
+    },
+    /// The object store failed.
+    #[error("the catalog's store: {0}")]
+    Objects(ObjectError),
     /// There is no such item in a product.
     #[error("product `{product}` has no item `{item}`; `graticule catalog search {product}` lists items")]
     UnknownItem {
@@ -291,6 +314,16 @@ pub enum HrefProblem {
     },
 }
 
+impl CatalogError {
+    /// The store's error as the catalog's. Not a `From`, which would leave `?` elsewhere undecided.
+    pub(super) fn of_store(error: ObjectError) -> Self {
+        match error {
+            ObjectError::File { path, source } => CatalogError::Write { path, source },
+            error => CatalogError::Objects(error),
+        }
+    }
+}
+
 impl Classify for CatalogError {
     fn class(&self) -> ErrorClass {
         match self {
@@ -305,7 +338,9 @@ impl Classify for CatalogError {
             CatalogError::Store { source, .. } => store_class(source),
             CatalogError::Record { .. } | CatalogError::Task { .. } => ErrorClass::Internal,
             CatalogError::Read { .. } | CatalogError::Write { .. } => ErrorClass::Source,
-            CatalogError::Locked { .. } => ErrorClass::Unavailable,
+            CatalogError::Locked { .. } | CatalogError::Contended { .. } => ErrorClass::Unavailable,
+            CatalogError::Gap { .. } => ErrorClass::Source,
+            CatalogError::Objects(error) => error.class(),
             CatalogError::DataDir { .. }
             | CatalogError::NotJson { .. }
             | CatalogError::NotStac { .. }

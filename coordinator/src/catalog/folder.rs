@@ -14,7 +14,7 @@ use super::CatalogError;
 use super::add::Registration;
 use super::dates;
 use super::node::RawDocument;
-use super::stac::{self, AssetFile, Defaults};
+use super::stac::{self, AssetFile};
 use super::walk::{Rules, display, version_of};
 
 /// Folders inside one another.
@@ -97,7 +97,7 @@ pub(super) fn register(
         match item(&id, &product, &group, options, inspect, rules, &mut reasons) {
             Some((document, files)) if reasons.count == 0 => {
                 let document: RawDocument = serde_json::from_value(document).expect("an item made here");
-                let item = stac::item(&file, &document, &Defaults::default())?;
+                let item = stac::item(&file, &document, &*registration.defaults(&product)?)?;
                 registration.item(product.clone(), item, &file, document, files)?;
             }
             _ => {}

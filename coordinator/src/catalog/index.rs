@@ -13,7 +13,7 @@ use super::footprint::{Edges, parts};
 use super::store::{Place, SegmentId};
 
 /// Version of the tables and of what is in them. Raise it whenever a digest of the same document changes.
-const LAYOUT: i64 = 4;
+const LAYOUT: i64 = 5;
 /// Writers are kept apart by a lock; this bounds waiting for SQLite's own short ones.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What SQLite's log may keep for the next change.
@@ -38,6 +38,7 @@ CREATE TABLE band_sets (
     product INTEGER NOT NULL,
     bands TEXT NOT NULL,
     items INTEGER NOT NULL,
+    place INTEGER NOT NULL,      -- in the order of first appearance
     UNIQUE (product, bands)
 ) STRICT;
 CREATE TABLE items (
@@ -80,7 +81,7 @@ pub(super) struct Entry<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
     key: i64,
-    band_set: i64,
+    pub(super) band_set: i64,
     pub(super) hash: [u8; HASH_BYTES],
     /// Number of the last segment that had it, changed or not.
     pub(super) seen: i64,
@@ -248,14 +249,14 @@ impl Index<'_> {
         self.execute(sql, [known.key, segment.number]).map(drop)
     }
 
-    /// Puts an item into the index, in the place of what was known of it.
+    /// Puts an item into the index, in the place of what was known of it; the key of its list of bands.
     pub(super) fn put(
         &self,
         product: i64,
         entry: &Entry<'_>,
         known: Option<&Known>,
         seen: i64,
-    ) -> Result<(), CatalogError> {
+    ) -> Result<i64, CatalogError> {
         let Entry { scene, bbox: [west, south, east, north], bands, place: at, hash } = entry;
         if let Some(known) = known {
             self.live(-known.place.length.cast_signed())?;
@@ -298,11 +299,13 @@ impl Index<'_> {
                 params![part, area.west, area.east, area.south, area.north, time, product],
             )?;
         }
-        self.live(at.length.cast_signed())
+        self.live(at.length.cast_signed())?;
+        Ok(set)
     }
 
     fn join_set(&self, product: i64, bands: &[(String, BandInfo)]) -> Result<i64, CatalogError> {
-        let sql = "INSERT INTO band_sets (product, bands, items) VALUES (?1, ?2, 1)
+        let sql = "INSERT INTO band_sets (product, bands, items, place)
+                   VALUES (?1, ?2, 1, (SELECT coalesce(max(place), 0) + 1 FROM band_sets WHERE product = ?1))
                    ON CONFLICT (product, bands) DO UPDATE SET items = items + 1 RETURNING key";
         let key = self.row(sql, params![product, encode_bands(bands)], |row| row.get(0))?;
         key.ok_or_else(|| self.failed(rusqlite::Error::QueryReturnedNoRows))
@@ -347,9 +350,28 @@ impl Index<'_> {
         self.rows(sql, params![product, segment, limit], |row| row.get(0))
     }
 
+    /// Up to `limit` ids of a product's items that were last seen in another segment than this one.
+    pub(super) fn seen_elsewhere(
+        &self,
+        product: i64,
+        segment: i64,
+        limit: u32,
+    ) -> Result<Vec<String>, CatalogError> {
+        let sql = "SELECT id FROM items WHERE product = ?1 AND seen <> ?2 LIMIT ?3";
+        self.rows(sql, params![product, segment, limit], |row| row.get(0))
+    }
+
+    /// Puts a product's lists of bands into an order.
+    pub(super) fn order_sets(&self, sets: &[i64]) -> Result<(), CatalogError> {
+        for (place, key) in (1_i64..).zip(sets) {
+            self.execute("UPDATE band_sets SET place = ?2 WHERE key = ?1", [*key, place])?;
+        }
+        Ok(())
+    }
+
     /// The products by id: title, bands in order of first appearance, number of items, first and last.
     pub(super) fn bands(&self, product: i64) -> Result<(Vec<(String, BandInfo)>, u64), CatalogError> {
-        let sql = "SELECT bands, items FROM band_sets WHERE product = ?1 ORDER BY key";
+        let sql = "SELECT bands, items FROM band_sets WHERE product = ?1 ORDER BY place";
         let sets = self.rows(sql, [product], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)))?;
         let (mut union, mut count): (Vec<(String, BandInfo)>, u64) = (Vec::new(), 0);
         for (bands, items) in sets {
@@ -410,10 +432,11 @@ impl Index<'_> {
     }
 
     /// Says that an item's record moved.
-    pub(super) fn moved(&self, key: i64, to: Place) -> Result<(), CatalogError> {
+    pub(super) fn moved(&self, known: &Known, to: Place) -> Result<(), CatalogError> {
+        self.live(to.length.cast_signed() - known.place.length.cast_signed())?;
         self.execute(
             "UPDATE items SET segment = ?2, is_base = ?3, offset = ?4, length = ?5 WHERE key = ?1",
-            params![key, to.segment.number, to.segment.is_base, to.offset, to.length],
+            params![known.key, to.segment.number, to.segment.is_base, to.offset, to.length],
         )
         .map(drop)
     }

@@ -1,38 +1,36 @@
-//! The embedded catalog: documents in segments, and an index to search them.
+//! The catalog: documents in segments of an object store, and an index on this machine to search them.
 
-use std::fs;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use graticule_common::error::listing;
 use graticule_common::file::Inspect;
+use graticule_common::hash::Hasher;
 use graticule_common::scene::{LonLatBox, Product, Scene, SceneQuery};
 use graticule_common::transform::Transform;
-use rusqlite::{Connection, TransactionBehavior};
+use tokio_util::sync::CancellationToken;
 
-use super::add::{Added, Record, Registration, replay};
+use super::add::{Added, Record};
 use super::folder::{self, FolderOptions};
 use super::footprint::Edges;
 use super::index::{self, Index};
+use super::keep::Store;
+use super::lock::Lock;
 use super::search;
-use super::store::{Draft, Lock, Place, SegmentId, Segments};
-use super::walk::{self, Rules, display};
+use super::walk::{self, Rules};
 use super::{CatalogError, SceneCatalog};
+use crate::objects::{ObjectError, Objects};
 
 /// Name of the catalog's folder in the data directory.
 const DIR_NAME: &str = "catalog";
-/// Connections kept for the next search.
-const IDLE_MAX: usize = 8;
-/// Segments are written anew when they are larger than twice what counts in them and this, in bytes …
-const GARBAGE_BYTES_MAX: u64 = 64 << 20;
-/// … or when there are more of them than this: each is a file to open.
-const SEGMENTS_MAX: usize = 256;
-/// Records that are copied at a time.
-const PAGE: u32 = 1000;
-/// A reader starts over when an index or a segment is replaced under it, this many times.
-const REPLACED_MAX: u32 = 3;
+/// How often a coordinator looks whether others changed the catalog, unless it is told otherwise.
+pub const POLL_EVERY: Duration = Duration::from_secs(2);
+
+/// How often what is not needed any more is removed: it costs space only.
+const TIDY_EVERY: Duration = Duration::from_secs(600);
 
 /// How documents are registered.
 pub struct AddOptions<'a> {
@@ -94,7 +92,8 @@ pub enum Input<'a> {
     },
 }
 
-/// The catalog in a data directory. Cheap to clone; several processes may use one directory at once.
+/// A catalog. Cheap to clone. Several processes may use one at once: those of a machine the same index, or
+/// each its own, which follows the store.
 #[derive(Clone, Debug)]
 pub struct LocalCatalog(Arc<Store>);
 
@@ -106,13 +105,65 @@ impl LocalCatalog {
     /// # Errors
     /// [`CatalogError::DataDir`], [`CatalogError::Store`], [`CatalogError::Locked`].
     pub fn open(data_dir: &Path) -> Result<Self, CatalogError> {
-        let dir = data_dir.join(DIR_NAME);
-        let in_dir = |source| CatalogError::DataDir { path: data_dir.display().to_string(), source };
-        fs::create_dir_all(&dir).map_err(in_dir)?;
-        let segments = Segments::open(dir.join("segments"))?;
-        let store = Store { dir, segments, idle: Mutex::default() };
+        let in_dir = |error| match error {
+            ObjectError::File { path, source } => CatalogError::DataDir { path, source },
+            error => CatalogError::of_store(error),
+        };
+        let objects = Objects::folder(data_dir, true).map_err(in_dir)?;
+        LocalCatalog::open_in(objects, &data_dir.join(DIR_NAME))
+    }
+
+    /// Opens the catalog of a store, with its index in a folder of this machine, which is made where it
+    /// does not exist. The index may be lost: it is made again from the store.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`CatalogError::Objects`].
+    pub fn open_in(objects: Objects, index_dir: &Path) -> Result<Self, CatalogError> {
+        objects.wait(|objects| async move { objects.prove().await }).map_err(CatalogError::of_store)?;
+        let store = Store::open(objects, index_dir.to_owned(), DIR_NAME)?;
         store.settle()?;
         Ok(LocalCatalog(Arc::new(store)))
+    }
+
+    /// The store that the catalog is in.
+    pub fn objects(&self) -> &Objects {
+        self.0.segments.objects()
+    }
+
+    /// Takes in what others changed; they may be at it still. Blocks.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; answers are as they were.
+    pub fn refresh(&self) -> Result<(), CatalogError> {
+        self.0.settle()
+    }
+
+    /// Takes in what others change, looking `every` so often, until `stop`. A store that does not answer
+    /// costs how new answers are, never an answer.
+    pub async fn watch(self, every: Duration, stop: CancellationToken) {
+        let mut is_behind = false;
+        let mut tidied = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+            }
+            let mut looked = self.blocking(Store::settle).await;
+            if looked.is_ok() && tidied.elapsed() >= TIDY_EVERY {
+                looked = self.blocking(Store::tidy).await;
+                tidied = tokio::time::Instant::now();
+            }
+            metrics::counter!("graticule_catalog_looks_total", "ok" => if looked.is_ok() { "yes" } else { "no" })
+                .increment(1);
+            match (&looked, is_behind) {
+                (Err(error), false) => {
+                    tracing::warn!(%error, "the catalog cannot be looked at: answers may be old");
+                }
+                (Ok(()), true) => tracing::info!("the catalog can be looked at again"),
+                _ => {}
+            }
+            is_behind = looked.is_err();
+        }
     }
 
     /// Registers a STAC document on disk with all it links to, strictly: everything, or nothing. See
@@ -277,6 +328,11 @@ impl LocalCatalog {
     }
 
     #[cfg(test)]
+    pub(super) fn overtake(&self, always: bool) {
+        self.0.segments.is_overtaken.store(always, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
     pub(super) fn fill_disk_after(&self, bytes: u64) {
         self.0.segments.full_after.store(bytes, std::sync::atomic::Ordering::Relaxed);
     }
@@ -287,7 +343,7 @@ pub fn is_stac_folder(path: &Path) -> bool {
     walk::INDEX_NAMES.iter().any(|name| path.join(name).is_file())
 }
 
-fn known(index: Index<'_>, product: &str) -> Result<index::ProductRow, CatalogError> {
+pub(super) fn known(index: Index<'_>, product: &str) -> Result<index::ProductRow, CatalogError> {
     match index.product(product)? {
         Some(row) => Ok(row),
         None => {
@@ -308,6 +364,18 @@ fn product(index: Index<'_>, id: &str) -> Result<Product, CatalogError> {
 
 #[async_trait]
 impl SceneCatalog for LocalCatalog {
+    fn generation(&self) -> Option<u64> {
+        // Answers are made from the index, the index from these. A few rows: it takes no thread of its own.
+        let segments = self.0.with(|index| index.segments()).ok()?;
+        let mut hasher = Hasher::new("catalog generation");
+        for (id, bytes) in segments {
+            hasher.int(id.number).int(id.is_base.into()).int(bytes.cast_signed());
+        }
+        let mut number = [0; 8];
+        number.copy_from_slice(&hasher.finish().as_bytes()[..8]);
+        Some(u64::from_le_bytes(number))
+    }
+
     async fn products(&self) -> Result<Vec<Product>, CatalogError> {
         self.blocking(|store| {
             store.with(|index| index.product_ids()?.iter().map(|id| product(index, id)).collect())
@@ -365,277 +433,5 @@ fn image(index: Index<'_>, products: &[String], id: &str) -> Result<Scene, Catal
             let products = listing(found.iter().map(|scene| &scene.product));
             Err(CatalogError::AmbiguousImage { id: id.to_owned(), products })
         }
-    }
-}
-
-/// The folder of a catalog, and idle connections to its index.
-#[derive(Debug)]
-struct Store {
-    dir: PathBuf,
-    segments: Segments,
-    idle: Mutex<Vec<(PathBuf, Connection)>>,
-}
-
-impl Store {
-    fn some(
-        &self,
-        query: &SceneQuery,
-        area: &LonLatBox,
-        scenes_max: usize,
-    ) -> Result<(Vec<Scene>, bool), CatalogError> {
-        self.with(|index| {
-            let row = known(index, &query.product)?;
-            search::search(index, row.key, query, area, scenes_max)
-        })
-    }
-
-    fn lock_path(&self) -> PathBuf {
-        self.dir.join("lock")
-    }
-
-    /// The index in use: the one with the highest number. A new one is made beside it, never in its place.
-    fn index_path(&self) -> Result<Option<(u64, PathBuf)>, CatalogError> {
-        let failed = |source| CatalogError::DataDir { path: display(&self.dir), source };
-        let mut last = None;
-        for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let number = entry.file_name().to_str().and_then(index_number);
-            last = last.max(number.map(|number| (number, entry.path())));
-        }
-        Ok(last)
-    }
-
-    /// Makes index and segments agree.
-    fn settle(&self) -> Result<(), CatalogError> {
-        if self.is_settled()? == Some(true) {
-            return Ok(());
-        }
-        // Without an index nothing can be answered; with one, whoever changes it now will finish.
-        let lock = match self.is_settled()? {
-            None => Lock::take(&self.lock_path(), &|_| ())?,
-            Some(_) => match Lock::try_take(&self.lock_path())? {
-                Some(lock) => lock,
-                None => return Ok(()),
-            },
-        };
-        match self.is_settled()? {
-            Some(true) => Ok(()),
-            Some(false) => {
-                let Some((path, mut connection)) = self.connect()? else { return self.rebuild(&lock) };
-                self.catch_up(&path, &mut connection, &lock)
-            }
-            None => self.rebuild(&lock),
-        }
-    }
-
-    /// Whether the index has just the segments that there are; `None` without a usable index.
-    fn is_settled(&self) -> Result<Option<bool>, CatalogError> {
-        let Some((path, connection)) = self.connect()? else { return Ok(None) };
-        let index = Index { connection: &connection, path: &path };
-        Ok(Some(index.segments()? == self.segments.list()?))
-    }
-
-    /// Indexes the segments that came after those in the index: a registration that was killed between
-    /// the two. Where the index has others, all is made again.
-    fn catch_up(&self, path: &Path, connection: &mut Connection, lock: &Lock) -> Result<(), CatalogError> {
-        let failed = |e| index::failed(path, e);
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let index = Index { connection: &transaction, path };
-        let (indexed, there) = (index.segments()?, self.segments.list()?);
-        let Some(rest) = there.strip_prefix(indexed.as_slice()) else {
-            drop(transaction);
-            return self.rebuild(lock);
-        };
-        for (segment, bytes) in rest {
-            replay(index, &self.segments, *segment, *bytes)?;
-        }
-        transaction.commit().map_err(failed)
-    }
-
-    /// Makes a new index from the segments.
-    fn rebuild(&self, lock: &Lock) -> Result<(), CatalogError> {
-        self.segments.tidy(lock)?;
-        let before = self.index_path()?;
-        let number = before.as_ref().map_or(0, |(number, _)| number + 1);
-        let path = self.dir.join(format!("index-{number:06}.sqlite"));
-        let draft = path.with_extension("draft");
-        remove_index(&draft);
-        let failed = |e| index::failed(&draft, e);
-        let mut connection = index::create(&draft).map_err(failed)?;
-        let transaction = connection.transaction().map_err(failed)?;
-        for (segment, bytes) in self.segments.list()? {
-            let index = Index { connection: &transaction, path: &draft };
-            replay(index, &self.segments, segment, bytes)?;
-        }
-        transaction.commit().map_err(failed)?;
-        // Closing writes what is in the log into the file, and removes the log.
-        connection.close().map_err(|(_, e)| failed(e))?;
-        fs::rename(&draft, &path).map_err(|source| CatalogError::Write { path: display(&path), source })?;
-        if let Some((_, before)) = before {
-            remove_index(&before);
-        }
-        Ok(())
-    }
-
-    fn connect(&self) -> Result<Option<(PathBuf, Connection)>, CatalogError> {
-        for _ in 0..REPLACED_MAX {
-            let Some((_, path)) = self.index_path()? else { return Ok(None) };
-            match index::open(&path) {
-                Ok(None) if !path.exists() => {}
-                Ok(connection) => return Ok(connection.map(|connection| (path, connection))),
-                Err(e) => return Err(index::failed(&path, e)),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Lends an index, at one moment; its connection serves again unless the task failed.
-    fn with<T>(&self, task: impl Fn(Index<'_>) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let (path, mut connection) = self.lend()?;
-            let failed = |e| index::failed(&path, e);
-            let transaction = connection.transaction().map_err(failed)?;
-            let result = task(Index { connection: &transaction, path: &path });
-            drop(transaction);
-            match result {
-                Ok(result) => {
-                    let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-                    if idle.len() < IDLE_MAX {
-                        idle.push((path, connection));
-                    }
-                    return Ok(result);
-                }
-                // Compaction moved a record between the look at the index and the look at the segment.
-                Err(CatalogError::Read { source, .. })
-                    if source.kind() == std::io::ErrorKind::NotFound && attempt < REPLACED_MAX => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn lend(&self) -> Result<(PathBuf, Connection), CatalogError> {
-        loop {
-            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            match idle {
-                // Another process may have made the index again.
-                Some((path, _)) if !path.exists() => {}
-                Some(lent) => return Ok(lent),
-                None => break,
-            }
-        }
-        if let Some(lent) = self.connect()? {
-            return Ok(lent);
-        }
-        self.settle()?;
-        self.connect()?.ok_or_else(|| CatalogError::Record {
-            item: display(&self.dir),
-            problem: "its index is gone".to_owned(),
-        })
-    }
-
-    /// Changes the catalog: all that `task` does, or nothing.
-    fn change(
-        &self,
-        waiting: &dyn Fn(&str),
-        task: impl FnOnce(&mut Registration<'_>) -> Result<(), CatalogError>,
-    ) -> Result<Added, CatalogError> {
-        let lock = Lock::take(&self.lock_path(), waiting)?;
-        if self.is_settled()?.is_none() {
-            self.rebuild(&lock)?;
-        }
-        self.segments.tidy(&lock)?;
-        let (path, mut connection) = self.lend()?;
-        self.catch_up(&path, &mut connection, &lock)?;
-        if !path.exists() {
-            (_, connection) = self.lend()?;
-        }
-        let path = self.index_path()?.map_or(path, |(_, path)| path);
-        let failed = |e| index::failed(&path, e);
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let number = self.segments.list()?.last().map_or(1, |(last, _)| last.number + 1);
-        let draft = self.segments.draft(SegmentId { number, is_base: false }, &lock)?;
-        let mut registration = Registration::new(&transaction, &path, &self.segments, draft);
-        task(&mut registration)?;
-        let (draft, added) = registration.finish()?;
-        if draft.bytes() > 0 {
-            let index = Index { connection: &transaction, path: &path };
-            let (bytes, id) = (draft.bytes(), draft.id());
-            index.add_segment(id, bytes)?;
-            self.commit(draft, transaction, &path)?;
-        } else {
-            drop(transaction);
-        }
-        drop(connection);
-        self.compact(&lock)?;
-        Ok(added)
-    }
-
-    /// Puts a segment into its place, then makes the index's change seen. Should the process end between
-    /// the two, the next one to open the catalog finds the segment.
-    fn commit(
-        &self,
-        draft: Draft,
-        transaction: rusqlite::Transaction<'_>,
-        path: &Path,
-    ) -> Result<(), CatalogError> {
-        let id = draft.commit()?;
-        transaction.commit().map_err(|e| {
-            self.segments.remove(id);
-            index::failed(path, e)
-        })
-    }
-
-    /// Writes what counts into one segment where most of what there is does not count any more.
-    fn compact(&self, lock: &Lock) -> Result<(), CatalogError> {
-        let there = self.segments.list()?;
-        let (path, mut connection) = self.lend()?;
-        let failed = |e| index::failed(&path, e);
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let index = Index { connection: &transaction, path: &path };
-        let bytes: u64 = there.iter().map(|(_, bytes)| bytes).sum();
-        let is_garbage = bytes > 2 * index.live_bytes()? + GARBAGE_BYTES_MAX;
-        if !is_garbage && there.len() <= SEGMENTS_MAX {
-            return Ok(());
-        }
-        let number = there.last().map_or(1, |(last, _)| last.number + 1);
-        let mut draft = self.segments.draft(SegmentId { number, is_base: true }, lock)?;
-        for id in index.product_ids()? {
-            let Some(row) = index.product(&id)? else { continue };
-            if let Some(place) = row.place {
-                let place = draft.append(&self.segments.read(place)?)?;
-                index.put_collection(&id, &row.title, place)?;
-            }
-            let mut after = 0;
-            loop {
-                let page: Vec<(i64, Place)> = index.places(row.key, after, PAGE)?;
-                let Some((last, _)) = page.last() else { break };
-                after = *last;
-                for (key, place) in page {
-                    index.moved(key, draft.append(&self.segments.read(place)?)?)?;
-                }
-            }
-        }
-        index.add_segment(draft.id(), draft.bytes())?;
-        self.commit(draft, transaction, &path)?;
-        self.segments.tidy(lock)
-    }
-}
-
-fn index_number(name: &str) -> Option<u64> {
-    name.strip_prefix("index-")?.strip_suffix(".sqlite")?.parse().ok()
-}
-
-/// Removes an index with its log. What stays is never looked at again.
-fn remove_index(path: &Path) {
-    let name = path.as_os_str().to_owned();
-    for end in ["", "-wal", "-shm", "-journal"] {
-        let mut name = name.clone();
-        name.push(end);
-        let _ = fs::remove_file(name);
     }
 }

@@ -12,8 +12,12 @@ mod error;
 mod folder;
 mod footprint;
 mod index;
+mod journal;
+mod keep;
 mod local;
+mod lock;
 mod node;
+mod replay;
 mod search;
 mod stac;
 mod store;
@@ -31,11 +35,17 @@ pub use add::{Added, AddedProduct};
 pub use check::{Checked, Fault};
 pub use error::{CatalogError, HrefProblem};
 pub use folder::FolderOptions;
-pub use local::{AddOptions, Input, LocalCatalog, is_stac_folder};
+pub use local::{AddOptions, Input, LocalCatalog, POLL_EVERY, is_stac_folder};
 
 /// Answers which scenes a selection finds.
 #[async_trait]
 pub trait SceneCatalog: Send + Sync + Debug {
+    /// Changes whenever an answer may: what was planned is used again as long as it stays the same. `None`
+    /// from a catalog that does not know.
+    fn generation(&self) -> Option<u64> {
+        None
+    }
+
     /// Every product, by id.
     async fn products(&self) -> Result<Vec<Product>, CatalogError>;
 

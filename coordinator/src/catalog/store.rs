@@ -1,32 +1,50 @@
-//! The documents on disk: append-only segments of newline-delimited JSON, one for each registration.
+//! The documents: append-only segments of newline-delimited JSON, one for each registration, as objects
+//! of a store.
 //!
-//! A segment is written beside its place and renamed into it, so it is there as a whole or not at all.
-//! Later segments win. A segment named `NUMBER.base.ndjson` holds everything and replaces those before it.
+//! A segment is made under its number if there is none of that number yet: it is there as a whole or not
+//! at all, and of two registrations at once one comes first. Later segments win. A base of a number holds
+//! everything up to there and replaces the segments with numbers up to its own.
+//!
+//! Segments never change, so they are read as files: the store's own where it is a folder of this
+//! machine, copies elsewhere.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::CatalogError;
+use super::lock::Lock;
+use crate::objects::{Listed, Made, ObjectError, Objects, random_name};
 
-/// How long a registration waits for others to finish.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(600);
-/// After this long its caller hears that it waits.
-const LOCK_WAIT_SILENT: Duration = Duration::from_millis(500);
-/// What the lock's holder says of itself, at most.
-const HOLDER_BYTES_MAX: u64 = 256;
 /// Longest record: an item of the largest size, and what registration found out about its files.
 pub(super) const RECORD_BYTES_MAX: u64 = 64 << 20;
+/// Where segments are in the store.
+const PREFIX: &str = "catalog/segments";
+/// A listing is taken again when segments are missing in it, this many times: it is not of one moment.
+const LISTINGS_MAX: u32 = 3;
+/// In a shared store, segments stay this long after a base replaced them: for coordinators that have not
+/// read them yet, and so that no late registration takes one of their numbers.
+const REPLACED_AGE_MIN: Duration = Duration::from_secs(900);
+/// In a shared folder, a draft this old was left by a process that is gone.
+const DRAFT_AGE_MAX: Duration = Duration::from_secs(86_400);
 
 /// A segment's place in the order, and whether it replaces those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SegmentId {
     pub(super) number: i64,
     pub(super) is_base: bool,
+}
+
+impl SegmentId {
+    fn name(self) -> String {
+        let SegmentId { number, is_base } = self;
+        format!("{number:010}{}.ndjson", if is_base { ".base" } else { "" })
+    }
+
+    fn object(self) -> String {
+        format!("{PREFIX}/{}", self.name())
+    }
 }
 
 /// Where a record is.
@@ -37,71 +55,129 @@ pub(super) struct Place {
     pub(super) length: u64,
 }
 
-/// The folder of segments.
+/// The segments of a store.
 #[derive(Debug)]
 pub(super) struct Segments {
+    objects: Objects,
+    /// Where they are read.
     dir: PathBuf,
+    /// Whether `dir` holds copies.
+    is_copy: bool,
+    /// Whether others change the store who do not hold the lock.
+    is_shared: bool,
     /// Bytes after which writing fails, as on a full disk.
     #[cfg(test)]
     pub(super) full_after: std::sync::atomic::AtomicU64,
+    /// Whether somebody is always first.
+    #[cfg(test)]
+    pub(super) is_overtaken: std::sync::atomic::AtomicBool,
 }
 
 impl Segments {
-    /// Opens the folder; makes it where there is none.
-    pub(super) fn open(dir: PathBuf) -> Result<Self, CatalogError> {
+    /// The segments of a store. `copies` is the folder for copies, should the store be no folder itself.
+    pub(super) fn open(objects: Objects, copies: PathBuf, is_shared: bool) -> Result<Self, CatalogError> {
+        let own = objects.as_folder().map(|folder| folder.join(PREFIX));
+        let (dir, is_copy) = own.map_or((copies, true), |dir| (dir, false));
         fs::create_dir_all(&dir).map_err(|source| in_dir(&dir, source))?;
         Ok(Segments {
+            objects,
             dir,
+            is_copy,
+            is_shared,
             #[cfg(test)]
             full_after: std::sync::atomic::AtomicU64::new(u64::MAX),
+            #[cfg(test)]
+            is_overtaken: std::sync::atomic::AtomicBool::new(false),
         })
     }
 
+    /// The store they are in.
+    pub(super) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// Whether others change the store who do not hold the lock.
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     fn path(&self, id: SegmentId) -> PathBuf {
-        let SegmentId { number, is_base } = id;
-        self.dir.join(format!("{number:010}{}.ndjson", if is_base { ".base" } else { "" }))
+        self.dir.join(id.name())
     }
 
     /// The segments that count, in order, with their sizes in bytes.
     pub(super) fn list(&self) -> Result<Vec<(SegmentId, u64)>, CatalogError> {
-        let mut found = self.all()?;
-        if let Some(base) = found.iter().rposition(|(id, _)| id.is_base) {
-            found.drain(..base);
+        let mut missing = 0;
+        for _ in 0..LISTINGS_MAX {
+            let found: Vec<_> = self.all()?.iter().map(|(id, object)| (*id, object.bytes)).collect();
+            let found = counting(found);
+            match gap(&found) {
+                None => return Ok(found),
+                Some(number) => missing = number,
+            }
         }
+        Err(CatalogError::Gap { store: self.objects.url().to_owned(), number: missing })
+    }
+
+    fn all(&self) -> Result<Vec<(SegmentId, Listed)>, CatalogError> {
+        let objects = self
+            .objects
+            .wait(|objects| async move { objects.list(PREFIX).await })
+            .map_err(CatalogError::of_store)?;
+        let known = |object: Listed| {
+            let id = object.name.strip_prefix(PREFIX)?.strip_prefix('/').and_then(segment_id)?;
+            Some((id, object))
+        };
+        let mut found: Vec<_> = objects.into_iter().filter_map(known).collect();
+        found.sort_unstable_by_key(|(id, _)| *id);
         Ok(found)
     }
 
-    fn all(&self) -> Result<Vec<(SegmentId, u64)>, CatalogError> {
-        let failed = |source| in_dir(&self.dir, source);
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if let Some(id) = entry.file_name().to_str().and_then(segment_id) {
-                match entry.metadata() {
-                    Ok(metadata) => found.push((id, metadata.len())),
-                    // Compaction removed it meanwhile.
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                    Err(e) => return Err(failed(e)),
-                }
+    /// Removes drafts and replaced segments, and copies of segments that are not in use any more. Only
+    /// for the holder of the lock. What stays costs space only.
+    pub(super) fn tidy(&self, used: &[(SegmentId, u64)], _: &Lock) -> Result<(), CatalogError> {
+        let all = self.all()?;
+        let base = all.iter().rev().find(|(id, _)| id.is_base);
+        let is_old = |object: &Listed| object.made.elapsed().is_ok_and(|age| age > REPLACED_AGE_MIN);
+        if let Some((base, _)) = base.filter(|(_, object)| !self.is_shared || is_old(object)) {
+            for (id, _) in all.iter().filter(|(id, _)| id.number <= base.number && id != base) {
+                self.remove(*id);
             }
         }
-        found.sort_unstable();
-        Ok(found)
+        self.sweep(Some(used))?;
+        if self.is_copy {
+            self.objects
+                .wait(|objects| async move { objects.tidy().await })
+                .map_err(CatalogError::of_store)?;
+        }
+        Ok(())
     }
 
-    /// Removes drafts and replaced segments. Only for the holder of the lock.
-    pub(super) fn tidy(&self, _: &Lock) -> Result<(), CatalogError> {
-        let current = self.list()?;
-        for (id, _) in self.all()? {
-            if !current.iter().any(|(kept, _)| *kept == id) {
-                self.remove(id);
-            }
-        }
+    /// Removes drafts of processes that are gone.
+    pub(super) fn tidy_drafts(&self, _: &Lock) -> Result<(), CatalogError> {
+        self.sweep(None)
+    }
+
+    /// Removes drafts of processes that are gone, and copies that are not in use.
+    fn sweep(&self, used: Option<&[(SegmentId, u64)]>) -> Result<(), CatalogError> {
         let failed = |source| in_dir(&self.dir, source);
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            if path.extension().is_some_and(|extension| extension == "draft") {
-                // What stays costs space only.
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_over = match segment_id(name) {
+                Some(id) => {
+                    let is_used = |used: &[(SegmentId, u64)]| used.iter().any(|(used, _)| *used == id);
+                    self.is_copy && used.is_some_and(|used| !is_used(used))
+                }
+                None if !name.ends_with(".draft") => false,
+                // The lock's holder has none under way, and in its own folder there are no others'.
+                None if self.is_copy || !self.is_shared => true,
+                None => {
+                    let made = path.metadata().and_then(|metadata| metadata.modified());
+                    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > DRAFT_AGE_MAX))
+                }
+            };
+            if is_over {
                 let _ = fs::remove_file(path);
             }
         }
@@ -110,13 +186,14 @@ impl Segments {
 
     /// Removes a segment. One that stays is removed by the next registration.
     pub(super) fn remove(&self, id: SegmentId) {
-        let _ = fs::remove_file(self.path(id));
+        let name = id.object();
+        let _ = self.objects.wait(|objects| async move { objects.remove(&name).await });
     }
 
     /// Begins a segment.
     pub(super) fn draft(&self, id: SegmentId, _: &Lock) -> Result<Draft, CatalogError> {
         let path = self.path(id);
-        let draft = path.with_extension("draft");
+        let draft = self.dir.join(format!("{:010}-{}.draft", id.number, random_name()));
         let file = File::create(&draft).map_err(|source| in_dir(&draft, source))?;
         Ok(Draft {
             id,
@@ -124,10 +201,56 @@ impl Segments {
             draft,
             file: BufWriter::with_capacity(1 << 20, file),
             bytes: 0,
-            is_kept: false,
             #[cfg(test)]
             full_after: self.full_after.load(std::sync::atomic::Ordering::Relaxed),
         })
+    }
+
+    /// Puts a segment into its place, for good; `false` where its number is taken.
+    pub(super) fn commit(&self, mut draft: Draft) -> Result<bool, CatalogError> {
+        let is_synced = self.objects.is_synced();
+        let flushed = draft
+            .file
+            .flush()
+            .and_then(|()| if is_synced { draft.file.get_ref().sync_all() } else { Ok(()) });
+        flushed.map_err(|e| draft.failed(e))?;
+        let (name, file) = (draft.id.object(), draft.draft.clone());
+        #[cfg(test)]
+        if self.is_overtaken.load(std::sync::atomic::Ordering::Relaxed) {
+            let name = name.clone();
+            let first = self.objects.wait(|objects| async move { objects.put_new(&name, "".into()).await });
+            first.map_err(CatalogError::of_store)?;
+        }
+        let made = self
+            .objects
+            .wait(|objects| async move { objects.put_new_file(&name, file).await })
+            .map_err(CatalogError::of_store)?;
+        if made == Made::Taken {
+            return Ok(false);
+        }
+        if self.is_copy {
+            // Where this fails, it is fetched like any other.
+            let _ = fs::rename(&draft.draft, &draft.path);
+        }
+        Ok(true)
+    }
+
+    /// Makes sure that a segment of this size can be read here.
+    pub(super) fn fetch(&self, id: SegmentId, bytes: u64) -> Result<(), CatalogError> {
+        let path = self.path(id);
+        if !self.is_copy || path.metadata().is_ok_and(|metadata| metadata.len() == bytes) {
+            return Ok(());
+        }
+        let draft = self.dir.join(format!("{:010}-{}.draft", id.number, random_name()));
+        let (name, to) = (id.object(), draft.clone());
+        let fetched = self.objects.wait(|objects| async move { objects.download(&name, bytes, to).await });
+        let write = |source| CatalogError::Write { path: path.display().to_string(), source };
+        let placed =
+            fetched.map_err(CatalogError::of_store).and_then(|()| fs::rename(&draft, &path).map_err(write));
+        if placed.is_err() {
+            let _ = fs::remove_file(&draft);
+        }
+        placed
     }
 
     /// The record at a place, without its line end.
@@ -153,21 +276,49 @@ impl Segments {
         let path = self.path(segment);
         let failed = |source| CatalogError::Read { file: path.display().to_string(), source };
         let mut reader = BufReader::with_capacity(1 << 20, File::open(&path).map_err(failed)?);
-        let (mut offset, mut line) = (0, Vec::new());
-        loop {
-            line.clear();
-            let length =
-                (&mut reader).take(RECORD_BYTES_MAX + 1).read_until(b'\n', &mut line).map_err(failed)? as u64;
-            if length == 0 {
-                return Ok(());
-            }
-            if line.pop() != Some(b'\n') {
-                return Err(failed(io::Error::other("its last record is cut short or too long")));
-            }
-            each(Place { segment, offset, length: length - 1 }, &line)?;
-            offset += length;
+        let mut offset = 0;
+        while let Some(line) = next_line(&mut reader).map_err(failed)? {
+            let length = line.len() as u64;
+            each(Place { segment, offset, length }, &line)?;
+            offset += length + 1;
         }
+        Ok(())
     }
+}
+
+/// Whether an error says that a segment is not there any more: a base replaced it.
+pub(super) fn is_replaced(error: &CatalogError) -> bool {
+    match error {
+        CatalogError::Read { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        CatalogError::Objects(ObjectError::Missing { .. }) => true,
+        _ => false,
+    }
+}
+
+/// The next line, without its end.
+pub(super) fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    if reader.take(RECORD_BYTES_MAX + 1).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.pop() != Some(b'\n') {
+        return Err(io::Error::other("its last record is cut short or too long"));
+    }
+    Ok(Some(line))
+}
+
+/// Those of all segments that count: the last base, and what came after it.
+fn counting(mut all: Vec<(SegmentId, u64)>) -> Vec<(SegmentId, u64)> {
+    if let Some((base, _)) = all.iter().rev().find(|(id, _)| id.is_base).copied() {
+        all.retain(|(id, _)| *id == base || id.number > base.number);
+    }
+    all
+}
+
+/// The first number that is missing: they follow each other without gaps.
+fn gap(found: &[(SegmentId, u64)]) -> Option<i64> {
+    let first = found.first().map_or(1, |(id, _)| if id.is_base { id.number } else { 1 });
+    (first..).zip(found).find(|(number, (id, _))| id.number != *number).map(|(number, _)| number)
 }
 
 fn segment_id(name: &str) -> Option<SegmentId> {
@@ -180,7 +331,7 @@ fn segment_id(name: &str) -> Option<SegmentId> {
     legal.then(|| digits.parse().ok()).flatten().map(|number| SegmentId { number, is_base })
 }
 
-/// A segment under way. Dropped without [`commit`](Self::commit), it leaves nothing.
+/// A segment under way. Dropped without [`commit`](Segments::commit), it leaves nothing.
 #[derive(Debug)]
 pub(super) struct Draft {
     id: SegmentId,
@@ -188,7 +339,6 @@ pub(super) struct Draft {
     draft: PathBuf,
     file: BufWriter<File>,
     bytes: u64,
-    is_kept: bool,
     #[cfg(test)]
     full_after: u64,
 }
@@ -233,94 +383,18 @@ impl Draft {
         };
         read().map_err(|e| self.failed(e))
     }
-
-    /// Puts the segment into its place, for good.
-    pub(super) fn commit(mut self) -> Result<SegmentId, CatalogError> {
-        let mut moved = || {
-            self.file.flush()?;
-            self.file.get_ref().sync_all()?;
-            fs::rename(&self.draft, &self.path)?;
-            // The name, too, must outlast a power cut.
-            self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-        };
-        moved().map_err(|e| self.failed(e))?;
-        self.is_kept = true;
-        Ok(self.id)
-    }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.is_kept {
-            // What stays is removed by the next registration.
-            let _ = fs::remove_file(&self.draft);
-        }
+        // It is in its place under another name, or given up. What stays is removed by the next
+        // registration.
+        let _ = fs::remove_file(&self.draft);
     }
 }
 
-fn in_dir(path: &Path, source: io::Error) -> CatalogError {
+pub(super) fn in_dir(path: &Path, source: io::Error) -> CatalogError {
     CatalogError::DataDir { path: path.display().to_string(), source }
-}
-
-/// The right to change the catalog. The system takes it back when the process ends, however it ends.
-#[derive(Debug)]
-pub(super) struct Lock {
-    file: File,
-}
-
-impl Lock {
-    /// Takes the lock if it is free.
-    pub(super) fn try_take(path: &Path) -> Result<Option<Lock>, CatalogError> {
-        let file = open_lock(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Lock { file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(e) => Err(in_dir(path, e.into())),
-        }
-    }
-
-    /// Waits for the lock; `waiting` hears of whom, should it take long.
-    pub(super) fn take(path: &Path, waiting: &dyn Fn(&str)) -> Result<Lock, CatalogError> {
-        if let Some(lock) = Lock::try_take(path)? {
-            return Ok(lock.announced());
-        }
-        let file = open_lock(path)?;
-        let (sender, receiver) = mpsc::sync_channel(1);
-        // The system call has no timeout. If nobody waits any more, the lock is released on arrival.
-        std::thread::spawn(move || {
-            let taken = flock(&file, FlockOperation::LockExclusive).map(|()| Lock { file });
-            let _ = sender.send(taken);
-        });
-        let first = receiver.recv_timeout(LOCK_WAIT_SILENT);
-        let taken = first.or_else(|_| {
-            waiting(&holder(path));
-            receiver.recv_timeout(LOCK_WAIT_MAX)
-        });
-        match taken {
-            Ok(Ok(lock)) => Ok(lock.announced()),
-            Ok(Err(e)) => Err(in_dir(path, e.into())),
-            Err(_) => Err(CatalogError::Locked { holder: holder(path), seconds: LOCK_WAIT_MAX.as_secs() }),
-        }
-    }
-
-    /// Writes down who holds it, for the messages of others.
-    fn announced(mut self) -> Lock {
-        let text = format!("process {}", std::process::id());
-        // Only messages need it.
-        let _ = self.file.set_len(0).and_then(|()| self.file.write_all(text.as_bytes()));
-        self
-    }
-}
-
-fn open_lock(path: &Path) -> Result<File, CatalogError> {
-    let opened = File::options().create(true).truncate(false).read(true).write(true).open(path);
-    opened.map_err(|source| in_dir(path, source))
-}
-
-fn holder(path: &Path) -> String {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(HOLDER_BYTES_MAX).read_to_string(&mut text));
-    if read.is_err() || text.is_empty() { "another process".to_owned() } else { text }
 }
 
 #[cfg(test)]
@@ -329,11 +403,20 @@ mod tests {
 
     fn segments(dir: &Path) -> (Segments, Lock) {
         let lock = Lock::try_take(&dir.join("lock")).unwrap().unwrap();
-        (Segments::open(dir.join("segments")).unwrap(), lock)
+        let objects = Objects::folder(dir, true).unwrap();
+        (Segments::open(objects, dir.join("copies"), false).unwrap(), lock)
     }
 
     fn id(number: i64, is_base: bool) -> SegmentId {
         SegmentId { number, is_base }
+    }
+
+    fn folder(dir: &Path) -> PathBuf {
+        dir.join(PREFIX)
+    }
+
+    fn count(dir: &Path) -> usize {
+        fs::read_dir(folder(dir)).unwrap().count()
     }
 
     #[test]
@@ -344,7 +427,7 @@ mod tests {
         let (a, b) = (draft.append(b"{}").unwrap(), draft.append(b"[1,2]").unwrap());
         assert_eq!(draft.read(b).unwrap(), b"[1,2]");
         assert!(segments.list().unwrap().is_empty());
-        draft.commit().unwrap();
+        assert!(segments.commit(draft).unwrap());
         assert_eq!(segments.list().unwrap(), [(id(1, false), 9)]);
         assert_eq!(
             (segments.read(a).unwrap(), segments.read(b).unwrap()),
@@ -359,49 +442,76 @@ mod tests {
             .unwrap();
         assert_eq!(seen, [(a, b"{}".to_vec()), (b, b"[1,2]".to_vec())]);
         drop(segments.draft(id(2, false), &lock).unwrap());
-        assert_eq!(fs::read_dir(dir.path().join("segments")).unwrap().count(), 1);
+        assert_eq!(count(dir.path()), 1);
+        // Whoever is second to take a number learns it, and changes nothing.
+        let mut draft = segments.draft(id(1, false), &lock).unwrap();
+        draft.append(b"[]").unwrap();
+        assert!(!segments.commit(draft).unwrap());
+        assert_eq!(segments.list().unwrap(), [(id(1, false), 9)]);
+        assert_eq!(count(dir.path()), 1);
     }
 
     #[test]
     fn a_base_replaces_what_is_before_it() {
         let dir = tempfile::tempdir().unwrap();
         let (segments, lock) = segments(dir.path());
-        for (number, is_base) in [(1, false), (2, false), (3, true), (4, false)] {
-            segments.draft(id(number, is_base), &lock).unwrap().commit().unwrap();
+        for (number, is_base) in [(1, false), (2, false), (3, false), (3, true), (4, false)] {
+            assert!(segments.commit(segments.draft(id(number, is_base), &lock).unwrap()).unwrap());
         }
-        fs::write(dir.path().join("segments/0000000009.draft"), "left by a process that was killed").unwrap();
+        fs::write(folder(dir.path()).join("0000000009.draft"), "left by a process that was killed").unwrap();
         let kept = [(id(3, true), 0), (id(4, false), 0)];
         assert_eq!(segments.list().unwrap(), kept);
-        segments.tidy(&lock).unwrap();
-        assert_eq!(segments.all().unwrap(), kept);
-        assert_eq!(fs::read_dir(dir.path().join("segments")).unwrap().count(), 2);
+        segments.tidy(&kept, &lock).unwrap();
+        assert_eq!(segments.list().unwrap(), kept);
+        assert_eq!(count(dir.path()), 2);
+    }
+
+    #[test]
+    fn in_a_shared_store_what_is_replaced_stays_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::try_take(&dir.path().join("lock")).unwrap().unwrap();
+        let objects = Objects::folder(dir.path(), false).unwrap();
+        let segments = Segments::open(objects, dir.path().join("copies"), true).unwrap();
+        for (number, is_base) in [(1, false), (1, true)] {
+            assert!(segments.commit(segments.draft(id(number, is_base), &lock).unwrap()).unwrap());
+        }
+        let old = std::time::SystemTime::now() - REPLACED_AGE_MIN - Duration::from_secs(60);
+        let base = folder(dir.path()).join(id(1, true).name());
+        let left = folder(dir.path()).join("0000000009.draft");
+        fs::write(&left, "of a process that may be there").unwrap();
+        segments.tidy(&[], &lock).unwrap();
+        assert_eq!(count(dir.path()), 3);
+        File::options().write(true).open(base).unwrap().set_modified(old).unwrap();
+        segments.tidy(&[], &lock).unwrap();
+        assert_eq!(segments.all().unwrap().len(), 1);
+        let old = old - DRAFT_AGE_MAX;
+        File::options().write(true).open(&left).unwrap().set_modified(old).unwrap();
+        segments.tidy(&[], &lock).unwrap();
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn segments_that_are_missing_are_noticed() {
+        assert_eq!(gap(&[]), None);
+        assert_eq!(gap(&[(id(1, false), 0), (id(2, false), 0)]), None);
+        assert_eq!(gap(&[(id(7, true), 0), (id(8, false), 0)]), None);
+        assert_eq!(gap(&[(id(2, false), 0)]), Some(1));
+        assert_eq!(gap(&[(id(7, true), 0), (id(8, false), 0), (id(10, false), 0)]), Some(9));
+        let dir = tempfile::tempdir().unwrap();
+        let (segments, _lock) = segments(dir.path());
+        fs::write(folder(dir.path()).join(id(2, false).name()), "").unwrap();
+        let error = segments.list().unwrap_err();
+        assert!(matches!(error, CatalogError::Gap { number: 1, .. }), "{error}");
     }
 
     #[test]
     fn a_record_cut_short_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let (segments, _lock) = segments(dir.path());
-        fs::write(dir.path().join("segments/0000000001.ndjson"), "{}\n{").unwrap();
+        fs::write(folder(dir.path()).join(id(1, false).name()), "{}\n{").unwrap();
         let error = segments.replay(id(1, false), |_, _| Ok(())).unwrap_err();
         assert!(error.to_string().contains("cut short"), "{error}");
         let error = segments.read(Place { segment: id(1, false), offset: 3, length: 9 }).unwrap_err();
         assert!(matches!(error, CatalogError::Read { .. }), "{error}");
-    }
-
-    #[test]
-    fn the_lock_is_for_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
-        let lock = Lock::take(&path, &|_| panic!("it is free")).unwrap();
-        assert!(Lock::try_take(&path).unwrap().is_none());
-        let (heard, hears) = mpsc::channel();
-        std::thread::scope(|scope| {
-            let path = &path;
-            let second = scope.spawn(move || Lock::take(path, &|who| heard.send(who.to_owned()).unwrap()));
-            let who = hears.recv().unwrap();
-            assert_eq!(who, format!("process {}", std::process::id()));
-            drop(lock);
-            second.join().unwrap().unwrap();
-        });
     }
 }

@@ -1,5 +1,6 @@
 //! Registrations, from documents on disk to scenes.
 
+mod cluster;
 mod documents;
 mod million;
 mod storage;

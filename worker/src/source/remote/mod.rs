@@ -1,11 +1,10 @@
 //! Files on web servers and in object stores, read range by range.
 //!
-//! All of it goes through one HTTP client of our own ([`http`]), which decides whom to connect to; the
+//! All of it goes through one HTTP client of our own (`graticule_common::web`), which decides whom to connect to; the
 //! stores' protocols above it are `object_store`'s. GDAL sees a [`RemoteFile`] as a file of its own
 //! file system and does no networking.
 
 mod file;
-mod guard;
 mod http;
 mod store;
 #[cfg(test)]
@@ -16,12 +15,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use graticule_common::scene::SourceRef;
+use graticule_common::web::Client;
+pub use graticule_common::web::{Access, HostError};
 use tokio::runtime::{Handle, Runtime};
 
 pub(crate) use self::file::RemoteFile;
 use self::file::{Fetch, FetchError};
-pub use self::guard::{Access, HostError};
-use self::http::{Client, WebFile};
+use self::http::WebFile;
 use self::store::Stores;
 use super::ReadProblem;
 

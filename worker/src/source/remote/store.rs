@@ -8,22 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::BytesMut;
 use graticule_common::scene::Store;
-use http_body_util::BodyExt;
+use graticule_common::web::{Client, Connector, NotSent, SendError};
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
-    HttpService,
-};
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
-use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig};
+use object_store::{GetOptions, GetRange, ObjectStore, RetryConfig};
 
 use tokio_stream::StreamExt as _;
 
 use super::super::ReadProblem;
 use super::file::{Fetch, FetchError, Part};
-use super::http::{Client, full};
 
 /// Buckets with a client of their own.
 const BUCKETS_MAX: usize = 64;
@@ -156,52 +151,12 @@ impl StoreFile {
 fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<(String, String)> {
     let mut cause = Some(error);
     while let Some(inner) = cause {
-        if let Some(NotConnected(FetchError::Refused { host, reason })) = inner.downcast_ref() {
+        if let Some(NotSent(SendError::Refused { host, reason })) = inner.downcast_ref() {
             return Some((host.clone(), reason.clone()));
         }
         cause = inner.source();
     }
     None
-}
-
-/// Hands our client to `object_store`.
-#[derive(Debug)]
-struct Connector(Client);
-
-impl HttpConnector for Connector {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Service(self.0.clone())))
-    }
-}
-
-#[derive(Debug)]
-struct Service(Client);
-
-/// What our client failed with, as an error for `object_store` to carry.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?}")]
-struct NotConnected(FetchError);
-
-#[async_trait]
-impl HttpService for Service {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let (parts, body) = request.into_parts();
-        let bytes = match body.as_bytes() {
-            Some(bytes) => bytes.clone(),
-            None => body.collect().await?.to_bytes(),
-        };
-        let request = http::Request::from_parts(parts, full(bytes));
-        let response = self.0.send(request).await.map_err(|error| {
-            let kind = match error {
-                FetchError::Transient(_) => HttpErrorKind::Connect,
-                _ => HttpErrorKind::Unknown,
-            };
-            HttpError::new(kind, NotConnected(error))
-        })?;
-        let (parts, body) = response.into_parts();
-        let body = body.map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error));
-        Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     hosts: Arc<[(String, Option<u16>)]>,
+    is_open: bool,
 }
 
 /// A text that is no `HOST[:PORT]`.
@@ -16,6 +17,11 @@ pub struct Access {
 pub struct HostError(String);
 
 impl Access {
+    /// To every host: for addresses that only the operator names.
+    pub fn anywhere() -> Access {
+        Access { is_open: true, ..Access::default() }
+    }
+
     /// From texts like `storage.local:9000`; a host without a port is allowed on all of them.
     ///
     /// # Errors
@@ -29,7 +35,7 @@ impl Access {
             }
             Ok((plain(authority.host()), authority.port_u16()))
         };
-        Ok(Access { hosts: texts.iter().map(parse).collect::<Result<_, _>>()? })
+        Ok(Access { hosts: texts.iter().map(parse).collect::<Result<_, _>>()?, is_open: false })
     }
 
     /// Whether the operator lists a host.
@@ -46,7 +52,7 @@ impl Access {
         port: u16,
         found: impl Iterator<Item = SocketAddr>,
     ) -> Result<Vec<SocketAddr>, String> {
-        let is_listed = self.lists(host, port);
+        let is_listed = self.is_open || self.lists(host, port);
         let found: Vec<SocketAddr> = found.filter(|at| is_listed || is_public(at.ip())).collect();
         if found.is_empty() {
             return Err("it has no address of the public internet".to_owned());
@@ -163,6 +169,8 @@ mod tests {
             let inner = [SocketAddr::from(([10, 0, 0, 7], port))];
             assert_eq!(access.addresses(host, port, inner.into_iter()).is_ok(), is_listed, "{host}:{port}");
         }
+        let inner = [SocketAddr::from(([169, 254, 169, 254], 80))];
+        assert!(Access::anywhere().addresses("metadata", 80, inner.into_iter()).is_ok());
         for bad in ["", "a b", "user@host", "http://host", "host:"] {
             assert_eq!(Access::to_hosts(&[bad.to_owned()]).unwrap_err(), HostError(bad.to_owned()));
         }
