@@ -10,7 +10,7 @@ use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::execute_response::Outcome;
 use graticule_common::proto::v1::worker_service_server::WorkerService;
 use graticule_common::status::{status, to_status};
-use graticule_common::{versions, wire};
+use graticule_common::{telemetry, versions, wire};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tracing::debug;
+use tracing::{Instrument, debug, info_span};
 
 use crate::plans::Plans;
 use crate::pool::Held;
@@ -119,6 +119,7 @@ impl WorkerService for Service {
         if self.tiles.draining.is_cancelled() {
             return Err(status(ErrorClass::Unavailable, "the worker is ending and takes no new calls"));
         }
+        let parent = telemetry::parent_of(request.metadata());
         let request = request.into_inner();
         let theirs = request.versions.clone().unwrap_or_default();
         if let Some(difference) = versions::difference(&versions::own(), &theirs) {
@@ -140,7 +141,9 @@ impl WorkerService for Service {
         let known = known.map_err(|error| to_status(&error))?.map_err(|error| to_status(&error))?;
         let ids = request.tiles.iter().map(|tile| wire::tile_from(Some(tile))).collect::<Result<Vec<_>, _>>();
         let ids = ids.map_err(|error| to_status(&error))?;
-        debug!(tiles = ids.len(), "computing tiles");
+        let span = info_span!("execute", trace = tracing::field::Empty, tiles = ids.len());
+        telemetry::follow(&span, parent);
+        span.in_scope(|| debug!("computing tiles"));
         let options = TileOptions {
             use_cache: !request.no_cache,
             skip_faulty: request.skip_faulty,
@@ -151,7 +154,7 @@ impl WorkerService for Service {
         let remaining = (request.remaining_ms > 0).then(|| Duration::from_millis(request.remaining_ms));
         let deadline = remaining.and_then(|remaining| arrived.checked_add(remaining));
         let (sender, receiver) = mpsc::channel(PIECES_WAITING_MAX);
-        tokio::spawn(run(self.tiles.clone(), job, ids, deadline, sender, call));
+        tokio::spawn(run(self.tiles.clone(), job, ids, deadline, sender, call).instrument(span));
         // What a result holds is free when its last piece is taken.
         let answers = ReceiverStream::new(receiver).map(|(answer, _held): Piece| answer);
         Ok(Response::new(Box::pin(answers)))
