@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build quickstart cluster-demo test check bless gen fuzz-oracle oracle bench bench-kernels bench-catalog docs clean
+.PHONY: help deps build quickstart cluster-demo image test check bless gen fuzz-oracle oracle bench bench-kernels bench-catalog docs clean
 
 # One optimised profile for everything: the tree is built once.
 CARGO_FLAGS := --release --locked
@@ -23,6 +23,9 @@ quickstart: build ## cloud-masked NDVI median of a Landsat series, as GeoTIFF an
 cluster-demo: build ## the same job on a coordinator, two workers and Redis; bytes compared
 	@deploy/cluster-demo.sh $(BINARY)
 
+image: build ## the container image without Docker, proved by the quickstart in it; needs root (Debian 12)
+	@deploy/image.sh $(BINARY)
+
 test: build ## all tests
 	cargo test $(CARGO_FLAGS)
 	@# Tests that need something are ignored by default and run here where it is meant to be.
@@ -32,7 +35,7 @@ test: build ## all tests
 	  cargo test $(CARGO_FLAGS) -- --ignored shared; \
 	else echo "not run: tests that need ../shared, which is not here"; fi
 
-check: deps ## formatting, lints, generated code, builds without GDAL and without network
+check: deps ## formatting, lints, generated code, builds without GDAL and without network, what is in deploy/
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	@# Alone, each crate sees only the features it asks for: `common` must stay pure, `worker` must do without GDAL.
@@ -41,6 +44,7 @@ check: deps ## formatting, lints, generated code, builds without GDAL and withou
 	@deploy/ruff.sh check && deploy/ruff.sh format --check
 	$(MAKE) gen
 	git diff --exit-code -- common/src/proto docs/ops.md
+	@deploy/check.sh $(BINARY)
 
 gen: ## write common/src/proto from the .proto files, docs/ops.md from the op table
 	cargo run $(CARGO_FLAGS) -p graticule-proto

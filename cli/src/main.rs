@@ -27,6 +27,7 @@ mod report;
 mod request;
 mod roles;
 mod serve;
+mod store;
 mod top;
 
 /// Computes maps: write an expression over imagery (a graft), name an area, get pixels.

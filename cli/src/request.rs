@@ -18,6 +18,7 @@ use crate::Global;
 use crate::failure::Failure;
 use crate::options::HowArgs;
 use crate::serve::Engine;
+use crate::store::StoreArgs;
 
 /// What to compute, where and how.
 #[derive(Args, Debug)]
@@ -90,6 +91,8 @@ pub struct EngineArgs {
     pub cache: Option<String>,
     #[command(flatten)]
     pub files: FileArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// Which files may be opened.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use clap::Args;
 use graticule_common::telemetry::names::Role;
 use graticule_common::transform::Proj;
-use graticule_coordinator::catalog::LocalCatalog;
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
@@ -16,6 +15,7 @@ use crate::failure::{Failure, print_line};
 use crate::interrupt::{Interrupt, StopArgs};
 use crate::request::FileArgs;
 use crate::serve::sources;
+use crate::store::StoreArgs;
 
 /// Run a coordinator.
 #[derive(Args, Debug)]
@@ -29,22 +29,25 @@ pub struct Coordinator {
     admin: AdminArgs,
     #[command(flatten)]
     stop: StopArgs,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 impl Coordinator {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let stop = Interrupt::listen()?.token();
+        let catalog = Arc::new(self.store.open(global).await?);
         let config = graticule_coordinator::Config {
             listen: self.listen,
             grace: self.stop.grace(),
             ..Default::default()
         };
         self.admin.start(&[Role::Coordinator, Role::Process], config.readiness.subscribe()).await?;
-        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
         // A log that is closed is no reason to stop.
         let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
         let (transform, mut extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
         extra.add_service(self.roots.service(&catalog)?);
+        self.store.watch(&catalog, &stop);
         graticule_coordinator::run(config, catalog, transform, extra, stop, ready).await.map_err(Failure::of)
     }
 }
@@ -68,7 +71,7 @@ pub struct Worker {
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(16..))]
     memory: u64,
     /// Redis to share intermediate results through: redis://HOST[:PORT][/DB]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "GRATICULE_CACHE", hide_env_values = true)]
     cache: Option<String>,
     #[command(flatten)]
     files: FileArgs,

@@ -10,7 +10,6 @@ use graticule_common::proto::DESCRIPTORS;
 use graticule_common::telemetry::Readiness;
 use graticule_common::telemetry::names::Role;
 use graticule_common::transform::Proj;
-use graticule_coordinator::catalog::LocalCatalog;
 use graticule_worker::source::Sources;
 use graticule_worker::source::gdal::{GdalSource, allow, drivers};
 use graticule_worker::source::remote::{Access, Patience, Remote};
@@ -98,8 +97,7 @@ impl Engine {
         args: &EngineArgs,
         public: Option<Public<'_>>,
     ) -> Result<Engine, Failure> {
-        // Whatever is wrong with it, a folder of this machine cannot be used.
-        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
+        let catalog = Arc::new(args.store.open(global).await?);
         let (front, back) = (CancellationToken::new(), CancellationToken::new());
         let mut parts = JoinSet::new();
         let mut config = graticule_coordinator::Config::default();
@@ -108,6 +106,7 @@ impl Engine {
         if let Some(public) = public {
             (config.listen, config.readiness, config.grace) = (public.listen, public.readiness, public.grace);
             extra.add_service(public.roots.service(&catalog)?);
+            args.store.watch(&catalog, &front);
             let reflection = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
                 .build_v1()

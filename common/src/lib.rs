@@ -34,6 +34,8 @@ pub mod scene;
 pub mod status;
 #[cfg(feature = "net")]
 pub mod telemetry;
+#[cfg(feature = "net")]
+pub mod tls;
 pub mod transform;
 #[cfg(feature = "net")]
 pub mod transport;

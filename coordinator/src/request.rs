@@ -14,13 +14,14 @@ use graticule_common::plan::{BindError, Outcome, explain};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::status::{status_after, to_status};
-use graticule_common::telemetry::names;
+use graticule_common::telemetry::{self, TraceContext, names};
 use graticule_common::transform::Transform;
 use graticule_common::wire::WireError;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
-use tracing::{Instrument, info, info_span};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info, info_span};
 
 use crate::catalog::{CatalogError, SceneCatalog};
 use crate::dispatch::{Answer, DispatchError, Dispatcher, Running, Task, Work};
@@ -79,6 +80,8 @@ pub struct Caller {
     pub tenant: Arc<str>,
     /// How long the caller waits.
     pub timeout: Option<Duration>,
+    /// What the request is part of, where the caller says so.
+    pub parent: Option<TraceContext>,
 }
 
 /// Everything a request needs.
@@ -265,8 +268,9 @@ impl Requests {
 
     /// Computes a request into `out`: header, pieces of tiles, summary; or an error as the last message.
     pub async fn compute(&self, request: pb::ComputeRequest, caller: Caller, out: Out) {
-        let id: Arc<str> = format!("{:016x}", fastrand::u64(..)).into();
-        let span = info_span!("request", id = %id);
+        let id: Arc<str> = telemetry::request_id().into();
+        let span = info_span!("request", id = %id, trace = Empty);
+        telemetry::follow(&span, caller.parent);
         self.answer(request, caller, id, out).instrument(span).await;
     }
 
@@ -329,7 +333,8 @@ impl Requests {
         out: &Out,
     ) -> Result<pb::Summary, RequestError> {
         let late = |_| DispatchError::Deadline { limit: asked.limit };
-        let prepared = tokio::time::timeout_at(asked.deadline, self.prepare(request, asked));
+        let prepared = tokio::time::timeout_at(asked.deadline, self.prepare(request, asked))
+            .instrument(info_span!("plan"));
         let prepared = prepared.await.map_err(late)??;
         check_budget(&prepared, request.options.as_ref())?;
         if let Some(heavy) = &self.rules.heavy {
@@ -412,6 +417,7 @@ impl Requests {
             deadline: asked.deadline,
             limit: asked.limit,
             patience: self.rules.patience,
+            span: Span::current(),
         })
     }
 

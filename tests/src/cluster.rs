@@ -8,6 +8,7 @@ use std::time::Duration;
 use graticule_common::proto::v1 as pb;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::SceneCatalog;
+use graticule_coordinator::fleet::{Fleet, Timing};
 use graticule_worker::source::TileSource;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -32,12 +33,27 @@ pub struct Setup {
     pub source: Arc<dyn TileSource>,
     /// How long a request waits for a worker.
     pub patience: Duration,
+    /// What requests go by beside.
+    pub requests: graticule_coordinator::request::Rules,
+    /// What scheduling goes by.
+    pub schedule: graticule_coordinator::schedule::Rules,
+    /// How often workers announce themselves.
+    pub timing: Timing,
 }
 
 impl Setup {
     /// Workers over a catalog.
     pub fn new(workers: usize, catalog: Arc<dyn SceneCatalog>, source: Arc<dyn TileSource>) -> Setup {
-        Setup { workers, slots: 2, catalog, source, patience: Duration::from_secs(5) }
+        Setup {
+            workers,
+            slots: 2,
+            catalog,
+            source,
+            patience: Duration::from_secs(5),
+            requests: Default::default(),
+            schedule: Default::default(),
+            timing: Timing::default(),
+        }
     }
 }
 
@@ -96,7 +112,12 @@ impl Cluster {
     /// Starts a cluster and waits until the coordinator knows all workers.
     pub async fn start(setup: Setup) -> Cluster {
         let config = graticule_coordinator::Config {
-            patience: setup.patience,
+            requests: graticule_coordinator::request::Rules {
+                patience: setup.patience,
+                ..setup.requests.clone()
+            },
+            schedule: setup.schedule.clone(),
+            fleet: Fleet::new(setup.timing),
             ..graticule_coordinator::Config::default()
         };
         let catalog = setup.catalog.clone();

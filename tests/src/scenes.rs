@@ -68,6 +68,11 @@ impl MadeUp {
 
 #[async_trait]
 impl SceneCatalog for MadeUp {
+    fn generation(&self) -> Option<u64> {
+        // Whoever asks it has it as it stays.
+        Some(0)
+    }
+
     async fn products(&self) -> Result<Vec<Product>, CatalogError> {
         Ok(self.products.values().map(|(product, _)| product.clone()).collect())
     }

@@ -21,13 +21,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::cache::{MemoryCache, RedisCache, RedisSettings, Tiered, TileCache};
 use crate::flight::Flights;
 use crate::pool::Pool;
 use crate::presence::Presence;
-use crate::register::{ANSWER_WITHIN, Announcement, Refusals, Standing};
+use crate::register::{ANSWER_WITHIN, Announcement, Refusals};
+use crate::resolve::Pace;
 use crate::source::TileSource;
 use crate::tile::Tiles;
 
@@ -38,6 +39,7 @@ pub mod plans;
 pub mod pool;
 pub mod presence;
 pub mod register;
+pub mod resolve;
 pub mod service;
 #[cfg(feature = "gdal")]
 pub mod sink;
@@ -67,11 +69,11 @@ pub struct Config {
     pub cache_salt: String,
     /// Time for tiles in flight after a request to stop.
     pub grace: Duration,
+    /// Learns whether it takes work; a clone kept by the caller tells.
+    pub readiness: watch::Sender<Readiness>,
     /// Time after which a worker ends all of whose slots are written off. A read of a slow server gives up
     /// after a minute, and its slot comes back.
     pub lost_patience: Duration,
-    /// Learns whether it takes work; a clone kept by the caller tells.
-    pub readiness: watch::Sender<Readiness>,
 }
 
 impl Default for Config {
@@ -86,8 +88,8 @@ impl Default for Config {
             cache_url: None,
             cache_salt: String::new(),
             grace: Duration::from_secs(10),
-            lost_patience: Duration::from_secs(75),
             readiness: watch::Sender::default(),
+            lost_patience: Duration::from_secs(75),
         }
     }
 }
@@ -130,6 +132,14 @@ pub enum WorkerError {
         /// For so long.
         seconds: u64,
     },
+    /// Calls were still under way when the time for them was over.
+    #[error("{calls} calls were cut off: they took longer than the grace period of {} s", grace.as_secs())]
+    Cut {
+        /// How many.
+        calls: usize,
+        /// The time they had.
+        grace: Duration,
+    },
     /// The server stopped.
     #[error("the worker's server stopped: {reason}")]
     Serve {
@@ -145,6 +155,7 @@ impl Classify for WorkerError {
                 ErrorClass::Unavailable
             }
             WorkerError::Address { .. } => ErrorClass::InvalidRequest,
+            WorkerError::Cut { .. } => ErrorClass::Timeout,
             WorkerError::Refused { .. } => ErrorClass::Impossible,
             WorkerError::Cache(error) => error.class(),
         }
@@ -158,7 +169,7 @@ impl Classify for WorkerError {
 ///
 /// # Errors
 /// [`WorkerError`] when it cannot start, is refused by every coordinator, has no slot left, or its server
-/// stops.
+/// stops, or calls had to be cut off.
 pub async fn run(
     config: Config,
     source: Arc<dyn TileSource>,
@@ -180,29 +191,35 @@ pub async fn run(
         salt: salt(&config.cache_salt).into(),
         draining: shutdown.clone(),
     };
+    let presence = Presence::new(config.readiness.clone());
     let announcement = Announcement {
-        worker: format!("{address}-{}", std::process::id()),
+        // In containers all listen at the same address with the same process id; and one that is started
+        // again is another.
+        worker: format!("{advertised}-{:08x}", fastrand::u32(..)),
         address: advertised,
         slots: config.slots,
         memory_bytes: config.memory_bytes,
         pool: pool.clone(),
         draining: shutdown.clone(),
         answer_within: ANSWER_WITHIN,
+        presence: presence.clone(),
     };
-    let presence = Presence::new(config.readiness.clone());
     let refusals = Refusals::default();
     let mut registrations = JoinSet::new();
     let coordinators: BTreeSet<&String> = config.coordinators.iter().collect();
     for coordinator in &coordinators {
         // They end with this function.
-        let (endpoint, never) = (endpoint(coordinator)?, CancellationToken::new());
-        let standing = Standing { refusals: refusals.clone(), presence: presence.clone() };
-        registrations.spawn(register::keep_registered(endpoint, announcement.clone(), standing, never));
+        let (origin, never) = (endpoint(coordinator)?, CancellationToken::new());
+        let (announcement, refusals) = (announcement.clone(), refusals.clone());
+        match resolve::name_of(origin.uri()) {
+            None => registrations.spawn(register::keep_registered(origin, announcement, refusals, never)),
+            Some(name) => registrations.spawn(follow(coordinator.to_string(), name, announcement, refusals)),
+        };
     }
-    let mut reports = JoinSet::new();
-    reports.spawn(measure::pool(pool.clone(), config.slots, config.memory_bytes));
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<WorkerServiceServer<service::Service>>().await;
+    let mut watching = JoinSet::new();
+    watching.spawn(presence::report(config.readiness.subscribe(), reporter));
+    watching.spawn(measure::capacity(pool.clone(), config.slots, config.memory_bytes));
     let service = service::Service::new(tiles);
     let calls = service.calls().clone();
     let stop = CancellationToken::new();
@@ -228,30 +245,30 @@ pub async fn run(
         }
         () = shutdown.cancelled() => {
             presence.drain();
-            reporter.set_not_serving::<WorkerServiceServer<service::Service>>().await;
+            info!(calls = calls.count(), grace_s = config.grace.as_secs(), "draining");
             let end = tokio::time::Instant::now() + config.grace;
             // Whoever asks too late is refused by the service, and not by a connection that is gone.
             let drained = tokio::time::timeout_at(end, calls.none());
             let mut ended = None;
+            let mut cut = 0;
             tokio::select! {
                 drained = drained => if drained.is_err() {
-                    warn!("the grace period is over: tiles in flight are left to other workers");
+                    cut = calls.count();
+                    warn!(calls = cut, "the grace period is over: tiles in flight are left to other workers");
                     calls.stop();
                 },
                 result = &mut server => ended = Some(served(result)),
             }
             stop.cancel();
-            match ended {
+            let result = match ended {
                 Some(result) => result,
                 // What was sent last is on its way.
-                None => match tokio::time::timeout(FAREWELL, server).await {
-                    Ok(result) => served(result),
-                    Err(_) => Ok(()),
-                },
-            }
+                None => tokio::time::timeout(FAREWELL, server).await.map_or(Ok(()), served),
+            };
+            if cut > 0 { Err(WorkerError::Cut { calls: cut, grace: config.grace }) } else { result }
         }
     };
-    drop((registrations, reports));
+    drop(registrations);
     cache.settle().await;
     result
 }
@@ -291,6 +308,22 @@ fn endpoint(address: &str) -> Result<Endpoint, WorkerError> {
     let endpoint = Endpoint::from_shared(address.to_owned())
         .map_err(|error| WorkerError::Address { address: address.to_owned(), reason: error.to_string() })?;
     Ok(with_keepalive(endpoint))
+}
+
+/// Keeps the worker registered with every coordinator behind a name.
+async fn follow(url: String, (host, port): (String, u16), announcement: Announcement, refusals: Refusals) {
+    let scheme = if url.starts_with("https:") { "https" } else { "http" };
+    let look_up = || resolve::look_up(&host, port);
+    let register = |address: SocketAddr, refusals, stop| {
+        let announcement = announcement.clone();
+        async move {
+            match endpoint(&format!("{scheme}://{address}")) {
+                Ok(endpoint) => register::keep_registered(endpoint, announcement, refusals, stop).await,
+                Err(error) => warn!(%error, "a coordinator that cannot be called"),
+            }
+        }
+    };
+    resolve::keep_registered_with_all(&url, Pace::default(), look_up, register, refusals).await;
 }
 
 async fn open_cache(config: &Config) -> Result<Arc<dyn TileCache>, WorkerError> {

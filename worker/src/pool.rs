@@ -119,11 +119,6 @@ impl Pool {
         self.memory.available_permits() as u64 * UNIT_BYTES
     }
 
-    /// Slots that no computation holds.
-    pub fn free_slots(&self) -> u32 {
-        u32::try_from(self.slots.available_permits()).unwrap_or(u32::MAX)
-    }
-
     /// The number of slots that are written off, and notice of its changes.
     pub fn lost_slots(&self) -> watch::Receiver<u32> {
         self.lost.subscribe()

@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use tracing::{info, warn};
 
 use crate::pool::Pool;
-use crate::presence::{Presence, Registered};
+use crate::presence::Presence;
 
 /// What a worker says of itself.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Announcement {
     pub draining: CancellationToken,
     /// Time for the answer to an announcement: [`ANSWER_WITHIN`].
     pub answer_within: Duration,
+    /// Learns that a coordinator knows the worker.
+    pub presence: Presence,
 }
 
 impl Announcement {
@@ -54,15 +56,6 @@ impl Announcement {
 
 /// Which coordinators refuse the worker now, and why; those that do not have no entry.
 pub type Refusals = watch::Sender<BTreeMap<String, String>>;
-
-/// How the worker stands with coordinators, all of them together.
-#[derive(Clone, Debug)]
-pub struct Standing {
-    /// Those that refuse it.
-    pub refusals: Refusals,
-    /// How many know it.
-    pub presence: Presence,
-}
 
 /// Pauses between attempts: up to the first, twice that after each further failure, up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -87,7 +80,7 @@ fn longest_pause(failures: u32) -> Duration {
 pub async fn keep_registered(
     coordinator: Endpoint,
     announcement: Announcement,
-    standing: Standing,
+    refusals: Refusals,
     shutdown: CancellationToken,
 ) {
     let name = coordinator.uri().to_string();
@@ -96,8 +89,7 @@ pub async fn keep_registered(
         let is_known = || {
             failures = 0;
             let known = |refusals: &mut BTreeMap<_, _>| refusals.remove(&name).is_some();
-            standing.refusals.send_if_modified(known);
-            standing.presence.registered()
+            refusals.send_if_modified(known);
         };
         let error = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -107,8 +99,7 @@ pub async fn keep_registered(
         let longest = longest_pause(failures);
         if matches!(error.code(), Code::FailedPrecondition | Code::InvalidArgument) {
             warn!(coordinator = %name, error = %error.message(), "refused, asking again");
-            let reason = error.message().to_owned();
-            standing.refusals.send_modify(|refusals| _ = refusals.insert(name.clone(), reason));
+            refusals.send_modify(|refusals| _ = refusals.insert(name.clone(), error.message().to_owned()));
         } else {
             warn!(coordinator = %name, error = %error.message(), "not registered, trying again");
         }
@@ -123,7 +114,7 @@ pub async fn keep_registered(
 async fn register(
     coordinator: &Endpoint,
     announcement: &Announcement,
-    mut is_known: impl FnMut() -> Registered,
+    mut is_known: impl FnMut(),
 ) -> Result<std::convert::Infallible, Status> {
     let ended = || Status::unavailable("the registration ended");
     let within = announcement.answer_within;
@@ -147,8 +138,9 @@ async fn register(
         let answer = timeout(within, answers.next()).await.map_err(silent)?.ok_or_else(ended)??;
         if registered.is_none() {
             info!(coordinator = %coordinator.uri(), "registered");
-            registered = Some(is_known());
+            registered = Some(announcement.presence.registered());
         }
+        is_known();
         let pause = Duration::from_millis(answer.heartbeat_ms.into()).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
         let next = Instant::now() + pause;
         // News is told at once, and the end of the stream is news too.

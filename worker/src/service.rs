@@ -18,7 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tracing::{Instrument, debug, info_span};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, debug, info_span};
 
 use crate::plans::Plans;
 use crate::pool::Held;
@@ -76,6 +77,11 @@ impl Calls {
         let _ = count.wait_for(|count| *count == 0).await;
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
     /// Ends all of them where they are.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -119,7 +125,8 @@ impl WorkerService for Service {
         if self.tiles.draining.is_cancelled() {
             return Err(status(ErrorClass::Unavailable, "the worker is ending and takes no new calls"));
         }
-        let parent = telemetry::parent_of(request.metadata());
+        let span = info_span!("execute", trace = Empty, tiles = request.get_ref().tiles.len());
+        telemetry::follow(&span, telemetry::parent_of(request.metadata()));
         let request = request.into_inner();
         let theirs = request.versions.clone().unwrap_or_default();
         if let Some(difference) = versions::difference(&versions::own(), &theirs) {
@@ -141,9 +148,7 @@ impl WorkerService for Service {
         let known = known.map_err(|error| to_status(&error))?.map_err(|error| to_status(&error))?;
         let ids = request.tiles.iter().map(|tile| wire::tile_from(Some(tile))).collect::<Result<Vec<_>, _>>();
         let ids = ids.map_err(|error| to_status(&error))?;
-        let span = info_span!("execute", trace = tracing::field::Empty, tiles = ids.len());
-        telemetry::follow(&span, parent);
-        span.in_scope(|| debug!("computing tiles"));
+        span.in_scope(|| debug!(tiles = ids.len(), "computing tiles"));
         let options = TileOptions {
             use_cache: !request.no_cache,
             skip_faulty: request.skip_faulty,
@@ -174,16 +179,18 @@ async fn run(
     let mut running = JoinSet::new();
     for id in ids {
         let (tiles, job, sender) = (tiles.clone(), job.clone(), sender.clone());
-        running.spawn(async move {
+        let span = info_span!("tile", tile = %id, outcome = Empty);
+        let computing = async move {
             let computing = tiles.compute(&job, id);
             let result = match deadline {
                 None => computing.await,
                 Some(deadline) => timeout_at(deadline, computing).await.unwrap_or(Err(TileError::Deadline)),
             };
-            crate::measure::tile(&result);
+            Span::current().record("outcome", crate::measure::tile(&result));
             // A send fails only when nobody listens any more.
             answer(&sender, id, result).await.is_some()
-        });
+        };
+        running.spawn(computing.instrument(span));
     }
     let all = async {
         // One that cannot be sent: nobody will take the others.

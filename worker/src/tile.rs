@@ -12,10 +12,13 @@ use graticule_common::hash::{ContentHash, Hasher};
 use graticule_common::ops::Facts;
 use graticule_common::plan::{NodeId, Plan, TilePlan, stage};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 
 use self::around::Around;
 use crate::cache::{TileCache, TileKey};
 use crate::flight::Flights;
+use crate::measure;
 use crate::pool::{Held, Pool, PoolError};
 use crate::source::{ReadError, ReadPlace, TileSource};
 
@@ -116,14 +119,14 @@ pub struct TileCost {
     pub read: Duration,
     /// Time spent otherwise on the tile's thread: planning, evaluating, encoding.
     pub eval: Duration,
-    /// The part of it spent encoding the results.
-    pub encode: Duration,
-    /// Time spent asking the cache and decoding what it had.
-    pub cache: Duration,
     /// Processor time of the tile's thread. Threads of GDAL and of servers' files are not in it.
     pub cpu: Duration,
     /// Time spent waiting for memory and a slot.
     pub waited: Duration,
+    /// Time spent asking the cache.
+    pub asked: Duration,
+    /// Part of `eval`: turning blocks into bytes.
+    pub encode: Duration,
     /// Whether another call for the same tile did the work; then nothing else is counted.
     pub coalesced: bool,
 }
@@ -202,7 +205,10 @@ impl Tiles {
         let prepared = self.pool.think(move || prepare(&of, tile, &salt)).await??;
         let (tiles, plan) = (self.clone(), job.plan.clone());
         let identity = prepared.identity;
-        let fly = |cancel| async move { tiles.fly(plan, tile, options, prepared, cancel).await };
+        // Of those who wait, the trace of the first one has the work.
+        let span = Span::current();
+        let fly =
+            |cancel| async move { tiles.fly(plan, tile, options, prepared, cancel).await }.instrument(span);
         let (outcome, is_shared) = self.flights.join(identity, fly).await;
         let mut outcome = outcome.unwrap_or(Err(TileError::Defect));
         if let Ok(result) = &mut outcome
@@ -225,8 +231,9 @@ impl Tiles {
         let mut cost = TileCost::default();
         let Prepared { keys, peak_bytes, .. } = prepared;
         let asked = Instant::now();
-        let found = self.remembered(&plan, tile, &keys, &mut cost).await?;
-        cost.cache = asked.elapsed();
+        let found = self.remembered(&plan, tile, &keys, &mut cost);
+        let found = found.instrument(info_span!("cache", blocks = keys.len())).await?;
+        cost.asked = asked.elapsed();
         if let Some(bytes) = found.as_ref().and_then(|found| found.whole.clone()) {
             cost.from_cache = true;
             let held = Arc::new(self.pool.hold(bytes.len() as u64));
@@ -242,11 +249,15 @@ impl Tiles {
             biased;
             () = cancel.cancelled() => return Err(TileError::Cancelled),
             () = self.draining.cancelled() => return Err(TileError::HandedBack),
-            place = self.pool.admit(peak_bytes, options.alone) => place?,
+            place = self.pool.admit(peak_bytes, options.alone).instrument(info_span!("wait")) => place?,
         };
         cost.waited = queued.elapsed();
         let (source, cancelled) = (self.source.clone(), cancel.clone());
-        let work = move || evaluate(&plan, tile, options, ready, (source, cancelled, cost));
+        let span = info_span!("eval", read_ms = Empty, cpu_ms = Empty);
+        let work = move || {
+            let _busy = measure::busy();
+            span.in_scope(|| evaluate(&plan, tile, options, ready, (source, cancelled, cost)))
+        };
         let bytes = |done: &Result<Done, TileError>| done.as_ref().map_or(0, |done| done.bytes.len() as u64);
         let (done, held) = place.run(&cancel, bytes, work).await?;
         let Done { bytes, cost, finished, skipped } = done?;
@@ -366,12 +377,13 @@ fn evaluate(
     let steps = steps.with_ready(&|id| ready.iter().any(|(ready, _)| *ready == id));
     cost.from_cache = steps.steps().is_empty();
     let (finished, skipped) = (Vec::new(), options.skip_faulty.then(Vec::new));
-    let mut around = Around { plan, source, cancel, cost, finished, skipped };
+    let mut around = Around { plan, source, cancel, cost, finished, skipped, reads: 0 };
     let blocks = eval(&steps, ready, &mut around).map_err(|error| match error {
         EvalError::Read(error) => error,
         EvalError::Cancelled => TileError::Cancelled,
     })?;
-    let evaluated = Instant::now();
+    let encoding = Instant::now();
+    let encode = info_span!("encode").entered();
     // Of pixels that are reduced over the whole area only the partials travel.
     let bytes = match stage::collect(plan, &blocks) {
         Some(partials) => Bytes::from(partials),
@@ -385,10 +397,13 @@ fn evaluate(
             joined(results.map(|(root, block)| encoded(root.node).unwrap_or_else(|| block.encode())))
         }
     };
+    drop(encode);
     let Around { mut cost, finished, skipped, .. } = around;
-    cost.encode = evaluated.elapsed();
+    cost.encode = encoding.elapsed();
     cost.eval = started.elapsed().saturating_sub(cost.read);
     cost.cpu = thread_cpu().saturating_sub(cpu);
+    let span = Span::current();
+    span.record("read_ms", cost.read.as_secs_f64() * 1e3).record("cpu_ms", cost.cpu.as_secs_f64() * 1e3);
     Ok(Done { bytes, cost, finished, skipped: skipped.unwrap_or_default() })
 }
 

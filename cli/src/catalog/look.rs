@@ -12,7 +12,7 @@ use graticule_coordinator::catalog::{Checked, Fault, SceneCatalog};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{Where, blocking, counted, day, instant, local, remote};
+use super::{Where, blocking, counted, day, instant, remote};
 use crate::Global;
 use crate::failure::{Failure, say};
 use crate::request::FileArgs;
@@ -35,7 +35,7 @@ impl List {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let products = match &self.place.endpoint {
             Some(endpoint) => remote::Remote::connect(endpoint).await?.products().await?,
-            None => local(global)?.products().await.map_err(Failure::of)?,
+            None => self.place.store.open(global).await?.products().await.map_err(Failure::of)?,
         };
         if self.json {
             say!("{}", products.iter().map(product_json).collect::<Value>());
@@ -107,7 +107,7 @@ impl Show {
                 (product, extent, Some(scene), Some(document))
             }
             (None, item) => {
-                let (catalog, id, item) = (local(global)?, id.clone(), item.clone());
+                let (catalog, id, item) = (place.store.open(global).await?, id.clone(), item.clone());
                 blocking(move || {
                     let (product, extent) = (catalog.product_now(&id)?, catalog.extent(&id)?);
                     let scene = item.as_deref().map(|item| catalog.scene(&id, item)).transpose()?;
@@ -263,7 +263,7 @@ impl Search {
                 remote::Remote::connect(endpoint).await?.search(&query, &area, SCENES_MAX).await?
             }
             None => {
-                let catalog = local(global)?;
+                let catalog = self.place.store.open(global).await?;
                 let found = blocking(move || catalog.some(&query, &area, SCENES_MAX)).await?;
                 is_all = found.1;
                 found.0
@@ -365,7 +365,7 @@ impl Check {
             let mut remote = remote::Remote::connect(endpoint).await?;
             sum = remote.check(product.as_deref(), pixels, &|fault| print(fault, json)).await?;
         } else {
-            let (catalog, inspect) = (local(global)?, inspector(&files));
+            let (catalog, inspect) = (place.store.open(global).await?, inspector(&files));
             let products = match product {
                 Some(product) => vec![catalog.product(&product).await.map_err(Failure::of)?],
                 None => catalog.products().await.map_err(Failure::of)?,

@@ -145,6 +145,8 @@ metrics! {
         Counter ACCESS_REFUSED Count "graticule_access_refused_total"
             { reason: &["missing", "invalid", "expired", "scope"] }
             "Calls refused for their credentials.";
+        Counter JWKS_ERRORS Count "graticule_jwks_errors_total"
+            "Reads of the keys for tokens that failed; those read before count for a day.";
         Histogram CATALOG_REFRESH_SECONDS Seconds "graticule_catalog_refresh_seconds"
             "Time of looking for changes in the shared catalog and layers.";
         Counter CATALOG_ERRORS Count "graticule_catalog_errors_total"
@@ -201,6 +203,8 @@ metrics! {
             "Bytes of blocks remembered in the process.";
     }
     Process {
+        Counter CONNECTIONS_REFUSED Count "graticule_connections_refused_total"
+            "Connections refused in their handshake; the log says why.";
         Gauge READY Count "graticule_ready"
             "1 while /readyz says ready.";
         Gauge BUILD_INFO Count "graticule_build_info"

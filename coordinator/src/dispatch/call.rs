@@ -8,9 +8,10 @@ use graticule_common::grid::TileId;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::execute_response::Outcome;
 use graticule_common::proto::v1::worker_service_client::WorkerServiceClient;
-use graticule_common::wire;
+use graticule_common::{telemetry, wire};
 use tokio::sync::mpsc;
 use tonic::Status;
+use tracing::Span;
 
 use super::flight::Flight;
 use super::{Command, DispatchError};
@@ -58,7 +59,8 @@ impl Call {
     pub(super) async fn run(mut self) {
         let mut ending = Ending { id: self.id, end: End::Over, commands: self.commands.clone() };
         let mut client = WorkerServiceClient::new(self.worker.channel.clone());
-        let request = std::mem::take(&mut self.request);
+        let mut request = tonic::Request::new(std::mem::take(&mut self.request));
+        telemetry::inject(request.metadata_mut(), &Span::current());
         let mut answers = match client.execute(request).await {
             Ok(answers) => answers.into_inner(),
             Err(status) => return ending.end = self.refused(status),

@@ -176,6 +176,8 @@ pub struct Work {
     pub limit: Duration,
     /// Time to wait for a worker when there is none.
     pub patience: Duration,
+    /// What calls are part of. A tile that several want is part of the first one's trace.
+    pub span: tracing::Span,
 }
 
 impl Work {

@@ -4,7 +4,7 @@
 mod error;
 mod open;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::future::Future;
@@ -568,8 +568,14 @@ impl Objects {
             return Ok(());
         }
         let layout = Bytes::from_static(LAYOUT);
-        if self.put_new(MARKER, layout.clone()).await? == Made::Taken {
-            let found = self.get(MARKER, 1 << 10).await?;
+        let found = match self.get(MARKER, 1 << 10).await {
+            Err(ObjectError::Missing { .. }) => {
+                self.put_new(MARKER, layout.clone()).await?;
+                self.get(MARKER, 1 << 10).await?
+            }
+            found => found?,
+        };
+        if found != layout {
             return Err(ObjectError::Layout {
                 store: self.0.url.clone(),
                 found: String::from_utf8_lossy(&found).into_owned(),

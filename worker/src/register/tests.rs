@@ -60,12 +60,9 @@ async fn coordinator(
     (Endpoint::from_shared(format!("http://{address}")).unwrap(), hears, servers)
 }
 
-fn standing(refusals: Refusals) -> Standing {
-    Standing { refusals, presence: Presence::new(watch::Sender::default()) }
-}
-
 fn announcement(pool: &Pool) -> Announcement {
     Announcement {
+        presence: Presence::new(watch::Sender::default()),
         worker: "w".into(),
         address: "http://127.0.0.1:9".into(),
         slots: 2,
@@ -86,7 +83,7 @@ async fn news_is_told_at_once_to_every_coordinator() {
     let (refusals, shutdown) = (Refusals::default(), CancellationToken::new());
     for endpoint in [one, other] {
         let (announcement, refusals) = (announcement.clone(), refusals.clone());
-        registrations.spawn(keep_registered(endpoint, announcement, standing(refusals), shutdown.clone()));
+        registrations.spawn(keep_registered(endpoint, announcement, refusals, shutdown.clone()));
     }
     for hears in [&mut one_hears, &mut other_hears] {
         let heard = soon("the first announcement", hears.wait_for(|heard| heard.len() == 1)).await;
@@ -116,7 +113,7 @@ async fn a_lost_slot_is_told_at_once() {
     let pool = Pool::new(2, 8 << 20);
     let (endpoint, mut hears, _server) = coordinator(None).await;
     let (refusals, shutdown) = (Refusals::default(), CancellationToken::new());
-    let registration = keep_registered(endpoint, announcement(&pool), standing(refusals), shutdown.clone());
+    let registration = keep_registered(endpoint, announcement(&pool), refusals, shutdown.clone());
     let registration = tokio::spawn(registration);
     soon("the first announcement", hears.wait_for(|heard| heard.len() == 1)).await.unwrap();
     let (go, wait) = std::sync::mpsc::channel::<()>();
@@ -140,12 +137,8 @@ async fn a_refusal_is_kept_until_it_is_taken_back() {
     let (refusals, shutdown) = (Refusals::default(), CancellationToken::new());
     let name = endpoint.uri().to_string();
     let mut refused = refusals.subscribe();
-    let registration = tokio::spawn(keep_registered(
-        endpoint,
-        announcement(&pool),
-        standing(refusals.clone()),
-        shutdown.clone(),
-    ));
+    let registration =
+        tokio::spawn(keep_registered(endpoint, announcement(&pool), refusals.clone(), shutdown.clone()));
     let all = soon("a refusal", refused.wait_for(|refusals| refusals.len() == 1)).await.unwrap().clone();
     assert_eq!(all.get(&name).map(String::as_str), Some("other versions"));
     assert_eq!(soon("all refuse", crate::refused(&refusals, 1)).await, "other versions");
@@ -160,12 +153,8 @@ async fn a_coordinator_that_says_nothing_is_left_and_tried_again() {
     let shutdown = CancellationToken::new();
     let within = Duration::from_millis(100);
     let announcement = Announcement { answer_within: within, ..announcement(&Pool::new(1, 1 << 20)) };
-    let registration = tokio::spawn(keep_registered(
-        endpoint,
-        announcement,
-        standing(Refusals::default()),
-        shutdown.clone(),
-    ));
+    let registration =
+        tokio::spawn(keep_registered(endpoint, announcement, Refusals::default(), shutdown.clone()));
     let started = Instant::now();
     // Taken, and never answered.
     let first = soon("a connection", listener.accept()).await.unwrap();

@@ -27,6 +27,8 @@ pub(super) struct Around<'a> {
     pub(super) finished: Vec<(NodeId, Bytes)>,
     /// The sources that were skipped; `None` where each must be read.
     pub(super) skipped: Option<Vec<Skipped>>,
+    /// Reads so far.
+    pub(super) reads: u32,
 }
 
 impl Around<'_> {
@@ -121,11 +123,16 @@ impl Around<'_> {
     }
 }
 
+/// Reads of one tile that have a span of their own: a stack may have thousands.
+const READ_SPANS_MAX: u32 = 16;
+
 impl Surroundings for Around<'_> {
     type Error = TileError;
 
     fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, TileError> {
         let started = Instant::now();
+        let _span = (self.reads < READ_SPANS_MAX).then(|| tracing::info_span!("read").entered());
+        self.reads += 1;
         let (scenes, kind) = read.images(image);
         let pixels = window.pixels();
         let (mut samples, mut valid) =
