@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build quickstart cluster-demo image test check bless gen fuzz-oracle oracle bench bench-kernels bench-catalog docs clean
+.PHONY: help deps build quickstart cluster-demo image test test-otlp check bless gen fuzz-oracle oracle bench bench-kernels bench-catalog docs clean
 
 # One optimised profile for everything: the tree is built once.
 CARGO_FLAGS := --release --locked
@@ -35,11 +35,15 @@ test: build ## all tests
 	  cargo test $(CARGO_FLAGS) -- --ignored shared; \
 	else echo "not run: tests that need ../shared, which is not here"; fi
 
+test-otlp: ## traces as a collector receives them; builds the binary with the feature `otlp`
+	cargo test $(CARGO_FLAGS) -p graticule-tests --features otlp --test e2e otlp
+
 check: deps ## formatting, lints, generated code, builds without GDAL and without network, what is in deploy/
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	@# Alone, each crate sees only the features it asks for: `common` must stay pure, `worker` must do without GDAL.
 	cargo clippy $(CARGO_FLAGS) -p graticule-common --all-targets -- -D warnings
+	cargo clippy $(CARGO_FLAGS) -p graticule-tests -p graticule-cli --features graticule-tests/otlp,graticule-cli/otlp --all-targets -- -D warnings
 	cargo clippy $(CARGO_FLAGS) -p graticule-worker --no-default-features --all-targets -- -D warnings
 	@deploy/ruff.sh check && deploy/ruff.sh format --check
 	$(MAKE) gen
