@@ -2,10 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
 .PHONY: help deps build quickstart cluster-demo image test check bless gen fuzz-oracle oracle chaos bench bench-kernels bench-catalog bench-load docs clean test-otlp
-=======
->>>>>>> observe
 
 # One optimised profile for everything: the tree is built once.
 CARGO_FLAGS := --release --locked
@@ -38,7 +35,6 @@ test: build ## all tests
 	  cargo test $(CARGO_FLAGS) -- --ignored shared; \
 	else echo "not run: tests that need ../shared, which is not here"; fi
 
-<<<<<<< HEAD
 # Random faults: from which seed, and how many.
 CHAOS_SEED ?=
 CHAOS_ROUNDS ?= 20
@@ -46,10 +42,9 @@ CHAOS_ROUNDS ?= 20
 chaos: deps ## break a cluster of real processes in every way; CHAOS_SEED=... CHAOS_ROUNDS=... repeat random faults
 	CHAOS_SEED=$(CHAOS_SEED) CHAOS_ROUNDS=$(CHAOS_ROUNDS) \
 	  cargo test $(CARGO_FLAGS) -p graticule-tests --test chaos -- --include-ignored --skip bench_load --nocapture
-=======
+
 test-otlp: ## traces as a collector receives them; builds the binary with the feature `otlp`
 	cargo test $(CARGO_FLAGS) -p graticule-tests --features otlp --test e2e otlp
->>>>>>> observe
 
 check: deps ## formatting, lints, generated code, builds without GDAL and without network, what is in deploy/
 	cargo fmt --all --check
