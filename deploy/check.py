@@ -108,6 +108,9 @@ class Manifests:
                     kubernetes_validate.validate(document, version, strict=True)
                 except kubernetes_validate.ValidationError as error:
                     self.problems.append(f"{name(document)}: {error.message} (Kubernetes {version})")
+        if self.problems:
+            # Nothing can be relied on in what has not the right shape.
+            return self.problems
         for deployment in self.of("Deployment"):
             self.pod(deployment)
         for kind in ("Service", "PodDisruptionBudget", "NetworkPolicy"):
@@ -205,12 +208,9 @@ class Manifests:
         complaint = refusal(self.binary, arguments)
         self.expect(complaint is None, where, f"the binary says: {complaint}")
         self.environment(where, arguments[0], container)
-        self.expect(
-            container["livenessProbe"]["httpGet"]["path"] == "/livez", where, "liveness is not /livez"
-        )
-        self.expect(
-            container["readinessProbe"]["httpGet"]["path"] == "/readyz", where, "readiness is not /readyz"
-        )
+        for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
+            asked = (container.get(probe) or {}).get("httpGet", {}).get("path")
+            self.expect(asked == path, where, f"{probe} asks {asked}, not {path}")
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         for key, port in (("listen", "grpc"), ("admin", "admin")):
             address = option(arguments, key) or ""

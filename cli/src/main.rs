@@ -9,6 +9,7 @@ use graticule_common::telemetry;
 
 use crate::failure::Failure;
 
+mod access;
 mod admin;
 mod arrays;
 mod catalog;
@@ -16,6 +17,7 @@ mod compute;
 mod explain;
 mod failure;
 mod interrupt;
+mod key;
 mod manual;
 mod ops;
 mod options;
@@ -30,6 +32,7 @@ mod request;
 mod roles;
 mod serve;
 mod store;
+mod tls;
 mod top;
 
 /// Computes maps: write an expression over imagery (a graft), name an area, get pixels.
@@ -146,6 +149,9 @@ enum Command {
     Worker(roles::Worker),
     /// Watch a coordinator: its workers, its requests, what it does a second
     Top(top::Top),
+    /// Make, list and revoke the API keys of a deployment
+    #[command(subcommand)]
+    Key(key::Key),
     /// Print completions for a shell
     Completions(manual::Completions),
     /// Write the manual pages
@@ -157,6 +163,8 @@ enum Command {
 
 fn main() -> ExitCode {
     ignore_file_size_signal();
+    #[cfg(feature = "failpoints")]
+    graticule_common::failpoint::start();
     let matches = Cli::command().color(color_choice()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let colored = is_colored(cli.global.color);
@@ -213,6 +221,7 @@ fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
         Command::Completions(command) => return command.run(),
         Command::Man(command) => return command.run(),
         Command::Ops(command) => return command.run(),
+        Command::Key(command) => return command.run(&cli.global),
         Command::ExitCodes => {
             return failure::print_line(format_args!("{}", manual::exit_codes().trim_end()));
         }
@@ -244,7 +253,11 @@ fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
             Command::Worker(command) => command.run().await,
             Command::Top(command) => command.run().await,
             // Done above, without threads.
-            Command::Completions(_) | Command::Man(_) | Command::Ops(_) | Command::ExitCodes => Ok(()),
+            Command::Completions(_)
+            | Command::Man(_)
+            | Command::Ops(_)
+            | Command::Key(_)
+            | Command::ExitCodes => Ok(()),
         }
     });
     if let Some(end) = exporter {
