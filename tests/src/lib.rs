@@ -1,6 +1,7 @@
 //! What the end-to-end and golden tests share: a made-up world of scenes whose pixels are known, a
 //! cluster in this process, and the real binary in processes of its own.
 
+pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod colorado;
