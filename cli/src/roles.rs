@@ -45,7 +45,6 @@ impl Coordinator {
         let stop = Interrupt::listen()?.token();
         let access = self.access.access(global, self.tls.has_worker_certificates()).await?;
         self.access.warn_if_open(self.listen);
-        let catalog = Arc::new(self.store.open(global).await?);
         let config = graticule_coordinator::Config {
             listen: self.listen,
             access: Arc::new(access),
@@ -55,6 +54,8 @@ impl Coordinator {
             ..Default::default()
         };
         self.admin.start(&[Role::Coordinator, Role::Process], config.readiness.subscribe()).await?;
+        // To make the index again may take minutes, in which it is alive and not ready.
+        let catalog = Arc::new(self.store.open(global).await?);
         // A log that is closed is no reason to stop.
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let ready = |address| _ = print_line(format_args!("coordinator on {scheme}://{address}"));

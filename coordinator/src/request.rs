@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use graticule_common::aoi::AoiError;
 use graticule_common::error::{Classify, ErrorClass, GraftPath};
+use graticule_common::failpoint;
 use graticule_common::graft::GraftError;
 use graticule_common::limits::Limits;
 use graticule_common::ops::TypeError;
@@ -341,6 +342,7 @@ impl Requests {
             heavy.check(&prepared.bill)?;
         }
         record_stage("plan", asked.started.elapsed());
+        failpoint!("coordinator.after_plan", return Err(DispatchError::Ended.into()));
         let mut sums = Sums::default();
         let (header, task) = match &prepared.outcome {
             Outcome::Staged(_) => self.stages(&prepared, request, asked, &mut sums, out).await?,
@@ -351,6 +353,7 @@ impl Requests {
             let running = self.submit(asked, task);
             self.pass_on(running, asked, &mut sums, out).await?;
         }
+        failpoint!("coordinator.before_summary", return Err(DispatchError::Ended.into()));
         if let Some(queued) = sums.queued() {
             record_stage("queue", queued);
         }
@@ -442,6 +445,7 @@ impl Requests {
                         self.send(out, Message::Chunk(pb::TileChunk { offset, data, ..chunk.clone() }))
                             .await?;
                         metrics::counter!(names::RESULT_BYTES).increment(bytes);
+                        failpoint!("coordinator.mid_pass_on", return Err(DispatchError::Ended.into()));
                     }
                     if std::mem::take(&mut is_first) {
                         record_stage("first_byte", asked.started.elapsed());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use graticule_common::failpoint;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::fleet_service_client::FleetServiceClient;
 use graticule_common::transport::Target;
@@ -157,6 +158,7 @@ async fn register(
                 return Err(Status::internal("an answer that was not asked for"));
             }
         }
+        failpoint!("register.before_heartbeat", return Err(ended()));
         has_said_draining = announce(*lost.borrow_and_update())?;
     }
 }

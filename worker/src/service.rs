@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graticule_common::error::{Classify, ErrorClass};
+use graticule_common::failpoint;
 use graticule_common::grid::TileId;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::execute_response::Outcome;
@@ -219,12 +220,15 @@ async fn answer(sender: &mpsc::Sender<Piece>, id: TileId, result: tile::Outcome)
             return send(Outcome::Failed(failed), None).await;
         }
     };
+    failpoint!("worker.before_first_piece", return None);
     let total = result.bytes.len();
     for offset in (0..total).step_by(CHUNK_BYTES) {
         let data = result.bytes.slice(offset..(offset + CHUNK_BYTES).min(total));
         let chunk = pb::TileChunk { tile, offset: offset as u64, total: total as u64, data };
         send(Outcome::Chunk(chunk), None).await?;
+        failpoint!("worker.mid_pieces", return None);
     }
+    failpoint!("worker.before_done", return None);
     let cost = result.cost;
     let done = pb::TileDone {
         tile,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use graticule_common::block::Block;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::eval::{EvalError, eval};
+use graticule_common::failpoint;
 use graticule_common::grid::TileId;
 use graticule_common::hash::{ContentHash, Hasher};
 use graticule_common::ops::Facts;
@@ -371,6 +372,7 @@ fn evaluate(
     if cancel.is_cancelled() {
         return Err(TileError::Cancelled);
     }
+    failpoint!(blocking "worker.before_open", return Err(PoolError::Closed.into()));
     let (started, cpu) = (Instant::now(), thread_cpu());
     // The tile plan borrows the plan, which this thread shares: it is made anew here.
     let steps = plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
@@ -398,6 +400,7 @@ fn evaluate(
         }
     };
     drop(encode);
+    failpoint!(blocking "worker.after_compute", return Err(PoolError::Closed.into()));
     let Around { mut cost, finished, skipped, .. } = around;
     cost.encode = encoding.elapsed();
     cost.eval = started.elapsed().saturating_sub(cost.read);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graticule_common::error::ErrorClass;
+use graticule_common::failpoint;
 use graticule_common::grid::TileId;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::execute_response::Outcome;
@@ -61,6 +62,10 @@ impl Call {
         let mut client = WorkerServiceClient::new(self.worker.channel.clone());
         let mut request = tonic::Request::new(std::mem::take(&mut self.request));
         telemetry::inject(request.metadata_mut(), &Span::current());
+        failpoint!(
+            "coordinator.before_send",
+            return ending.end = End::Broken(Status::unavailable("a failpoint"))
+        );
         let mut answers = match client.execute(request).await {
             Ok(answers) => answers.into_inner(),
             Err(status) => return ending.end = self.refused(status),

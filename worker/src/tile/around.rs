@@ -7,6 +7,7 @@ use bytes::Bytes;
 use graticule_common::block::{Block, Samples};
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::eval::Surroundings;
+use graticule_common::failpoint;
 use graticule_common::grid::Window;
 use graticule_common::plan::{NodeId, Plan, Read, ReadScene};
 use graticule_common::scene::Layout;
@@ -151,6 +152,7 @@ impl Surroundings for Around<'_> {
                 }
             }
         }
+        failpoint!(blocking "worker.mid_read", return Err(crate::pool::PoolError::Closed.into()));
         self.cost.read += started.elapsed();
         Ok(Block::new(kind, (window.rows, window.cols), Samples::F32(samples), valid))
     }
