@@ -128,10 +128,10 @@ impl AccessArgs {
                     tenant_claim: self.jwt_tenant_claim.clone(),
                 };
                 let place = match keys.contains("://") {
-                    true => JwksPlace::Url(
+                    true => JwksPlace::Url(Box::new(
                         JwksUrl::new(keys)
                             .map_err(|reason| Failure::usage(format!("--jwt-keys `{keys}`: {reason}")))?,
-                    ),
+                    )),
                     false => JwksPlace::File(keys.into()),
                 };
                 Some((rules, place))
