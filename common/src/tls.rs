@@ -244,7 +244,7 @@ impl ServerTls {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| files.wrong(&error))?;
-        let verifier = |ca: &Path, role: Option<_>| {
+        let verifier = |ca: &Path, role: Option<Role>| {
             let builder = WebPkiClientVerifier::builder_with_provider(roots(ca)?, provider());
             let builder = if role.is_none() { builder.allow_unauthenticated() } else { builder };
             let inner = builder

@@ -2,6 +2,7 @@
 //! cluster in this process, and the real binary in processes of its own.
 
 pub mod cases;
+pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod colorado;
