@@ -10,6 +10,7 @@ use graticule_common::telemetry;
 use crate::failure::Failure;
 
 mod admin;
+mod allowance;
 mod arrays;
 mod catalog;
 mod compute;

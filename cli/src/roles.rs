@@ -11,6 +11,7 @@ use tonic::service::RoutesBuilder;
 
 use crate::Global;
 use crate::admin::AdminArgs;
+use crate::allowance::AllowanceArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, print_line};
 use crate::interrupt::{Interrupt, StopArgs};
@@ -28,17 +29,20 @@ pub struct Coordinator {
     #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
+    allowance: AllowanceArgs,
+    #[command(flatten)]
     stop: StopArgs,
 }
 
 impl Coordinator {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let stop = Interrupt::listen()?.token();
-        let config = graticule_coordinator::Config {
+        let mut config = graticule_coordinator::Config {
             listen: self.listen,
             grace: self.stop.grace(),
             ..Default::default()
         };
+        self.allowance.apply(&mut config);
         self.admin.start(&[Role::Coordinator, Role::Process], config.readiness.subscribe()).await?;
         let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
         // A log that is closed is no reason to stop.

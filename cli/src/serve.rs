@@ -22,6 +22,7 @@ use tonic::service::RoutesBuilder;
 
 use crate::Global;
 use crate::admin::AdminArgs;
+use crate::allowance::AllowanceArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, say};
 use crate::interrupt::{Interrupt, StopArgs};
@@ -40,6 +41,8 @@ pub struct Serve {
     #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
+    allowance: AllowanceArgs,
+    #[command(flatten)]
     stop: StopArgs,
 }
 
@@ -48,6 +51,7 @@ pub struct Serve {
 pub struct Public<'a> {
     listen: SocketAddr,
     roots: &'a CatalogRoots,
+    allowance: &'a AllowanceArgs,
     readiness: watch::Sender<Readiness>,
     grace: Duration,
 }
@@ -58,7 +62,13 @@ impl Serve {
         let readiness = watch::Sender::default();
         let roles = [Role::Coordinator, Role::Worker, Role::Process];
         self.admin.start(&roles, readiness.subscribe()).await?;
-        let public = Public { listen: self.listen, roots: &self.roots, readiness, grace: self.stop.grace() };
+        let public = Public {
+            listen: self.listen,
+            roots: &self.roots,
+            allowance: &self.allowance,
+            readiness,
+            grace: self.stop.grace(),
+        };
         let mut engine = Engine::start(global, &self.engine, Some(public)).await?;
         say!("serving on http://{} with {} workers; Ctrl-C stops", engine.address, self.engine.workers);
         tokio::select! {
@@ -107,6 +117,7 @@ impl Engine {
         let mut extra = RoutesBuilder::default();
         if let Some(public) = public {
             (config.listen, config.readiness, config.grace) = (public.listen, public.readiness, public.grace);
+            public.allowance.apply(&mut config);
             extra.add_service(public.roots.service(&catalog)?);
             let reflection = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)

@@ -15,6 +15,8 @@ use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::status::{status_after, to_status};
 use graticule_common::telemetry::names;
+use graticule_common::telemetry::spans::{follow, request_id};
+use graticule_common::telemetry::trace::TraceContext;
 use graticule_common::transform::Transform;
 use graticule_common::wire::WireError;
 use tokio::sync::mpsc;
@@ -79,6 +81,8 @@ pub struct Caller {
     pub tenant: Arc<str>,
     /// How long the caller waits.
     pub timeout: Option<Duration>,
+    /// What the request is part of.
+    pub trace: Option<TraceContext>,
 }
 
 /// Everything a request needs.
@@ -245,7 +249,8 @@ impl Requests {
     /// # Errors
     /// [`RequestError`].
     pub async fn explain(&self, request: pb::ComputeRequest) -> Result<pb::ExplainResponse, RequestError> {
-        let prepared = self.planner.prepare(&request, self.fleet.shape()).await?;
+        let fleet = self.fleet.shape();
+        let prepared = self.planner.prepare(&request, fleet, self.planner.key(&request, fleet)).await?;
         let explaining = move || {
             let (text, _) = explain::outcome(&prepared.outcome);
             (prepared.expr.to_graft().to_string(), text, prepared)
@@ -265,8 +270,9 @@ impl Requests {
 
     /// Computes a request into `out`: header, pieces of tiles, summary; or an error as the last message.
     pub async fn compute(&self, request: pb::ComputeRequest, caller: Caller, out: Out) {
-        let id: Arc<str> = format!("{:016x}", fastrand::u64(..)).into();
-        let span = info_span!("request", id = %id);
+        let id: Arc<str> = request_id().into();
+        let span = info_span!("request", id = %id, trace = tracing::field::Empty);
+        follow(&span, caller.trace);
         self.answer(request, caller, id, out).instrument(span).await;
     }
 
@@ -331,10 +337,6 @@ impl Requests {
         let late = |_| DispatchError::Deadline { limit: asked.limit };
         let prepared = tokio::time::timeout_at(asked.deadline, self.prepare(request, asked));
         let prepared = prepared.await.map_err(late)??;
-        check_budget(&prepared, request.options.as_ref())?;
-        if let Some(heavy) = &self.rules.heavy {
-            heavy.check(&prepared.bill)?;
-        }
         record_stage("plan", asked.started.elapsed());
         let mut sums = Sums::default();
         let (header, task) = match &prepared.outcome {
@@ -365,7 +367,8 @@ impl Requests {
             return Err(RequestError::Crowded { limit: self.rules.requests_max });
         }
         let fleet = self.fleet.shape();
-        let known = self.planner.known(request, fleet);
+        let key = self.planner.key(request, fleet);
+        let known = self.planner.known(key);
         let own = known.as_ref().map_or(COST_GUESS, |known| {
             Duration::try_from_secs_f64(known.bill.cpu_s).unwrap_or(Duration::MAX)
         });
@@ -374,14 +377,18 @@ impl Requests {
         }
         let prepared = match known {
             Some(known) => known,
-            None => self.planner.prepare(request, fleet).await?,
+            None => self.planner.prepare(request, fleet, key).await?,
         };
+        check_budget(&prepared, request.options.as_ref())?;
+        if let Some(heavy) = &self.rules.heavy {
+            heavy.check(&prepared.bill)?;
+        }
         if fleet.workers > 0 {
             return Ok(prepared);
         }
         // What cannot be computed was refused without waiting; how tiles are cut depends on the workers.
         let fleet = self.fleet.wait(self.rules.patience).await?;
-        self.planner.prepare(request, fleet).await
+        self.planner.prepare(request, fleet, self.planner.key(request, fleet)).await
     }
 
     /// Computes the stages of a request; what the result is then known to be.
@@ -408,6 +415,7 @@ impl Requests {
         self.dispatcher.submit(Work {
             id: asked.id.clone(),
             tenant: asked.tenant.clone(),
+            span: tracing::Span::current(),
             task,
             deadline: asked.deadline,
             limit: asked.limit,

@@ -9,6 +9,7 @@ use graticule_common::proto::v1::compute_service_server::ComputeService;
 use graticule_common::proto::v1::fleet_service_server::FleetService;
 use graticule_common::status::{status, to_status};
 use graticule_common::telemetry::names;
+use graticule_common::telemetry::spans::parent_of;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_stream::wrappers::ReceiverStream;
@@ -51,7 +52,7 @@ impl ComputeService for Compute {
     ) -> Result<Response<Self::ComputeStream>, Status> {
         let admitted = self.1.admit()?;
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let caller = Caller { tenant: "".into(), timeout: timeout(request.metadata())? };
+        let caller = caller(&request)?;
         let (requests, request) = (self.0.clone(), request.into_inner());
         tokio::spawn(async move { requests.compute(request, caller, sender).await });
         // Under way until the client has taken the last message, or has gone.
@@ -61,6 +62,15 @@ impl ComputeService for Compute {
         });
         Ok(Response::new(Box::pin(answers)))
     }
+}
+
+/// Who asks, as the layers in front found and the metadata say.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    Ok(Caller {
+        tenant: "".into(),
+        timeout: timeout(request.metadata())?,
+        trace: parent_of(request.metadata()),
+    })
 }
 
 /// How long a caller waits, as gRPC says it: up to eight digits and a unit.

@@ -5,6 +5,7 @@
 mod broken_workers;
 mod cancelling;
 mod catalog;
+mod dispatch;
 mod exit_codes;
 mod losing_workers;
 mod outputs;

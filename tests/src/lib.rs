@@ -5,6 +5,7 @@ pub mod client;
 pub mod cluster;
 pub mod colorado;
 pub mod conform;
+pub mod fake;
 pub mod probe;
 pub mod process;
 pub mod scenes;

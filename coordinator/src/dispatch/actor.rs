@@ -398,7 +398,7 @@ impl Actor {
             alone,
         };
         debug!(worker, tiles = flights.len(), alone, request = %wanted.work.id, "calling");
-        let span = info_span!("call", request = %wanted.work.id, worker);
+        let span = info_span!(parent: &wanted.work.span, "call", worker, tiles = flights.len(), alone);
         let ids = flights.iter().map(|(flight, _)| *flight).collect();
         let call = Call { id, worker: known.worker.clone(), request, flights, commands };
         let task = tokio::spawn(call.run().instrument(span)).abort_handle();

@@ -8,6 +8,7 @@ use graticule_common::grid::TileId;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::execute_response::Outcome;
 use graticule_common::proto::v1::worker_service_client::WorkerServiceClient;
+use graticule_common::telemetry::spans::inject;
 use graticule_common::wire;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -58,7 +59,8 @@ impl Call {
     pub(super) async fn run(mut self) {
         let mut ending = Ending { id: self.id, end: End::Over, commands: self.commands.clone() };
         let mut client = WorkerServiceClient::new(self.worker.channel.clone());
-        let request = std::mem::take(&mut self.request);
+        let mut request = tonic::Request::new(std::mem::take(&mut self.request));
+        inject(request.metadata_mut(), &tracing::Span::current());
         let mut answers = match client.execute(request).await {
             Ok(answers) => answers.into_inner(),
             Err(status) => return ending.end = self.refused(status),

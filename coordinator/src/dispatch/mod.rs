@@ -168,6 +168,8 @@ pub struct Work {
     pub id: Arc<str>,
     /// Whose it is.
     pub tenant: Arc<str>,
+    /// What its calls are part of.
+    pub span: tracing::Span,
     /// What.
     pub task: Arc<Task>,
     /// When it is to be done.
