@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build quickstart cluster-demo test check bless gen fuzz-oracle oracle bench bench-kernels bench-catalog docs clean
+.PHONY: help deps build quickstart cluster-demo image test check bless gen fuzz-oracle oracle chaos bench bench-kernels bench-catalog bench-load docs clean
 
 # One optimised profile for everything: the tree is built once.
 CARGO_FLAGS := --release --locked
@@ -23,6 +23,9 @@ quickstart: build ## cloud-masked NDVI median of a Landsat series, as GeoTIFF an
 cluster-demo: build ## the same job on a coordinator, two workers and Redis; bytes compared
 	@deploy/cluster-demo.sh $(BINARY)
 
+image: build ## the container image without Docker, proved by the quickstart in it; needs root (Debian 12)
+	@deploy/image.sh $(BINARY)
+
 test: build ## all tests
 	cargo test $(CARGO_FLAGS)
 	@# Tests that need something are ignored by default and run here where it is meant to be.
@@ -32,7 +35,15 @@ test: build ## all tests
 	  cargo test $(CARGO_FLAGS) -- --ignored shared; \
 	else echo "not run: tests that need ../shared, which is not here"; fi
 
-check: deps ## formatting, lints, generated code, builds without GDAL and without network
+# Random faults: from which seed, and how many.
+CHAOS_SEED ?=
+CHAOS_ROUNDS ?= 20
+
+chaos: deps ## break a cluster of real processes in every way; CHAOS_SEED=... CHAOS_ROUNDS=... repeat random faults
+	CHAOS_SEED=$(CHAOS_SEED) CHAOS_ROUNDS=$(CHAOS_ROUNDS) \
+	  cargo test $(CARGO_FLAGS) -p graticule-tests --test chaos -- --include-ignored --skip bench_load --nocapture
+
+check: deps ## formatting, lints, generated code, builds without GDAL and without network, what is in deploy/
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	@# Alone, each crate sees only the features it asks for: `common` must stay pure, `worker` must do without GDAL.
@@ -41,6 +52,7 @@ check: deps ## formatting, lints, generated code, builds without GDAL and withou
 	@deploy/ruff.sh check && deploy/ruff.sh format --check
 	$(MAKE) gen
 	git diff --exit-code -- common/src/proto docs/ops.md
+	@deploy/check.sh $(BINARY)
 
 gen: ## write common/src/proto from the .proto files, docs/ops.md from the op table
 	cargo run $(CARGO_FLAGS) -p graticule-proto
@@ -63,7 +75,7 @@ oracle: ## rewrite what the numpy oracle says: golden arrays and the fixed rando
 	@deploy/numpy.sh tests/golden/arrays/make.py
 	@deploy/numpy.sh tests/oracle/generate.py tests/oracle/fixed --seed fixed --cases 400 --per-world 5 --largest 24 --longest 12
 
-bench: bench-kernels bench-catalog ## all benchmarks
+bench: bench-kernels bench-catalog bench-load ## all benchmarks
 
 bench-kernels: deps ## the interpreter's speed and memory beside numpy's, on the same data
 	cargo test $(CARGO_FLAGS) -p graticule-common --test bill -- --ignored --nocapture bench_kernels \
@@ -71,6 +83,13 @@ bench-kernels: deps ## the interpreter's speed and memory beside numpy's, on the
 
 bench-catalog: ## a catalog of a million items: time and memory of adding, time of searching
 	cargo test $(CARGO_FLAGS) -p graticule-coordinator -- --ignored --nocapture bench_a_million_items
+
+# Seconds that each figure is measured for.
+LOAD_SECONDS ?= 60
+
+bench-load: build ## two hundred clients, overload, one cold tile, slow readers, no-op tiles; processor time and memory
+	LOAD_SECONDS=$(LOAD_SECONDS) \
+	  cargo test $(CARGO_FLAGS) -p graticule-tests --test chaos -- --ignored bench_load --nocapture
 
 docs: ## the Rust documentation
 	cargo doc $(CARGO_FLAGS) --workspace --no-deps

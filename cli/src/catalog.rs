@@ -18,6 +18,8 @@ use graticule_worker::source::gdal::{GdalSource, configure};
 
 use crate::Global;
 use crate::failure::{Failure, say};
+use crate::store::StoreArgs;
+use crate::tls::ConnectArgs;
 
 /// Register imagery and look at what is registered.
 #[derive(Debug, Subcommand)]
@@ -35,7 +37,7 @@ pub enum Catalog {
     /// Open every file of a product, or of all, and report what is missing, corrupt or not as registered
     Check(look::Check),
     /// Make the index again from the documents
-    Reindex,
+    Reindex(StoreArgs),
 }
 
 /// Where the catalog is.
@@ -44,6 +46,10 @@ struct Where {
     /// Coordinator whose catalog it is [default: the catalog in the data folder of this machine]
     #[arg(long, value_name = "URL", visible_alias = "coordinator")]
     endpoint: Option<String>,
+    #[command(flatten)]
+    connect: ConnectArgs,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// What clients of a coordinator may register.
@@ -88,8 +94,8 @@ impl Catalog {
             Catalog::Search(search) => search.run(global).await,
             Catalog::Remove(remove) => remove.run(global).await,
             Catalog::Check(check) => check.run(global).await,
-            Catalog::Reindex => {
-                let catalog = local(global)?;
+            Catalog::Reindex(store) => {
+                let catalog = store.open(global).await?;
                 blocking(move || catalog.reindex(&waiting)).await?;
                 say!("the index is made again");
                 Ok(())
@@ -101,22 +107,19 @@ impl Catalog {
 impl Remove {
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let Remove { product, items, place } = self;
-        let removed = match place.endpoint {
-            Some(endpoint) => remote::Remote::connect(&endpoint).await?.remove(&product, items).await?,
+        let removed = match &place.endpoint {
+            Some(endpoint) => {
+                let mut remote = remote::Remote::connect(endpoint, &place.connect).await?;
+                remote.remove(&product, items).await?
+            }
             None => {
-                let (catalog, product) = (local(global)?, product.clone());
+                let (catalog, product) = (place.store.open(global).await?, product.clone());
                 blocking(move || catalog.remove(&product, &items, &waiting)).await?
             }
         };
         say!("{product}: {} removed", counted(removed));
         Ok(())
     }
-}
-
-/// The catalog of this machine.
-fn local(global: &Global) -> Result<LocalCatalog, Failure> {
-    // Whatever is wrong with it, a folder of this machine cannot be used.
-    LocalCatalog::open(&global.data()?).map_err(Failure::io)
 }
 
 /// A date of the command line.

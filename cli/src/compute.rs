@@ -8,7 +8,10 @@ use clap::Args;
 use graticule_common::error::ErrorClass;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_service_client::ComputeServiceClient;
-use tonic::transport::Channel;
+use graticule_common::telemetry::{self, TraceContext};
+use graticule_common::transport::Authorized;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 
 use crate::Global;
 use crate::failure::{Failure, say};
@@ -35,6 +38,9 @@ pub struct Compute {
     /// Say nothing but errors, and which sources were skipped
     #[arg(long, help_heading = "Result")]
     quiet: bool,
+    /// The span that this command is part of, as W3C Trace Context writes it
+    #[arg(long, value_name = "TRACEPARENT", env = "TRACEPARENT", hide = true)]
+    traceparent: Option<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -60,9 +66,14 @@ impl Compute {
         let request = self.request.message()?;
         let mut progress = Progress::new(self.quiet);
         let mut pairs = Vec::new();
+        let span = info_span!("compute", trace = Empty);
+        // What is no trace context is as good as none.
+        telemetry::follow(&span, self.traceparent.as_deref().and_then(TraceContext::parse));
         let computing = async {
             let (mut client, engine) = self.request.connect(global).await?;
-            let answers = client.compute(request.clone()).await.map_err(|status| Failure::status(&status))?;
+            let mut asked = tonic::Request::new(request.clone());
+            telemetry::inject(asked.metadata_mut(), &Span::current());
+            let answers = client.compute(asked).await.map_err(|status| Failure::status(&status))?;
             let check = |header: &graticule_common::proto::v1::Header| {
                 pairs = self.output.pair(&header.results)?;
                 Ok(())
@@ -75,7 +86,7 @@ impl Compute {
             Ok::<_, Failure>((answer, bill, engine))
         };
         let (answer, bill, engine) = tokio::select! {
-            result = computing => result?,
+            result = computing.instrument(span) => result?,
             () = interrupt.next() => {
                 interrupt.end_at_next();
                 return Err(interrupted());
@@ -184,7 +195,10 @@ impl Compute {
 }
 
 /// What the request was to take. It is no part of the result: where nobody says, the report does without.
-async fn bill(client: &mut ComputeServiceClient<Channel>, request: &pb::ComputeRequest) -> Option<pb::Bill> {
+async fn bill(
+    client: &mut ComputeServiceClient<Authorized>,
+    request: &pb::ComputeRequest,
+) -> Option<pb::Bill> {
     let answer = client.explain(pb::ExplainRequest { request: Some(request.clone()) }).await;
     answer.ok()?.into_inner().bill
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use clap::Args;
 use graticule_common::telemetry::names::Role;
 use graticule_common::transform::Proj;
-use graticule_coordinator::catalog::LocalCatalog;
+use graticule_coordinator::fleet::{Fleet, Timing};
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
+use crate::access::AccessArgs;
 use crate::admin::AdminArgs;
 use crate::allowance::AllowanceArgs;
 use crate::catalog::CatalogRoots;
@@ -17,6 +18,8 @@ use crate::failure::{Failure, print_line};
 use crate::interrupt::{Interrupt, StopArgs};
 use crate::request::FileArgs;
 use crate::serve::sources;
+use crate::store::StoreArgs;
+use crate::tls::{TlsArgs, WorkerTlsArgs};
 
 /// Run a coordinator.
 #[derive(Args, Debug)]
@@ -27,28 +30,42 @@ pub struct Coordinator {
     #[command(flatten)]
     roots: CatalogRoots,
     #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
     allowance: AllowanceArgs,
     #[command(flatten)]
     stop: StopArgs,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 impl Coordinator {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let stop = Interrupt::listen()?.token();
+        let access = self.access.access(global, self.tls.has_worker_certificates()).await?;
+        self.access.warn_if_open(self.listen);
         let mut config = graticule_coordinator::Config {
             listen: self.listen,
+            access: Arc::new(access),
+            tls: self.tls.server()?,
+            fleet: Fleet::with_tls(Timing::default(), self.tls.workers()?),
             grace: self.stop.grace(),
             ..Default::default()
         };
         self.allowance.apply(&mut config);
         self.admin.start(&[Role::Coordinator, Role::Process], config.readiness.subscribe()).await?;
-        let catalog = Arc::new(LocalCatalog::open(&global.data()?).map_err(Failure::io)?);
+        // To make the index again may take minutes, in which it is alive and not ready.
+        let catalog = Arc::new(self.store.open(global).await?);
         // A log that is closed is no reason to stop.
-        let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        let ready = |address| _ = print_line(format_args!("coordinator on {scheme}://{address}"));
         let (transform, mut extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
         extra.add_service(self.roots.service(&catalog)?);
+        self.store.watch(&catalog, &stop);
         graticule_coordinator::run(config, catalog, transform, extra, stop, ready).await.map_err(Failure::of)
     }
 }
@@ -72,10 +89,12 @@ pub struct Worker {
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(16..))]
     memory: u64,
     /// Redis to share intermediate results through: redis://HOST[:PORT][/DB]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "GRATICULE_CACHE", hide_env_values = true)]
     cache: Option<String>,
     #[command(flatten)]
     files: FileArgs,
+    #[command(flatten)]
+    tls: WorkerTlsArgs,
     #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
@@ -88,6 +107,7 @@ impl Worker {
         let config = graticule_worker::Config {
             listen: self.listen,
             advertise: self.advertise,
+            trust: self.tls.trust(&self.coordinator)?,
             coordinators: self.coordinator,
             slots: self
                 .slots
@@ -98,7 +118,8 @@ impl Worker {
             ..graticule_worker::Config::default()
         };
         self.admin.start(&[Role::Worker, Role::Process], config.readiness.subscribe()).await?;
-        let ready = |address| _ = print_line(format_args!("worker on http://{address}"));
+        let scheme = config.trust.scheme();
+        let ready = |address| _ = print_line(format_args!("worker on {scheme}://{address}"));
         graticule_worker::run(config, sources(&self.files), stop, ready).await.map_err(Failure::of)
     }
 }

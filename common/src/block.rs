@@ -354,8 +354,9 @@ impl Block {
     pub fn encode(&self) -> Bytes {
         let len = self.valid.len();
         let all_valid = !self.valid.contains(&0);
-        let mut out =
-            Vec::with_capacity(HEADER_BYTES + len * self.samples.dtype().bytes() as usize + len.div_ceil(8));
+        let bits = if all_valid { 0 } else { len.div_ceil(8) };
+        // Neither more nor less: what is remembered is counted by its length.
+        let mut out = Vec::with_capacity(HEADER_BYTES + len * self.samples.dtype().bytes() as usize + bits);
         out.extend_from_slice(MAGIC);
         let (kind, words) = match self.kind {
             Kind::Number => (0u8, [0, 0, self.rows, self.cols]),

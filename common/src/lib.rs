@@ -1,6 +1,6 @@
 //! The graft language and its meaning: a pure compiler and interpreter.
 //!
-//! Without the features `net` and `proj` this crate does no I/O and sees no clock, environment, thread
+//! Without the features `net`, `proj` and `web` this crate does no I/O and sees no clock, environment, thread
 //! or random number. The forms of a program, in order:
 //!
 //! | form | type | made by |
@@ -17,6 +17,8 @@ pub mod callable;
 pub mod error;
 pub mod eval;
 pub mod expr;
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
 pub mod file;
 pub mod graft;
 pub mod grid;
@@ -34,6 +36,8 @@ pub mod scene;
 pub mod status;
 #[cfg(feature = "net")]
 pub mod telemetry;
+#[cfg(feature = "net")]
+pub mod tls;
 pub mod transform;
 #[cfg(feature = "net")]
 pub mod transport;
@@ -47,3 +51,23 @@ pub mod wire;
 /// Version of the engine and of the meaning of its ops. Coordinators and workers must agree on it; it
 /// is part of every remembered tile's key.
 pub const ENGINE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A failpoint of an async function, by name; the second argument is what it does where an error is asked for
+/// (without one, errors are not). `blocking` before the name: of a function of a thread. See `failpoint.rs`.
+#[cfg(feature = "failpoints")]
+#[macro_export]
+macro_rules! failpoint {
+    (blocking $name:literal $(, $failed:expr)?) => {
+        if $crate::failpoint::here($name).is_err() { $($failed)? }
+    };
+    ($name:literal $(, $failed:expr)?) => {
+        if $crate::failpoint::reached($name).await.is_err() { $($failed)? }
+    };
+}
+
+/// Nothing: this build has no failpoints.
+#[cfg(not(feature = "failpoints"))]
+#[macro_export]
+macro_rules! failpoint {
+    ($($anything:tt)*) => {};
+}

@@ -83,8 +83,8 @@ impl Drain {
         let _ = self.0.subscribe().wait_for(|inside| inside.is_closed).await;
     }
 
-    /// Whether the coordinator takes work when it knows so many workers.
-    pub fn readiness(&self, workers: usize) -> Readiness {
+    /// Whether the coordinator takes work when so many workers take tiles.
+    pub fn readiness(&self, workers: u32) -> Readiness {
         match (self.is_closed(), workers) {
             (true, _) => Readiness::Draining,
             (false, 0) => Readiness::Alone,
@@ -102,7 +102,7 @@ pub async fn watch(
 ) {
     let (mut changes, mut is_closed) = (fleet.changes(), false);
     loop {
-        let now = drain.readiness(fleet.snapshot().len());
+        let now = drain.readiness(fleet.shape().workers);
         let status = if now.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in ["", ComputeServiceServer::<crate::service::Compute>::NAME] {
             reporter.set_service_status(service, status).await;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1 as pb;
-use graticule_common::transport::with_keepalive;
+use graticule_common::tls::ClientTls;
+use graticule_common::transport::Target;
 use graticule_common::versions;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,8 @@ pub struct Fleet(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    /// How workers are called whose addresses ask for TLS; then plain ones are on this machine only.
+    tls: Option<Arc<ClientTls>>,
     workers: Mutex<Workers>,
     changes: watch::Sender<u64>,
     timing: Timing,
@@ -131,6 +134,17 @@ pub enum FleetError {
         /// What it announced.
         address: String,
     },
+    /// Plans and pixels would travel where everybody can read and change them.
+    #[error(
+        "worker `{worker}` announces `{address}`, and this coordinator calls workers over TLS only; start it \
+         with `--tls-cert`, `--tls-key` and `--tls-ca`"
+    )]
+    Plain {
+        /// The worker.
+        worker: WorkerId,
+        /// What it announced.
+        address: String,
+    },
     /// There are too many.
     #[error("this coordinator has {limit} workers, which is as many as it takes; start another coordinator")]
     Full {
@@ -156,7 +170,7 @@ pub enum FleetError {
 impl Classify for FleetError {
     fn class(&self) -> ErrorClass {
         match self {
-            FleetError::Version { .. } => ErrorClass::Impossible,
+            FleetError::Version { .. } | FleetError::Plain { .. } => ErrorClass::Impossible,
             FleetError::Address { .. } => ErrorClass::InvalidRequest,
             FleetError::Full { .. } => ErrorClass::Overloaded,
             FleetError::Empty | FleetError::Unreachable { .. } => ErrorClass::Unavailable,
@@ -206,7 +220,17 @@ impl Default for Fleet {
 impl Fleet {
     /// A fleet without workers.
     pub fn new(timing: Timing) -> Self {
-        Fleet(Arc::new(Shared { workers: Mutex::default(), changes: watch::Sender::new(0), timing }))
+        Fleet::with_tls(timing, None)
+    }
+
+    /// A fleet whose workers are called over TLS, each known by the role in its certificate.
+    pub fn with_tls(timing: Timing, tls: Option<Arc<ClientTls>>) -> Fleet {
+        Fleet(Arc::new(Shared { tls, workers: Mutex::default(), changes: watch::Sender::new(0), timing }))
+    }
+
+    /// How workers are called over TLS.
+    pub fn tls(&self) -> Option<Arc<ClientTls>> {
+        self.0.tls.clone()
     }
 
     /// How often its workers announce themselves.
@@ -230,14 +254,20 @@ impl Fleet {
         }
         let bad_address =
             || FleetError::Address { worker: request.worker.clone(), address: request.address.clone() };
-        let endpoint = Endpoint::from_shared(request.address.clone()).map_err(|_| bad_address())?;
+        let target = Target::new(&request.address, self.0.tls.as_ref()).map_err(|_| bad_address())?;
+        if self.0.tls.is_some() && !target.is_encrypted() && !target.is_on_this_machine() {
+            let (worker, address) = (request.worker.clone(), request.address.clone());
+            return Err(FleetError::Plain { worker, address });
+        }
         if request.worker.is_empty() || request.slots == 0 {
             return Err(bad_address());
         }
-        let channel = with_keepalive(endpoint)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .connect_lazy();
+        let windows = |endpoint: Endpoint| {
+            endpoint
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+        };
+        let channel = target.tuned(windows).channel();
         let lost = CancellationToken::new();
         let mut workers = self.workers();
         if workers.by_id.len() >= WORKERS_MAX && !workers.by_id.contains_key(&request.worker) {

@@ -3,19 +3,17 @@
 //! A layer never changes, so coordinators share them without agreement: whoever keeps the same graft
 //! again finds it there. The ids are no secrets; who may use one is decided before it gets here.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use bytes::Bytes;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::hash::{ContentHash, Hasher};
+use moka::sync::Cache;
 
 use crate::objects::{Made, ObjectError, Objects};
 
 /// Where layers are in the store.
 const PREFIX: &str = "layers";
 /// Bytes of layers that are remembered: tiles of a map ask for the same one again and again.
-const REMEMBERED_BYTES_MAX: usize = 16 << 20;
+const REMEMBERED_BYTES_MAX: u64 = 16 << 20;
 
 /// Id of a layer: the hash of its document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,14 +63,17 @@ impl Classify for LayerError {
 pub struct Layers {
     objects: Objects,
     bytes_max: usize,
-    /// By name, the one used last at the end.
-    remembered: Arc<Mutex<VecDeque<(String, Bytes)>>>,
+    /// By name.
+    remembered: Cache<String, Bytes>,
 }
 
 impl Layers {
     /// The layers of a store, each of at most `bytes_max`.
     pub fn new(objects: Objects, bytes_max: usize) -> Self {
-        Layers { objects, bytes_max, remembered: Arc::default() }
+        let weight =
+            |name: &String, document: &Bytes| u32::try_from(name.len() + document.len()).unwrap_or(u32::MAX);
+        let remembered = Cache::builder().max_capacity(REMEMBERED_BYTES_MAX).weigher(weight).build();
+        Layers { objects, bytes_max, remembered }
     }
 
     /// Keeps a document for a tenant. Keeping it again changes nothing.
@@ -87,7 +88,7 @@ impl Layers {
         let name = name(tenant, id);
         match self.objects.put_new(&name, document.clone()).await? {
             Made::Created | Made::Same => {
-                self.remember(name, document);
+                self.remembered.insert(name, document);
                 Ok(id)
             }
             Made::Taken => Err(LayerError::Damaged { id: id.0 }),
@@ -101,7 +102,7 @@ impl Layers {
     /// [`LayerError::Store`].
     pub async fn get(&self, tenant: &str, id: LayerId) -> Result<Bytes, LayerError> {
         let name = name(tenant, id);
-        if let Some(document) = self.recall(&name) {
+        if let Some(document) = self.remembered.get(&name) {
             return Ok(document);
         }
         let document = match self.objects.get(&name, self.bytes_max as u64).await {
@@ -113,28 +114,8 @@ impl Layers {
         if id_of(&document) != id {
             return Err(LayerError::Damaged { id: id.0 });
         }
-        self.remember(name, document.clone());
+        self.remembered.insert(name, document.clone());
         Ok(document)
-    }
-
-    fn recall(&self, name: &str) -> Option<Bytes> {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = remembered.iter().position(|(known, _)| known == name)?;
-        let found = remembered.remove(at)?;
-        let document = found.1.clone();
-        remembered.push_back(found);
-        Some(document)
-    }
-
-    fn remember(&self, name: String, document: Bytes) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        remembered.retain(|(known, _)| *known != name);
-        remembered.push_back((name, document));
-        while remembered.iter().map(|(name, document)| name.len() + document.len()).sum::<usize>()
-            > REMEMBERED_BYTES_MAX
-        {
-            remembered.pop_front();
-        }
     }
 }
 
@@ -190,16 +171,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_remembered_is_bounded() {
-        let layers = Layers::new(Objects::memory(), REMEMBERED_BYTES_MAX);
-        let big = |fill: u8| Bytes::from(vec![fill; REMEMBERED_BYTES_MAX / 3]);
+        let bytes_max = usize::try_from(REMEMBERED_BYTES_MAX).unwrap();
+        let layers = Layers::new(Objects::memory(), bytes_max);
+        let big = |fill: u8| Bytes::from(vec![fill; bytes_max / 3]);
         let mut ids = Vec::new();
-        for fill in 0..4 {
+        for fill in 0..6 {
             ids.push(layers.put("", big(fill)).await.unwrap());
         }
-        let held =
-            layers.remembered.lock().unwrap().iter().map(|(_, document)| document.len()).sum::<usize>();
-        assert!(held <= REMEMBERED_BYTES_MAX, "{held}");
-        assert!(layers.recall(&name("", ids[0])).is_none());
-        assert_eq!(layers.get("", ids[0]).await.unwrap(), big(0));
+        layers.remembered.run_pending_tasks();
+        assert!(layers.remembered.weighted_size() <= REMEMBERED_BYTES_MAX);
+        assert!(layers.remembered.entry_count() < 4);
+        for (fill, id) in (0..).zip(ids) {
+            assert_eq!(layers.get("", id).await.unwrap(), big(fill));
+        }
     }
 }

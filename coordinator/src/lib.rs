@@ -12,23 +12,25 @@ use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1::compute_service_server::ComputeServiceServer;
 use graticule_common::proto::v1::fleet_service_server::FleetServiceServer;
 use graticule_common::telemetry::Readiness;
+use graticule_common::tls::ServerTls;
 use graticule_common::transform::Transform;
-use graticule_common::transport::{KEEPALIVE_EVERY, KEEPALIVE_WITHIN};
+use graticule_common::{tls, transport};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tracing::info;
 
+use crate::access::Access;
+use crate::access::layer::guard;
 use crate::catalog::SceneCatalog;
 use crate::dispatch::Dispatcher;
 use crate::drain::Drain;
 use crate::fleet::Fleet;
 use crate::request::Requests;
 
+pub mod access;
 pub mod catalog;
 pub mod catalog_service;
 mod colormaps;
@@ -58,6 +60,10 @@ pub struct Config {
     pub schedule: schedule::Rules,
     /// Who computes; a clone kept by the caller tells which workers there are.
     pub fleet: Fleet,
+    /// Who may call.
+    pub access: Arc<Access>,
+    /// TLS for all who call; without it connections are plain.
+    pub tls: Option<Arc<ServerTls>>,
     /// Learns whether it takes work; a clone kept by the caller tells.
     pub readiness: watch::Sender<Readiness>,
     /// Time for requests under way after a request to stop.
@@ -71,6 +77,8 @@ impl Default for Config {
             requests: request::Rules::default(),
             schedule: schedule::Rules::default(),
             fleet: Fleet::default(),
+            access: Arc::new(Access::open()),
+            tls: None,
             readiness: watch::Sender::default(),
             grace: Duration::from_secs(30),
         }
@@ -136,6 +144,7 @@ pub async fn run(
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let fleet = config.fleet;
+    let fleet_tls = fleet.tls();
     let dispatcher = Dispatcher::start(config.schedule, fleet.clone());
     let requests = Requests::new(config.requests, catalog, transform, (fleet.clone(), dispatcher));
     let drain = Drain::default();
@@ -148,12 +157,12 @@ pub async fn run(
     let compute = ComputeServiceServer::new(service::Compute(requests, drain.clone()));
     extra.add_service(compute.max_decoding_message_size(REQUEST_BYTES_MAX));
     let stop = CancellationToken::new();
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
-        .add_routes(extra.routes())
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+    tokio::spawn(config.access.clone().follow(stop.clone()));
+    tokio::spawn(tls::follow(config.tls.clone(), fleet_tls, stop.clone()));
+    let _stops = stop.clone().drop_guard();
+    let server =
+        transport::server().add_routes(guard(extra.routes(), config.access)).serve_with_incoming_shutdown(
+            transport::incoming(listener, config.tls),
             stop.clone().cancelled_owned(),
         );
     ready(address);

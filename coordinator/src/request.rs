@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use graticule_common::aoi::AoiError;
 use graticule_common::error::{Classify, ErrorClass, GraftPath};
+use graticule_common::failpoint;
 use graticule_common::graft::GraftError;
 use graticule_common::limits::Limits;
 use graticule_common::ops::TypeError;
@@ -14,15 +15,14 @@ use graticule_common::plan::{BindError, Outcome, explain};
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::status::{status_after, to_status};
-use graticule_common::telemetry::names;
-use graticule_common::telemetry::spans::{follow, request_id};
-use graticule_common::telemetry::trace::TraceContext;
+use graticule_common::telemetry::{self, TraceContext, names};
 use graticule_common::transform::Transform;
 use graticule_common::wire::WireError;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
-use tracing::{Instrument, info, info_span};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info, info_span};
 
 use crate::catalog::{CatalogError, SceneCatalog};
 use crate::dispatch::{Answer, DispatchError, Dispatcher, Running, Task, Work};
@@ -81,8 +81,8 @@ pub struct Caller {
     pub tenant: Arc<str>,
     /// How long the caller waits.
     pub timeout: Option<Duration>,
-    /// What the request is part of.
-    pub trace: Option<TraceContext>,
+    /// What the request is part of, where the caller says so.
+    pub parent: Option<TraceContext>,
 }
 
 /// Everything a request needs.
@@ -270,9 +270,9 @@ impl Requests {
 
     /// Computes a request into `out`: header, pieces of tiles, summary; or an error as the last message.
     pub async fn compute(&self, request: pb::ComputeRequest, caller: Caller, out: Out) {
-        let id: Arc<str> = request_id().into();
-        let span = info_span!("request", id = %id, trace = tracing::field::Empty);
-        follow(&span, caller.trace);
+        let id: Arc<str> = telemetry::request_id().into();
+        let span = info_span!("request", id = %id, trace = Empty);
+        telemetry::follow(&span, caller.parent);
         self.answer(request, caller, id, out).instrument(span).await;
     }
 
@@ -335,9 +335,11 @@ impl Requests {
         out: &Out,
     ) -> Result<pb::Summary, RequestError> {
         let late = |_| DispatchError::Deadline { limit: asked.limit };
-        let prepared = tokio::time::timeout_at(asked.deadline, self.prepare(request, asked));
+        let prepared = tokio::time::timeout_at(asked.deadline, self.prepare(request, asked))
+            .instrument(info_span!("plan"));
         let prepared = prepared.await.map_err(late)??;
         record_stage("plan", asked.started.elapsed());
+        failpoint!("coordinator.after_plan", return Err(DispatchError::Ended.into()));
         let mut sums = Sums::default();
         let (header, task) = match &prepared.outcome {
             Outcome::Staged(_) => self.stages(&prepared, request, asked, &mut sums, out).await?,
@@ -348,6 +350,7 @@ impl Requests {
             let running = self.submit(asked, task);
             self.pass_on(running, asked, &mut sums, out).await?;
         }
+        failpoint!("coordinator.before_summary", return Err(DispatchError::Ended.into()));
         if let Some(queued) = sums.queued() {
             record_stage("queue", queued);
         }
@@ -415,11 +418,11 @@ impl Requests {
         self.dispatcher.submit(Work {
             id: asked.id.clone(),
             tenant: asked.tenant.clone(),
-            span: tracing::Span::current(),
             task,
             deadline: asked.deadline,
             limit: asked.limit,
             patience: self.rules.patience,
+            span: Span::current(),
         })
     }
 
@@ -444,6 +447,7 @@ impl Requests {
                         self.send(out, Message::Chunk(pb::TileChunk { offset, data, ..chunk.clone() }))
                             .await?;
                         metrics::counter!(names::RESULT_BYTES).increment(bytes);
+                        failpoint!("coordinator.mid_pass_on", return Err(DispatchError::Ended.into()));
                     }
                     if std::mem::take(&mut is_first) {
                         record_stage("first_byte", asked.started.elapsed());

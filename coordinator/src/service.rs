@@ -8,8 +8,7 @@ use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_service_server::ComputeService;
 use graticule_common::proto::v1::fleet_service_server::FleetService;
 use graticule_common::status::{status, to_status};
-use graticule_common::telemetry::names;
-use graticule_common::telemetry::spans::parent_of;
+use graticule_common::telemetry::{self, names};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,6 +19,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
+use crate::access::Identity;
 use crate::drain::Drain;
 use crate::fleet::Timing;
 use crate::request::{Caller, Requests};
@@ -52,7 +52,9 @@ impl ComputeService for Compute {
     ) -> Result<Response<Self::ComputeStream>, Status> {
         let admitted = self.1.admit()?;
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let caller = caller(&request)?;
+        let parent = telemetry::parent_of(request.metadata());
+        let timeout = timeout(request.metadata())?;
+        let caller = Caller { tenant: Identity::of(&request).tenant, timeout, parent };
         let (requests, request) = (self.0.clone(), request.into_inner());
         tokio::spawn(async move { requests.compute(request, caller, sender).await });
         // Under way until the client has taken the last message, or has gone.
@@ -62,15 +64,6 @@ impl ComputeService for Compute {
         });
         Ok(Response::new(Box::pin(answers)))
     }
-}
-
-/// Who asks, as the layers in front found and the metadata say.
-fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
-    Ok(Caller {
-        tenant: "".into(),
-        timeout: timeout(request.metadata())?,
-        trace: parent_of(request.metadata()),
-    })
 }
 
 /// How long a caller waits, as gRPC says it: up to eight digits and a unit.

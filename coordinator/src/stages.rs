@@ -14,6 +14,7 @@ use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::wire;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::{Instrument, info_span};
 
 use crate::dispatch::{Answer, Running};
 use crate::planning::{Estimate, How, blocking, task};
@@ -46,7 +47,8 @@ pub(crate) async fn run(
         let mut rounds = staged.rounds();
         let values = loop {
             let how = (asked, how, estimate);
-            match round(requests, rounds, how, (client, &mut progress), sums).await? {
+            let round = round(requests, rounds, how, (client, &mut progress), sums);
+            match round.instrument(info_span!("stage", stage)).await? {
                 RoundEnd::Again(next) => rounds = next,
                 RoundEnd::Done(values) => break values,
             }

@@ -126,6 +126,53 @@ async fn two_registrations_at_once() {
     assert_eq!(data.products().await, [("a".to_owned(), 500), ("b".to_owned(), 500)]);
 }
 
+/// Two coordinators on one store, each with its index: what is registered through one is answered by the
+/// other, while the first is killed and comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn coordinators_share_a_store() {
+    let data = Data::new();
+    let folder = data.folder.path();
+    let store = format!("file://{}", folder.join("store").display());
+    let start = |name: &str| {
+        let index = folder.join(name).display().to_string();
+        let role = ["coordinator", "--listen", "127.0.0.1:0", "--catalog-poll", "1"];
+        Process::start(role.into_iter().chain(["--store", &store, "--index-dir", &index]))
+    };
+    let (mut one, mut two) = (start("one"), start("two"));
+    let (first, second) =
+        (format!("http://{}", one.address().await), format!("http://{}", two.address().await));
+    let add = async |endpoint: &str, product: &str| {
+        let path = lines(folder, product, 5);
+        data.run(&["add", path.to_str().unwrap(), "--endpoint", endpoint]).await;
+    };
+    let has = async |endpoint: &str, product: &str| {
+        let list = data.run(&["list", "--json", "--endpoint", endpoint]).await;
+        let list: Value = serde_json::from_str(&list).unwrap();
+        list.as_array().unwrap().iter().any(|known| known["id"] == product && known["scenes"] == 5)
+    };
+    let noticed = async |endpoint: &str, product: &str| {
+        soon("the other coordinator to notice", async { while !has(endpoint, product).await {} }).await;
+    };
+    add(&first, "a").await;
+    assert!(has(&first, "a").await, "who registers answers at once");
+    noticed(&second, "a").await;
+    one.signal("KILL");
+    one.ended().await;
+    add(&second, "b").await;
+    // An index of before, and one that was lost.
+    for name in ["one", "lost"] {
+        let mut back = start(name);
+        let endpoint = format!("http://{}", back.address().await);
+        assert!(has(&endpoint, "a").await && has(&endpoint, "b").await, "{name}");
+        back.signal("KILL");
+        back.ended().await;
+    }
+    // The command without a coordinator, on the store.
+    let path = lines(folder, "c", 5);
+    data.run(&["add", path.to_str().unwrap(), "--store", &store]).await;
+    noticed(&second, "c").await;
+}
+
 /// What the commands say, with the catalog here and with one behind a coordinator.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_commands_here_and_through_a_coordinator() {

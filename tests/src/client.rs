@@ -57,7 +57,7 @@ pub struct Answer {
 }
 
 /// Everything that arrived of a result, whole or not.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Received {
     /// First message.
     pub header: Option<pb::Header>,

@@ -1,13 +1,19 @@
 //! What the end-to-end and golden tests share: a made-up world of scenes whose pixels are known, a
 //! cluster in this process, and the real binary in processes of its own.
 
+pub mod cases;
 pub mod client;
 pub mod cluster;
 pub mod colorado;
 pub mod conform;
 pub mod fake;
+pub mod fleet;
+pub mod load;
+pub mod noop;
 pub mod probe;
 pub mod process;
+pub mod proxy;
+pub mod redis;
 pub mod scenes;
 pub mod world;
 

@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -17,38 +18,57 @@ use crate::world::folder;
 /// call has cargo build it: a test of another package does not.
 pub fn graticule() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build(&[]))
+}
+
+/// The same with failpoints, which `FAILPOINTS` turns on. It has another name, so that nobody takes it for
+/// what is shipped.
+pub fn graticule_with_failpoints() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        // target/PROFILE/deps/TEST
-        let test = std::env::current_exe().expect("a path");
-        let profile_dir = test.parent().and_then(Path::parent).expect("a folder of a profile");
-        let profile = match profile_dir.file_name().and_then(OsStr::to_str).expect("a profile") {
-            "debug" => "dev",
-            name => name,
-        };
-        #[expect(clippy::disallowed_methods, reason = "cargo tells its tests where it is, in no other way")]
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        // What cargo told this test of its own package would have build scripts of others run anew, and
-        // all that depends on them be compiled again, now and after the tests.
-        for (name, _) in std::env::vars_os() {
-            let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"];
-            if name.to_str().is_some_and(|name| told.iter().any(|prefix| name.starts_with(prefix))) {
-                command.env_remove(name);
-            }
-        }
-        let status = command
-            .args(["build", "--quiet", "--bin", "graticule", "--profile", profile, "--target-dir"])
-            .arg(profile_dir.parent().expect("a target folder"))
-            .current_dir(folder(".."))
-            .status();
-        assert!(
-            status.as_ref().is_ok_and(ExitStatus::success),
-            "`cargo build --bin graticule` failed: {status:?}"
-        );
-        let binary = profile_dir.join("graticule");
-        assert!(binary.is_file(), "`{}` is there after building it", binary.display());
+        let built = build(&["--features", "graticule-cli/failpoints"]);
+        let binary = built.with_file_name("graticule-with-failpoints");
+        std::fs::rename(&built, &binary).expect("a binary that can be renamed");
+        // What stood there before stands there again: it was not built anew, only put elsewhere.
+        graticule();
         binary
     })
+}
+
+/// Has cargo build `graticule`.
+fn build(arguments: &[&str]) -> PathBuf {
+    // target/PROFILE/deps/TEST
+    let test = std::env::current_exe().expect("a path");
+    let profile_dir = test.parent().and_then(Path::parent).expect("a folder of a profile");
+    let profile = match profile_dir.file_name().and_then(OsStr::to_str).expect("a profile") {
+        "debug" => "dev",
+        name => name,
+    };
+    #[expect(clippy::disallowed_methods, reason = "cargo tells its tests where it is, in no other way")]
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    // What cargo told this test of its own package would have build scripts of others run anew, and
+    // all that depends on them be compiled again, now and after the tests.
+    for (name, _) in std::env::vars_os() {
+        let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"];
+        if name.to_str().is_some_and(|name| told.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(name);
+        }
+    }
+    let status = command
+        .args(["build", "--quiet", "--bin", "graticule", "--profile", profile, "--target-dir"])
+        .arg(profile_dir.parent().expect("a target folder"))
+        .args(if cfg!(feature = "otlp") { &["--features", "graticule-cli/otlp"][..] } else { &[] })
+        .args(arguments)
+        .current_dir(folder(".."))
+        .status();
+    assert!(
+        status.as_ref().is_ok_and(ExitStatus::success),
+        "`cargo build --bin graticule` failed: {status:?}"
+    );
+    let binary = profile_dir.join("graticule");
+    assert!(binary.is_file(), "`{}` is there after building it", binary.display());
+    binary
 }
 
 /// A process that ended.
@@ -96,6 +116,41 @@ impl Process {
         self.id
     }
 
+    /// Whether it runs, or would if it were not stopped.
+    pub fn is_running(&self) -> bool {
+        self.status.borrow().is_none()
+    }
+
+    /// Standard error so far.
+    pub fn log(&self) -> String {
+        self.stderr.borrow().clone()
+    }
+
+    /// Processor time so far, of all its threads.
+    pub fn cpu_time(&self) -> Duration {
+        // Fields 14 and 15 of `stat`, after the name in parentheses, in hundredths of a second.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
+    /// Bytes of memory it has now; 0 once it has ended.
+    pub fn memory_bytes(&self) -> u64 {
+        self.status_kib("VmRSS:") << 10
+    }
+
+    /// Most bytes of memory that it had; 0 once it has ended.
+    pub fn memory_peak_bytes(&self) -> u64 {
+        self.status_kib("VmHWM:") << 10
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    }
+
     /// Sends a signal, such as `TERM`, unless the process has ended.
     pub fn signal(&self, signal: &str) {
         if self.status.borrow().is_none() {
@@ -107,6 +162,11 @@ impl Process {
     /// Waits until standard output holds a text; all that was written by then.
     pub async fn prints(&mut self, text: &str) -> String {
         until(&mut self.stdout, text, 1).await
+    }
+
+    /// Waits until standard output holds a text; false where the process ends without.
+    pub async fn prints_or_ends(&mut self, text: &str) -> bool {
+        self.stdout.wait_for(|output| output.contains(text)).await.is_ok()
     }
 
     /// Waits until standard error holds a text; all that was written by then.

@@ -1,7 +1,11 @@
 //! Whether anybody sends work here: which coordinators know this worker, and whether it is ending.
 
+use graticule_common::proto::v1::worker_service_server::WorkerServiceServer;
 use graticule_common::telemetry::{Readiness, names};
 use tokio::sync::watch;
+use tonic::server::NamedService;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 /// What a worker is to the others.
 #[derive(Clone, Debug)]
@@ -48,14 +52,31 @@ impl Presence {
     fn change(&self, change: impl FnOnce(&mut Known)) {
         // Readiness is told inside, so that of two changes the later one is told last.
         self.known.send_modify(|known| {
+            let before = known.registrations;
             change(known);
-            metrics::gauge!(names::REGISTRATIONS).set(known.registrations as f64);
+            // Workers of one process are counted together.
+            let more = known.registrations as f64 - before as f64;
+            metrics::gauge!(names::REGISTRATIONS).increment(more);
             self.readiness.send_replace(match known {
                 Known { is_draining: true, .. } => Readiness::Draining,
                 Known { registrations: 0, .. } => Readiness::Alone,
                 Known { .. } => Readiness::Ready,
             });
         });
+    }
+}
+
+/// Tells the health service, for as long as it is polled.
+pub(crate) async fn report(mut readiness: watch::Receiver<Readiness>, reporter: HealthReporter) {
+    loop {
+        let is_ready = readiness.borrow_and_update().is_ready();
+        let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["", WorkerServiceServer::<crate::service::Service>::NAME] {
+            reporter.set_service_status(service, status).await;
+        }
+        if readiness.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -1,26 +1,31 @@
-//! The gRPC front door: decode the plan once, compute its tiles, stream the answers.
+//! The gRPC front door: decode the plan, compute its tiles, stream the answers.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use graticule_common::error::{Classify, ErrorClass};
+use graticule_common::failpoint;
 use graticule_common::grid::TileId;
-use graticule_common::plan::Plan;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::execute_response::Outcome;
 use graticule_common::proto::v1::worker_service_server::WorkerService;
 use graticule_common::status::{status, to_status};
-use graticule_common::{versions, wire};
-use tokio::sync::mpsc;
+use graticule_common::{telemetry, versions, wire};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_stream::Stream;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tracing::debug;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, debug, info_span};
 
+use crate::plans::Plans;
+use crate::pool::Held;
 use crate::source::ReadPlace;
-use crate::tile::{Skipped, TileError, TileOptions, TileResult, Tiles};
+use crate::tile::{self, Job, Skipped, TileError, TileOptions, Tiles};
 
 /// Size of a piece of a tile. Every worker cuts alike, so that a retry can go on where another stopped.
 const CHUNK_BYTES: usize = 512 << 10;
@@ -31,20 +36,81 @@ const PIECES_WAITING_MAX: usize = 4;
 /// Tiles of one call; a coordinator sends far fewer.
 const TILES_MAX: usize = 4096;
 
+/// Bytes of a tenant's name.
+const TENANT_BYTES_MAX: usize = 256;
+
+/// Time in which a reader must take one piece. Coordinators give up slow clients long before.
+const READER_PATIENCE: Duration = Duration::from_secs(120);
+
 /// Computes tiles for coordinators.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Service {
     tiles: Tiles,
+    plans: Plans,
+    calls: Calls,
 }
 
 impl Service {
-    /// A service that computes with `tiles`.
+    /// A service that computes with `tiles`, and refuses calls once these are draining.
     pub fn new(tiles: Tiles) -> Self {
-        Service { tiles }
+        Service { tiles, plans: Plans::default(), calls: Calls::default() }
+    }
+
+    /// The calls under way.
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+}
+
+/// The calls under way.
+#[derive(Clone, Debug, Default)]
+pub struct Calls {
+    count: watch::Sender<usize>,
+    /// Ends them all.
+    stop: CancellationToken,
+}
+
+impl Calls {
+    /// Returns when none is under way.
+    pub async fn none(&self) {
+        let mut count = self.count.subscribe();
+        // The sender is here.
+        let _ = count.wait_for(|count| *count == 0).await;
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Ends all of them where they are.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    fn begin(&self) -> Call {
+        self.count.send_modify(|count| *count += 1);
+        Call { count: self.count.clone(), stop: self.stop.clone() }
+    }
+}
+
+/// A call under way, until it is dropped.
+#[derive(Debug)]
+struct Call {
+    count: watch::Sender<usize>,
+    stop: CancellationToken,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.count.send_modify(|count| *count -= 1);
     }
 }
 
 type Answer = Result<pb::ExecuteResponse, Status>;
+
+/// An answer on its way, with the memory that ends with it.
+type Piece = (Answer, Option<Arc<Held>>);
 
 #[tonic::async_trait]
 impl WorkerService for Service {
@@ -54,6 +120,14 @@ impl WorkerService for Service {
         &self,
         request: Request<pb::ExecuteRequest>,
     ) -> Result<Response<Self::ExecuteStream>, Status> {
+        let arrived = Instant::now();
+        // Counted before it is looked at whether the worker is ending, so that the end waits for it.
+        let call = self.calls.begin();
+        if self.tiles.draining.is_cancelled() {
+            return Err(status(ErrorClass::Unavailable, "the worker is ending and takes no new calls"));
+        }
+        let span = info_span!("execute", trace = Empty, tiles = request.get_ref().tiles.len());
+        telemetry::follow(&span, telemetry::parent_of(request.metadata()));
         let request = request.into_inner();
         let theirs = request.versions.clone().unwrap_or_default();
         if let Some(difference) = versions::difference(&versions::own(), &theirs) {
@@ -65,68 +139,98 @@ impl WorkerService for Service {
                 &format!("more than {TILES_MAX} tiles in one call"),
             ));
         }
+        if request.tenant.len() > TENANT_BYTES_MAX {
+            let text = format!("the tenant's name has more than {TENANT_BYTES_MAX} bytes");
+            return Err(status(ErrorClass::LimitExceeded, &text));
+        }
         let plan = request.plan.ok_or_else(|| status(ErrorClass::InvalidRequest, "the call has no plan"))?;
-        let plan = Arc::new(wire::plan_from(&plan).map_err(|error| to_status(&error))?);
-        let tiles =
-            request.tiles.iter().map(|tile| wire::tile_from(Some(tile))).collect::<Result<Vec<_>, _>>();
-        let tiles = tiles.map_err(|error| to_status(&error))?;
-        debug!(tiles = tiles.len(), "computing tiles");
+        let plans = self.plans.clone();
+        let known = self.tiles.pool.think(move || plans.decode(&plan)).await;
+        let known = known.map_err(|error| to_status(&error))?.map_err(|error| to_status(&error))?;
+        let ids = request.tiles.iter().map(|tile| wire::tile_from(Some(tile))).collect::<Result<Vec<_>, _>>();
+        let ids = ids.map_err(|error| to_status(&error))?;
+        span.in_scope(|| debug!(tiles = ids.len(), "computing tiles"));
+        let options = TileOptions {
+            use_cache: !request.no_cache,
+            skip_faulty: request.skip_faulty,
+            alone: request.alone,
+        };
+        let job = Job { plan: known.plan, digest: known.digest, tenant: request.tenant.into(), options };
+        // Beyond what a clock can add there is no end either.
+        let remaining = (request.remaining_ms > 0).then(|| Duration::from_millis(request.remaining_ms));
+        let deadline = remaining.and_then(|remaining| arrived.checked_add(remaining));
         let (sender, receiver) = mpsc::channel(PIECES_WAITING_MAX);
-        let options = TileOptions { use_cache: !request.no_cache, skip_faulty: request.skip_faulty };
-        tokio::spawn(run(self.tiles.clone(), plan, tiles, options, sender));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        tokio::spawn(run(self.tiles.clone(), job, ids, deadline, sender, call).instrument(span));
+        // What a result holds is free when its last piece is taken.
+        let answers = ReceiverStream::new(receiver).map(|(answer, _held): Piece| answer);
+        Ok(Response::new(Box::pin(answers)))
     }
 }
 
 /// Computes all tiles of a call; ends early when the caller has gone.
 async fn run(
     tiles: Tiles,
-    plan: Arc<Plan>,
+    job: Job,
     ids: Vec<TileId>,
-    options: TileOptions,
-    sender: mpsc::Sender<Answer>,
+    deadline: Option<Instant>,
+    sender: mpsc::Sender<Piece>,
+    call: Call,
 ) {
-    let cancel = CancellationToken::new();
-    // Whatever ends this task, tiles that still run stop at their next step.
-    let _cancel_on_exit = cancel.clone().drop_guard();
+    // Whatever ends this task, tiles that still run for nobody else stop at their next step.
     let mut running = JoinSet::new();
     for id in ids {
-        let (tiles, plan, cancel, sender) = (tiles.clone(), plan.clone(), cancel.clone(), sender.clone());
-        running.spawn(async move {
-            let result = tiles.compute(&plan, id, options, cancel).await;
+        let (tiles, job, sender) = (tiles.clone(), job.clone(), sender.clone());
+        let span = info_span!("tile", tile = %id, outcome = Empty);
+        let computing = async move {
+            let computing = tiles.compute(&job, id);
+            let result = match deadline {
+                None => computing.await,
+                Some(deadline) => timeout_at(deadline, computing).await.unwrap_or(Err(TileError::Deadline)),
+            };
+            Span::current().record("outcome", crate::measure::tile(&result));
             // A send fails only when nobody listens any more.
-            let _ = answer(&sender, id, result).await;
-        });
+            answer(&sender, id, result).await.is_some()
+        };
+        running.spawn(computing.instrument(span));
     }
+    let all = async {
+        // One that cannot be sent: nobody will take the others.
+        while let Some(Ok(true)) = running.join_next().await {}
+    };
     tokio::select! {
         () = sender.closed() => {}
-        () = async { while running.join_next().await.is_some() {} } => {}
+        () = call.stop.cancelled() => {}
+        () = all => {}
     }
 }
 
-async fn answer(
-    sender: &mpsc::Sender<Answer>,
-    id: TileId,
-    result: Result<TileResult, TileError>,
-) -> Result<(), mpsc::error::SendError<Answer>> {
+/// Sends a tile; `None` when nobody takes it.
+async fn answer(sender: &mpsc::Sender<Piece>, id: TileId, result: tile::Outcome) -> Option<()> {
     let tile = Some(wire::tile_to(id));
-    let send = |outcome| sender.send(Ok(pb::ExecuteResponse { outcome: Some(outcome) }));
+    let send = async |outcome, held| {
+        let answer = Ok(pb::ExecuteResponse { outcome: Some(outcome) });
+        timeout(READER_PATIENCE, sender.send((answer, held))).await.ok()?.ok()
+    };
     let result = match result {
         Ok(result) => result,
         Err(error) => {
             let (error_class, message) = (error.class().name().to_owned(), error.to_string());
-            return send(Outcome::Failed(pb::TileFailed { tile, error_class, message, handed_back: false }))
-                .await;
+            let handed_back = error == TileError::HandedBack;
+            let failed = pb::TileFailed { tile, error_class, message, handed_back };
+            return send(Outcome::Failed(failed), None).await;
         }
     };
+    failpoint!("worker.before_first_piece", return None);
     let total = result.bytes.len();
     for offset in (0..total).step_by(CHUNK_BYTES) {
         let data = result.bytes.slice(offset..(offset + CHUNK_BYTES).min(total));
-        send(Outcome::Chunk(pb::TileChunk { tile, offset: offset as u64, total: total as u64, data }))
-            .await?;
+        let chunk = pb::TileChunk { tile, offset: offset as u64, total: total as u64, data };
+        send(Outcome::Chunk(chunk), None).await?;
+        failpoint!("worker.mid_pieces", return None);
     }
+    failpoint!("worker.before_done", return None);
     let cost = result.cost;
-    send(Outcome::Done(pb::TileDone {
+    let done = pb::TileDone {
         tile,
         from_cache: cost.from_cache,
         cache_hits: cost.cache_hits,
@@ -137,12 +241,17 @@ async fn answer(
         files_opened: cost.files_opened,
         reads_spared: cost.reads_spared,
         skipped: result.skipped.into_iter().map(skipped_to).collect(),
-        ..pb::TileDone::default()
-    }))
-    .await
+        cpu_ms: cost.cpu.as_secs_f64() * 1e3,
+        waited_ms: cost.waited.as_secs_f64() * 1e3,
+        coalesced: cost.coalesced,
+    };
+    send(Outcome::Done(done), Some(result.held)).await
 }
 
 fn skipped_to(Skipped { product, place, reason }: Skipped) -> pb::SkippedSource {
     let ReadPlace { scene, asset, band, path } = place;
     pb::SkippedSource { product, scene, asset, band, path, reason }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,18 +4,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use graticule_common::block::{Block, Samples};
+use graticule_common::block::Block;
 use graticule_common::error::{Classify, ErrorClass};
-use graticule_common::eval::{EvalError, Surroundings, eval};
-use graticule_common::grid::{TileId, Window};
+use graticule_common::eval::{EvalError, eval};
+use graticule_common::failpoint;
+use graticule_common::grid::TileId;
+use graticule_common::hash::{ContentHash, Hasher};
 use graticule_common::ops::Facts;
-use graticule_common::plan::{NodeId, Plan, Read, ReadScene, TilePlan, stage};
-use graticule_common::scene::Layout;
+use graticule_common::plan::{NodeId, Plan, TilePlan, stage};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
 
+use self::around::Around;
 use crate::cache::{TileCache, TileKey};
-use crate::pool::{Pool, PoolError};
-use crate::source::{BandRead, ReadError, ReadPlace, TileSource};
+use crate::flight::Flights;
+use crate::measure;
+use crate::pool::{Held, Pool, PoolError};
+use crate::source::{ReadError, ReadPlace, TileSource};
+
+mod around;
+#[cfg(test)]
+mod tests;
 
 /// What computing tiles needs.
 #[derive(Clone, Debug)]
@@ -26,8 +36,28 @@ pub struct Tiles {
     pub cache: Arc<dyn TileCache>,
     /// Where the work is done.
     pub pool: Pool,
+    /// The tiles that are being computed.
+    pub flights: Flights<Outcome>,
     /// Versions of the engine and its libraries: whatever can change a pixel and is not in the plan.
     pub salt: Arc<str>,
+    /// Says that the worker is ending: what has not begun by then is handed back.
+    pub draining: CancellationToken,
+}
+
+/// What became of a tile.
+pub type Outcome = Result<TileResult, TileError>;
+
+/// What tiles are computed of, and for whom.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Digest of its message.
+    pub digest: ContentHash,
+    /// Whose request it is: what is remembered is kept apart by it.
+    pub tenant: Arc<str>,
+    /// How.
+    pub options: TileOptions,
 }
 
 /// A finished tile.
@@ -39,6 +69,8 @@ pub struct TileResult {
     pub cost: TileCost,
     /// Sources that could not be read and are missing from it; empty unless they were to be skipped.
     pub skipped: Vec<Skipped>,
+    /// The memory that it holds until it is sent.
+    pub held: Arc<Held>,
 }
 
 /// How to compute tiles.
@@ -48,11 +80,13 @@ pub struct TileOptions {
     pub use_cache: bool,
     /// Whether a source that cannot be read leaves its pixels invalid instead of failing the tile.
     pub skip_faulty: bool,
+    /// Whether the worker computes nothing else meanwhile.
+    pub alone: bool,
 }
 
 impl Default for TileOptions {
     fn default() -> Self {
-        TileOptions { use_cache: true, skip_faulty: false }
+        TileOptions { use_cache: true, skip_faulty: false, alone: false }
     }
 }
 
@@ -66,9 +100,6 @@ pub struct Skipped {
     /// Why they could not be read.
     pub reason: String,
 }
-
-/// Sources that one tile may skip; one more fails it, so that the list stays a list.
-const SKIPPED_MAX: usize = 1024;
 
 /// What a tile took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,8 +118,18 @@ pub struct TileCost {
     pub reads_spared: u64,
     /// Time spent reading.
     pub read: Duration,
-    /// Time spent evaluating, without reading.
+    /// Time spent otherwise on the tile's thread: planning, evaluating, encoding.
     pub eval: Duration,
+    /// Processor time of the tile's thread. Threads of GDAL and of servers' files are not in it.
+    pub cpu: Duration,
+    /// Time spent waiting for memory and a slot.
+    pub waited: Duration,
+    /// Time spent asking the cache.
+    pub asked: Duration,
+    /// Part of `eval`: turning blocks into bytes.
+    pub encode: Duration,
+    /// Whether another call for the same tile did the work; then nothing else is counted.
+    pub coalesced: bool,
 }
 
 /// Why a tile has no result.
@@ -109,102 +150,196 @@ pub enum TileError {
     /// Nobody waits for it any more.
     #[error("the request was cancelled")]
     Cancelled,
+    /// It did not end in the time that the request had left.
+    #[error("the tile was not done before the request's deadline")]
+    Deadline,
+    /// The worker is ending and has not begun it.
+    #[error("the worker is ending and has not begun the tile; another one can compute it")]
+    HandedBack,
+    /// The task that computed it for several calls is gone: a defect.
+    #[error("the computation of the tile stopped by a defect of the engine")]
+    Defect,
 }
 
 impl Classify for TileError {
     fn class(&self) -> ErrorClass {
         match self {
-            TileError::NoSuchTile { .. } => ErrorClass::Internal,
+            TileError::NoSuchTile { .. } | TileError::Defect => ErrorClass::Internal,
             TileError::Read(error) => error.class(),
             TileError::Pool(error) => error.class(),
             TileError::Cancelled => ErrorClass::Cancelled,
+            TileError::Deadline => ErrorClass::Timeout,
+            TileError::HandedBack => ErrorClass::Unavailable,
         }
     }
 }
 
+/// What is known of a tile before anything is looked up.
+struct Prepared {
+    /// What tells it from other computations under way.
+    identity: ContentHash,
+    /// The remembered nodes with their keys.
+    keys: Vec<(NodeId, TileKey)>,
+    /// Memory that it takes when nothing is remembered.
+    peak_bytes: u64,
+}
+
+/// What the cache had of a tile.
+struct Found {
+    /// Blocks that were remembered.
+    blocks: Vec<(NodeId, Block)>,
+    /// The bytes of the result, where all of it was.
+    whole: Option<Bytes>,
+    /// Memory that the rest takes.
+    peak_bytes: u64,
+}
+
 impl Tiles {
-    /// Computes a tile.
+    /// Computes a tile, or waits for somebody else's computation of the same tile. Dropping this gives it
+    /// up: nobody's computation stops at its next step.
     ///
     /// # Errors
-    /// [`TileError`]. `cancel` takes effect between two steps of the tile.
-    pub async fn compute(
-        &self,
-        plan: &Arc<Plan>,
+    /// [`TileError`].
+    pub async fn compute(&self, job: &Job, tile: TileId) -> Outcome {
+        let salt = tenant_salt(&self.salt, &job.tenant);
+        let (of, options) = (job.clone(), job.options);
+        let prepared = self.pool.think(move || prepare(&of, tile, &salt)).await??;
+        let (tiles, plan) = (self.clone(), job.plan.clone());
+        let identity = prepared.identity;
+        // Of those who wait, the trace of the first one has the work.
+        let span = Span::current();
+        let fly =
+            |cancel| async move { tiles.fly(plan, tile, options, prepared, cancel).await }.instrument(span);
+        let (outcome, is_shared) = self.flights.join(identity, fly).await;
+        let mut outcome = outcome.unwrap_or(Err(TileError::Defect));
+        if let Ok(result) = &mut outcome
+            && is_shared
+        {
+            result.cost = TileCost { coalesced: true, ..TileCost::default() };
+        }
+        outcome
+    }
+
+    /// The computation itself, for everybody who waits for it.
+    async fn fly(
+        self,
+        plan: Arc<Plan>,
         tile: TileId,
         options: TileOptions,
+        prepared: Prepared,
         cancel: CancellationToken,
-    ) -> Result<TileResult, TileError> {
-        let steps = plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
-        let keys = if options.use_cache { steps.keys(&self.salt) } else { Vec::new() };
+    ) -> Outcome {
         let mut cost = TileCost::default();
-        let ready = self.remembered(&steps, &keys, &mut cost).await;
-        if let Some(bytes) = whole(&steps, &ready).filter(|_| !stage::is_stage(plan)) {
+        let Prepared { keys, peak_bytes, .. } = prepared;
+        let asked = Instant::now();
+        let found = self.remembered(&plan, tile, &keys, &mut cost);
+        let found = found.instrument(info_span!("cache", blocks = keys.len())).await?;
+        cost.asked = asked.elapsed();
+        if let Some(bytes) = found.as_ref().and_then(|found| found.whole.clone()) {
             cost.from_cache = true;
-            return Ok(TileResult { bytes, cost, skipped: Vec::new() });
+            let held = Arc::new(self.pool.hold(bytes.len() as u64));
+            return Ok(TileResult { bytes, cost, skipped: Vec::new(), held });
         }
-        let peak = steps.with_ready(&|id| ready.iter().any(|(ready, _, _)| *ready == id)).peak_bytes();
-        let (plan, source) = (plan.clone(), self.source.clone());
-        let work = move || {
-            // The tile plan borrows the plan, which the other thread owns: it is made anew there.
-            let steps = plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
-            let steps = steps.with_ready(&|id| ready.iter().any(|(ready, _, _)| *ready == id));
-            cost.from_cache = steps.steps().is_empty();
-            let blocks = ready.into_iter().map(|(id, block, _)| (id, block)).collect();
-            let (finished, skipped) = (Vec::new(), options.skip_faulty.then(Vec::new));
-            let mut around = Around { plan: &plan, source, cancel, cost, finished, skipped };
-            let started = Instant::now();
-            let blocks = eval(&steps, blocks, &mut around).map_err(|error| match error {
-                EvalError::Read(error) => error,
-                EvalError::Cancelled => TileError::Cancelled,
-            })?;
-            // Of pixels that are reduced over the whole area only the partials travel.
-            let bytes = match stage::collect(&plan, &blocks) {
-                Some(partials) => Bytes::from(partials),
-                None => joined(blocks.into_iter().map(|block| block.encode())),
-            };
-            around.cost.eval = started.elapsed().saturating_sub(around.cost.read);
-            Ok::<_, TileError>((bytes, around.cost, around.finished, around.skipped.unwrap_or_default()))
+        let (ready, peak_bytes) = match found {
+            Some(found) => (found.blocks, found.peak_bytes),
+            None => (Vec::new(), peak_bytes),
         };
-        let (bytes, cost, finished, skipped) = self.pool.run(peak, work).await??;
+        let queued = Instant::now();
+        let place = tokio::select! {
+            // From the moment of draining on, nothing begins.
+            biased;
+            () = cancel.cancelled() => return Err(TileError::Cancelled),
+            () = self.draining.cancelled() => return Err(TileError::HandedBack),
+            place = self.pool.admit(peak_bytes, options.alone).instrument(info_span!("wait")) => place?,
+        };
+        cost.waited = queued.elapsed();
+        let (source, cancelled) = (self.source.clone(), cancel.clone());
+        let span = info_span!("eval", read_ms = Empty, cpu_ms = Empty);
+        let work = move || {
+            let _busy = measure::busy();
+            span.in_scope(|| evaluate(&plan, tile, options, ready, (source, cancelled, cost)))
+        };
+        let bytes = |done: &Result<Done, TileError>| done.as_ref().map_or(0, |done| done.bytes.len() as u64);
+        let (done, held) = place.run(&cancel, bytes, work).await?;
+        let Done { bytes, cost, finished, skipped } = done?;
         // What lacks a source is the answer of this request alone.
         if options.use_cache && skipped.is_empty() {
             let key = |id: NodeId| keys.iter().find(|(keyed, _)| *keyed == id).map(|(_, key)| *key);
             let entries = finished.into_iter().filter_map(|(id, bytes)| Some((key(id)?, bytes))).collect();
             self.cache.put(entries);
         }
-        Ok(TileResult { bytes, cost, skipped })
+        Ok(TileResult { bytes, cost, skipped, held: Arc::new(held) })
     }
 
-    /// What the cache has of a tile, the result first. A block of another shape than the plan's is not
-    /// ours, whatever its key says.
+    /// What the cache has of a tile; `None` where it has nothing.
     async fn remembered(
         &self,
-        steps: &TilePlan<'_>,
+        plan: &Arc<Plan>,
+        tile: TileId,
         keys: &[(NodeId, TileKey)],
         cost: &mut TileCost,
-    ) -> Vec<(NodeId, Block, Bytes)> {
+    ) -> Result<Option<Found>, TileError> {
         if keys.is_empty() {
-            return Vec::new();
+            return Ok(None);
         }
         let wanted: Vec<TileKey> = keys.iter().map(|(_, key)| *key).collect();
-        let found = self.cache.get(&wanted).await;
-        let ready: Vec<_> = keys
-            .iter()
-            .zip(found)
-            .filter_map(|((id, _), bytes)| {
-                let bytes = bytes?;
-                let block = Block::decode(&bytes).ok()?;
-                let window = steps.node_window(*id);
-                let facts = Facts { kind: block.kind(), dtype: block.samples().dtype() };
-                let fits =
-                    facts == steps.plan().node(*id).facts && block.shape() == (window.rows, window.cols);
-                fits.then_some((*id, block, bytes))
-            })
-            .collect();
-        cost.cache_hits = ready.len() as u32;
-        cost.cache_misses = (keys.len() - ready.len()) as u32;
-        ready
+        let values = self.cache.get(&wanted).await;
+        let values: Vec<(NodeId, Bytes)> =
+            keys.iter().zip(values).filter_map(|((id, _), bytes)| Some((*id, bytes?))).collect();
+        cost.cache_misses = keys.len() as u32;
+        if values.is_empty() {
+            return Ok(None);
+        }
+        let plan = plan.clone();
+        let found = self.pool.think(move || recognise(&plan, tile, values)).await??;
+        cost.cache_hits = found.blocks.len() as u32;
+        cost.cache_misses -= cost.cache_hits;
+        Ok(Some(found))
     }
+}
+
+/// What remembered tiles are kept apart by. The tenant's name stands last, so that no two of them and
+/// no two engines share a salt.
+fn tenant_salt(salt: &str, tenant: &str) -> String {
+    format!("{salt}, tenant {tenant}")
+}
+
+/// Blocks that are looked for in one tile, those of the results first: what a cache may answer at once.
+const KEYS_MAX: usize = 64;
+
+fn prepare(job: &Job, tile: TileId, salt: &str) -> Result<Prepared, TileError> {
+    let steps = job.plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
+    let options = job.options;
+    let mut keys = if options.use_cache { steps.keys(salt) } else { Vec::new() };
+    keys.truncate(KEYS_MAX);
+    let mut hasher = Hasher::new("tile under way");
+    match steps.identity(salt) {
+        Some(identity) => hasher.hash(identity),
+        None => hasher.hash(job.digest).int(tile.row).int(tile.col).str(salt),
+    };
+    for option in [options.use_cache, options.skip_faulty, options.alone] {
+        hasher.int(option.into());
+    }
+    Ok(Prepared { identity: hasher.finish(), keys, peak_bytes: steps.peak_bytes() })
+}
+
+/// What remembered values are worth. A block of another shape than the plan's is not ours, whatever its
+/// key says.
+fn recognise(plan: &Plan, tile: TileId, values: Vec<(NodeId, Bytes)>) -> Result<Found, TileError> {
+    let steps = plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
+    let block = |id: NodeId, bytes: &Bytes| {
+        let block = Block::decode(bytes).ok()?;
+        let window = steps.node_window(id);
+        let facts = Facts { kind: block.kind(), dtype: block.samples().dtype() };
+        let fits = facts == plan.node(id).facts && block.shape() == (window.rows, window.cols);
+        fits.then_some(block)
+    };
+    let ready: Vec<(NodeId, Block, Bytes)> =
+        values.into_iter().filter_map(|(id, bytes)| Some((id, block(id, &bytes)?, bytes))).collect();
+    let whole = whole(&steps, &ready).filter(|_| !stage::is_stage(plan));
+    let rest = steps.with_ready(&|id| ready.iter().any(|(ready, _, _)| *ready == id));
+    let blocks = ready.into_iter().map(|(id, block, _)| (id, block)).collect();
+    Ok(Found { blocks, whole, peak_bytes: rest.peak_bytes() })
 }
 
 /// A tile whose results were all remembered.
@@ -217,6 +352,71 @@ fn whole(steps: &TilePlan<'_>, ready: &[(NodeId, Block, Bytes)]) -> Option<Bytes
     results.collect::<Option<Vec<Bytes>>>().map(|results| joined(results.into_iter()))
 }
 
+/// A tile as it leaves the pool.
+struct Done {
+    bytes: Bytes,
+    cost: TileCost,
+    /// What is worth remembering.
+    finished: Vec<(NodeId, Bytes)>,
+    skipped: Vec<Skipped>,
+}
+
+/// A tile on a pool thread, from what is there already to its bytes.
+fn evaluate(
+    plan: &Plan,
+    tile: TileId,
+    options: TileOptions,
+    ready: Vec<(NodeId, Block)>,
+    (source, cancel, mut cost): (Arc<dyn TileSource>, CancellationToken, TileCost),
+) -> Result<Done, TileError> {
+    if cancel.is_cancelled() {
+        return Err(TileError::Cancelled);
+    }
+    failpoint!(blocking "worker.before_open", return Err(PoolError::Closed.into()));
+    let (started, cpu) = (Instant::now(), thread_cpu());
+    // The tile plan borrows the plan, which this thread shares: it is made anew here.
+    let steps = plan.tile(tile).ok_or(TileError::NoSuchTile { tile })?;
+    let steps = steps.with_ready(&|id| ready.iter().any(|(ready, _)| *ready == id));
+    cost.from_cache = steps.steps().is_empty();
+    let (finished, skipped) = (Vec::new(), options.skip_faulty.then(Vec::new));
+    let mut around = Around { plan, source, cancel, cost, finished, skipped, reads: 0 };
+    let blocks = eval(&steps, ready, &mut around).map_err(|error| match error {
+        EvalError::Read(error) => error,
+        EvalError::Cancelled => TileError::Cancelled,
+    })?;
+    let encoding = Instant::now();
+    let encode = info_span!("encode").entered();
+    // Of pixels that are reduced over the whole area only the partials travel.
+    let bytes = match stage::collect(plan, &blocks) {
+        Some(partials) => Bytes::from(partials),
+        None => {
+            // What is remembered as it is sent was encoded already.
+            let encoded = |node: NodeId| {
+                let is_whole = steps.node_window(node) == steps.window();
+                around.finished.iter().find(|(id, _)| *id == node && is_whole).map(|(_, bytes)| bytes.clone())
+            };
+            let results = plan.roots().iter().zip(blocks);
+            joined(results.map(|(root, block)| encoded(root.node).unwrap_or_else(|| block.encode())))
+        }
+    };
+    drop(encode);
+    failpoint!(blocking "worker.after_compute", return Err(PoolError::Closed.into()));
+    let Around { mut cost, finished, skipped, .. } = around;
+    cost.encode = encoding.elapsed();
+    cost.eval = started.elapsed().saturating_sub(cost.read);
+    cost.cpu = thread_cpu().saturating_sub(cpu);
+    let span = Span::current();
+    span.record("read_ms", cost.read.as_secs_f64() * 1e3).record("cpu_ms", cost.cpu.as_secs_f64() * 1e3);
+    Ok(Done { bytes, cost, finished, skipped: skipped.unwrap_or_default() })
+}
+
+/// Processor time of this thread since it began.
+fn thread_cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // Both are never negative on this clock.
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}
+
 /// The blocks of a tile's results, one after the other.
 fn joined(mut blocks: impl Iterator<Item = Bytes>) -> Bytes {
     let first = blocks.next().unwrap_or_default();
@@ -227,148 +427,4 @@ fn joined(mut blocks: impl Iterator<Item = Bytes>) -> Bytes {
     let mut bytes = Vec::from(first);
     rest.for_each(|block| bytes.extend_from_slice(&block));
     Bytes::from(bytes)
-}
-
-impl Around<'_> {
-    /// One band of one scene into a plane that arrives zeroed.
-    fn read_band(
-        &mut self,
-        read: &Read,
-        scene: &ReadScene,
-        band: usize,
-        window: &Window,
-        (samples, valid): (&mut [f32], &mut [u8]),
-    ) -> Result<(), TileError> {
-        // A request that nobody waits for stops here too: a stack may take long to read.
-        if self.cancel.is_cancelled() {
-            return Err(TileError::Cancelled);
-        }
-        if !scene.touches(window) {
-            return Ok(());
-        }
-        let read = BandRead {
-            scene: &scene.id,
-            band: &scene.bands[band],
-            band_name: &read.bands[band],
-            lattice: self.plan.grid().lattice(),
-            window: *window,
-            resampler: read.resampler,
-            overviews: read.overviews,
-        };
-        match self.source.read(&read, samples, valid) {
-            Ok(stats) => {
-                self.cost.read_bytes += stats.bytes;
-                self.cost.files_opened += stats.opened;
-                Ok(())
-            }
-            Err(error) => {
-                // What a failed read wrote means nothing.
-                samples.fill(0.0);
-                valid.fill(0);
-                self.skip(&scene.product, error)
-            }
-        }
-    }
-
-    /// Goes on without a source, where that was asked for and the source is at fault.
-    fn skip(&mut self, product: &str, error: ReadError) -> Result<(), TileError> {
-        let Some(skipped) = self.skipped.as_mut().filter(|_| error.class() == ErrorClass::Source) else {
-            return Err(error.into());
-        };
-        let is_known = |known: &Skipped| known.product == product && known.place == *error.place;
-        if skipped.iter().any(is_known) {
-            return Ok(());
-        }
-        if skipped.len() == SKIPPED_MAX {
-            return Err(error.into());
-        }
-        let reason = error.problem.to_string();
-        skipped.push(Skipped { product: product.to_owned(), place: *error.place, reason });
-        Ok(())
-    }
-
-    /// One band of all scenes on one plane. From the top downwards, so that what is covered is never
-    /// read: a plane of scratch is all it takes, however many scenes there are.
-    fn paint(
-        &mut self,
-        read: &Read,
-        band: usize,
-        window: &Window,
-        (samples, valid): (&mut [f32], &mut [u8]),
-    ) -> Result<(), TileError> {
-        let mut scenes = read.scenes.iter().rev().filter(|scene| scene.touches(window));
-        let Some(top) = scenes.next() else { return Ok(()) };
-        self.read_band(read, top, band, window, (samples, valid))?;
-        let (mut below, mut below_valid) = (Vec::new(), Vec::new());
-        for scene in scenes {
-            if !valid.contains(&0) {
-                break;
-            }
-            below.clear();
-            below.resize(samples.len(), 0.0);
-            below_valid.clear();
-            below_valid.resize(valid.len(), 0);
-            self.read_band(read, scene, band, window, (&mut below, &mut below_valid))?;
-            for ((sample, ok), (other, other_ok)) in
-                samples.iter_mut().zip(valid.iter_mut()).zip(below.iter().zip(&below_valid))
-            {
-                if *ok == 0 {
-                    (*sample, *ok) = (*other, *other_ok);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The interpreter's surroundings on a pool thread.
-struct Around<'a> {
-    plan: &'a Plan,
-    source: Arc<dyn TileSource>,
-    cancel: CancellationToken,
-    cost: TileCost,
-    finished: Vec<(NodeId, Bytes)>,
-    /// The sources that were skipped; `None` where each must be read.
-    skipped: Option<Vec<Skipped>>,
-}
-
-impl Surroundings for Around<'_> {
-    type Error = TileError;
-
-    fn read(&mut self, read: &Read, image: Option<u32>, window: &Window) -> Result<Block, TileError> {
-        let started = Instant::now();
-        let (scenes, kind) = read.images(image);
-        let pixels = window.pixels();
-        let (mut samples, mut valid) =
-            (vec![0.0f32; kind.planes() * pixels], vec![0u8; kind.planes() * pixels]);
-        let planes = samples.chunks_exact_mut(pixels).zip(valid.chunks_exact_mut(pixels));
-        match read.layout {
-            Layout::Stack => {
-                let places = scenes.iter().flat_map(|scene| (0..read.bands.len()).map(move |b| (scene, b)));
-                for ((scene, band), (samples, valid)) in places.zip(planes) {
-                    self.read_band(read, scene, band, window, (samples, valid))?;
-                }
-            }
-            Layout::Mosaic => {
-                for (band, (samples, valid)) in planes.enumerate() {
-                    self.paint(read, band, window, (samples, valid))?;
-                }
-            }
-        }
-        self.cost.read += started.elapsed();
-        Ok(Block::new(kind, (window.rows, window.cols), Samples::F32(samples), valid))
-    }
-
-    fn spared(&mut self, read: &Read, image: Option<u32>, window: &Window) {
-        let scenes = read.images(image).0.iter().filter(|scene| scene.touches(window));
-        self.cost.reads_spared += (scenes.count() * read.bands.len()) as u64;
-    }
-
-    fn finished(&mut self, node: NodeId, block: &Block) {
-        self.finished.push((node, block.encode()));
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.cancel.is_cancelled()
-    }
 }

@@ -9,7 +9,7 @@ use graticule_common::scene::Timestamp;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::{AddOptions, Added, FolderOptions, Input, is_stac_folder};
 
-use super::{Where, blocking, instant, local, remote, waiting};
+use super::{Where, blocking, instant, remote, waiting};
 use crate::Global;
 use crate::failure::{Failure, say};
 use crate::request::FileArgs;
@@ -54,11 +54,11 @@ impl Add {
         let json = self.json;
         let added = match &self.place.endpoint {
             Some(endpoint) => {
-                let mut remote = remote::Remote::connect(endpoint).await?;
+                let mut remote = remote::Remote::connect(endpoint, &self.place.connect).await?;
                 remote.add(&self.sources).await?
             }
             None => {
-                let catalog = local(global)?;
+                let catalog = self.place.store.open(global).await?;
                 blocking(move || self.add(&catalog)).await?
             }
         };

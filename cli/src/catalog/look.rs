@@ -12,7 +12,7 @@ use graticule_coordinator::catalog::{Checked, Fault, SceneCatalog};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{Where, blocking, counted, day, instant, local, remote};
+use super::{Where, blocking, counted, day, instant, remote};
 use crate::Global;
 use crate::failure::{Failure, say};
 use crate::request::FileArgs;
@@ -34,8 +34,10 @@ pub struct List {
 impl List {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let products = match &self.place.endpoint {
-            Some(endpoint) => remote::Remote::connect(endpoint).await?.products().await?,
-            None => local(global)?.products().await.map_err(Failure::of)?,
+            Some(endpoint) => {
+                remote::Remote::connect(endpoint, &self.place.connect).await?.products().await?
+            }
+            None => self.place.store.open(global).await?.products().await.map_err(Failure::of)?,
         };
         if self.json {
             say!("{}", products.iter().map(product_json).collect::<Value>());
@@ -97,17 +99,18 @@ impl Show {
         let Show { product: id, item, json, place } = self;
         let (product, extent, scene, document) = match (&place.endpoint, &item) {
             (Some(endpoint), None) => {
-                let (product, extent) = remote::Remote::connect(endpoint).await?.product(&id).await?;
+                let (product, extent) =
+                    remote::Remote::connect(endpoint, &place.connect).await?.product(&id).await?;
                 (product, extent, None, None)
             }
             (Some(endpoint), Some(item)) => {
-                let mut remote = remote::Remote::connect(endpoint).await?;
+                let mut remote = remote::Remote::connect(endpoint, &place.connect).await?;
                 let (scene, document) = remote.scene(&id, item).await?;
                 let (product, extent) = remote.product(&id).await?;
                 (product, extent, Some(scene), Some(document))
             }
             (None, item) => {
-                let (catalog, id, item) = (local(global)?, id.clone(), item.clone());
+                let (catalog, id, item) = (place.store.open(global).await?, id.clone(), item.clone());
                 blocking(move || {
                     let (product, extent) = (catalog.product_now(&id)?, catalog.extent(&id)?);
                     let scene = item.as_deref().map(|item| catalog.scene(&id, item)).transpose()?;
@@ -260,10 +263,13 @@ impl Search {
         let mut is_all = true;
         let scenes = match &self.place.endpoint {
             Some(endpoint) => {
-                remote::Remote::connect(endpoint).await?.search(&query, &area, SCENES_MAX).await?
+                remote::Remote::connect(endpoint, &self.place.connect)
+                    .await?
+                    .search(&query, &area, SCENES_MAX)
+                    .await?
             }
             None => {
-                let catalog = local(global)?;
+                let catalog = self.place.store.open(global).await?;
                 let found = blocking(move || catalog.some(&query, &area, SCENES_MAX)).await?;
                 is_all = found.1;
                 found.0
@@ -362,10 +368,10 @@ impl Check {
         let Check { product, pixels, json, files, place } = self;
         let mut sum = Checked::default();
         if let Some(endpoint) = &place.endpoint {
-            let mut remote = remote::Remote::connect(endpoint).await?;
+            let mut remote = remote::Remote::connect(endpoint, &place.connect).await?;
             sum = remote.check(product.as_deref(), pixels, &|fault| print(fault, json)).await?;
         } else {
-            let (catalog, inspect) = (local(global)?, inspector(&files));
+            let (catalog, inspect) = (place.store.open(global).await?, inspector(&files));
             let products = match product {
                 Some(product) => vec![catalog.product(&product).await.map_err(Failure::of)?],
                 None => catalog.products().await.map_err(Failure::of)?,

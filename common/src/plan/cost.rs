@@ -23,7 +23,7 @@ pub struct Cpu {
 
 /// Opening a file for one of its bands and asking for its blocks; of the first of its bands also
 /// understanding the CRS, which takes several times as long.
-const OPEN_NS: f64 = 200_000.0;
+pub(super) const OPEN_NS: f64 = 200_000.0;
 
 /// Decoding a stored byte: between none and deflate.
 const DECODE_NS: f64 = 1.5;
@@ -153,7 +153,8 @@ impl TilePlan<'_> {
         self.values(id) * bytes(self.plan().node(id).facts.dtype) / bytes(DType::F32)
     }
 
-    fn read_ns(&self, id: NodeId, read: &Read) -> f64 {
+    /// Reading a node's pixels, in nanoseconds.
+    pub(super) fn read_ns(&self, id: NodeId, read: &Read) -> f64 {
         let window = self.node_window(id);
         let mut ns = 0.0;
         for scene in read.scenes.iter().filter(|scene| scene.touches(&window)) {
@@ -168,7 +169,8 @@ impl TilePlan<'_> {
         ns
     }
 
-    fn node_ns(&self, id: NodeId) -> f64 {
+    /// Computing a node from its inputs, in nanoseconds.
+    pub(super) fn node_ns(&self, id: NodeId) -> f64 {
         let (plan, values) = (self.plan(), self.values(id));
         let node = plan.node(id);
         let taken: f64 = node.inputs().into_iter().map(|input| self.values(input)).sum();

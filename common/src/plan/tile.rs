@@ -97,7 +97,7 @@ impl Plan {
 }
 
 impl<'p> TilePlan<'p> {
-    fn new(plan: &'p Plan, tile: TileId, window: Window) -> Self {
+    pub(super) fn new(plan: &'p Plan, tile: TileId, window: Window) -> Self {
         let windows = windows(plan, window);
         let (loops, guards) = (stream::loops(plan), exit::guards(plan));
         let mut tile_plan = TilePlan { plan, tile, window, windows, loops, guards, steps: Vec::new() };
@@ -151,6 +151,20 @@ impl<'p> TilePlan<'p> {
         let nodes = self.steps.iter().rev().flat_map(|step| step.results(self.plan).into_iter().rev());
         let cached = nodes.filter(|id| self.plan.node(*id).cached);
         cached.map(|id| (id, self.key(id, salt))).collect()
+    }
+
+    /// What the bytes of this tile's results follow from, whatever grid it is a part of; `None` in a stage,
+    /// whose results are partials.
+    pub fn identity(&self, salt: &str) -> Option<ContentHash> {
+        let mut hasher = Hasher::new("tile result");
+        self.window.hash_into(&mut hasher);
+        for root in self.plan.roots() {
+            if !root.partials.is_empty() {
+                return None;
+            }
+            hasher.hash(self.key(root.node, salt));
+        }
+        Some(hasher.finish())
     }
 
     /// What a node's block on this tile is filed under. The node's hash holds ops and versions,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use graticule_common::failpoint;
 use graticule_common::scene::{LonLatBox, Scene, SceneQuery};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -326,9 +327,11 @@ impl Store {
             return Ok(false);
         }
         index.add_segment(id, bytes)?;
+        failpoint!(blocking "catalog.before_put", return Err(CatalogError::Contended { attempts: 1 }));
         if !self.segments.commit(done.draft)? {
             return Ok(false);
         }
+        failpoint!(blocking "catalog.after_put", return Err(CatalogError::Contended { attempts: 1 }));
         // A number that was free because a base had replaced its segment, long ago: this one does not
         // count, or the base has it already. Only who stood still between the look above and now gets here.
         if is_shared && self.segments.list()?.iter().any(|(base, _)| base.is_base && base.number >= id.number)

@@ -10,6 +10,7 @@ use graticule_common::error::listing;
 use graticule_common::file::Inspect;
 use graticule_common::hash::Hasher;
 use graticule_common::scene::{LonLatBox, Product, Scene, SceneQuery};
+use graticule_common::telemetry::names;
 use graticule_common::transform::Transform;
 use tokio_util::sync::CancellationToken;
 
@@ -109,8 +110,22 @@ impl LocalCatalog {
             ObjectError::File { path, source } => CatalogError::DataDir { path, source },
             error => CatalogError::of_store(error),
         };
-        let objects = Objects::folder(data_dir, true).map_err(in_dir)?;
-        LocalCatalog::open_in(objects, &data_dir.join(DIR_NAME))
+        LocalCatalog::open_data(Objects::folder(data_dir, true).map_err(in_dir)?)
+    }
+
+    /// As [`open`](Self::open), of a data directory that is a store already: the index is in it, and who
+    /// uses the directory shares it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_data(objects: Objects) -> Result<Self, CatalogError> {
+        let folder = objects.as_folder().map(|folder| folder.join(DIR_NAME));
+        let no_folder = || CatalogError::DataDir {
+            path: objects.url().to_owned(),
+            source: std::io::ErrorKind::NotADirectory.into(),
+        };
+        let dir = folder.ok_or_else(no_folder)?;
+        LocalCatalog::open_in(objects, &dir)
     }
 
     /// Opens the catalog of a store, with its index in a folder of this machine, which is made where it
@@ -153,7 +168,7 @@ impl LocalCatalog {
                 looked = self.blocking(Store::tidy).await;
                 tidied = tokio::time::Instant::now();
             }
-            metrics::counter!("graticule_catalog_looks_total", "ok" => if looked.is_ok() { "yes" } else { "no" })
+            metrics::counter!(names::CATALOG_LOOKS, "ok" => if looked.is_ok() { "yes" } else { "no" })
                 .increment(1);
             match (&looked, is_behind) {
                 (Err(error), false) => {

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graticule_common::error::ErrorClass;
+use graticule_common::failpoint;
 use graticule_common::grid::TileId;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::execute_response::Outcome;
 use graticule_common::proto::v1::worker_service_client::WorkerServiceClient;
-use graticule_common::telemetry::spans::inject;
-use graticule_common::wire;
+use graticule_common::{telemetry, wire};
 use tokio::sync::mpsc;
 use tonic::Status;
+use tracing::Span;
 
 use super::flight::Flight;
 use super::{Command, DispatchError};
@@ -60,7 +61,11 @@ impl Call {
         let mut ending = Ending { id: self.id, end: End::Over, commands: self.commands.clone() };
         let mut client = WorkerServiceClient::new(self.worker.channel.clone());
         let mut request = tonic::Request::new(std::mem::take(&mut self.request));
-        inject(request.metadata_mut(), &tracing::Span::current());
+        telemetry::inject(request.metadata_mut(), &Span::current());
+        failpoint!(
+            "coordinator.before_send",
+            return ending.end = End::Broken(Status::unavailable("a failpoint"))
+        );
         let mut answers = match client.execute(request).await {
             Ok(answers) => answers.into_inner(),
             Err(status) => return ending.end = self.refused(status),

@@ -168,8 +168,6 @@ pub struct Work {
     pub id: Arc<str>,
     /// Whose it is.
     pub tenant: Arc<str>,
-    /// What its calls are part of.
-    pub span: tracing::Span,
     /// What.
     pub task: Arc<Task>,
     /// When it is to be done.
@@ -178,6 +176,8 @@ pub struct Work {
     pub limit: Duration,
     /// Time to wait for a worker when there is none.
     pub patience: Duration,
+    /// What calls are part of. A tile that several want is part of the first one's trace.
+    pub span: tracing::Span,
 }
 
 impl Work {

@@ -4,7 +4,7 @@
 mod error;
 mod open;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::future::Future;
@@ -14,6 +14,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use graticule_common::telemetry::names;
 use object_store::path::Path;
 use object_store::{
     CopyMode, CopyOptions, Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
@@ -568,8 +569,14 @@ impl Objects {
             return Ok(());
         }
         let layout = Bytes::from_static(LAYOUT);
-        if self.put_new(MARKER, layout.clone()).await? == Made::Taken {
-            let found = self.get(MARKER, 1 << 10).await?;
+        let found = match self.get(MARKER, 1 << 10).await {
+            Err(ObjectError::Missing { .. }) => {
+                self.put_new(MARKER, layout.clone()).await?;
+                self.get(MARKER, 1 << 10).await?
+            }
+            found => found?,
+        };
+        if found != layout {
             return Err(ObjectError::Layout {
                 store: self.0.url.clone(),
                 found: String::from_utf8_lossy(&found).into_owned(),
@@ -611,7 +618,7 @@ impl Tries {
         if self.made >= ATTEMPTS_MAX || self.started.elapsed() + wait >= TOTAL_WITHIN {
             return false;
         }
-        metrics::counter!("graticule_store_retries_total").increment(1);
+        metrics::counter!(names::STORE_RETRIES).increment(1);
         tokio::time::sleep(wait).await;
         self.made += 1;
         true

@@ -54,6 +54,32 @@ fn place(url: &str) -> Result<Place<'_>, String> {
     }
 }
 
+/// Addresses of the operator's own store are the operator's to choose, as are those that its credentials
+/// come from.
+fn connector() -> Connector {
+    Connector(Client::new(Access::anywhere()))
+}
+
+/// Attempts are counted in one place, ours.
+fn retry() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+}
+
+/// What every S3 is told, whatever else is set.
+pub(super) fn s3(settings: AmazonS3Builder, bucket: &str) -> AmazonS3Builder {
+    let builder = settings
+        .with_bucket_name(bucket)
+        .with_http_connector(connector())
+        .with_retry(retry())
+        // Not left to the environment: without it, two coordinators undo each other's work.
+        .with_conditional_put(S3ConditionalPut::ETagMatch);
+    // Stores that copy in another way than Amazon's say so by AWS_COPY_IF_NOT_EXISTS.
+    match builder.get_config_value(&AmazonS3ConfigKey::CopyIfNotExists) {
+        Some(_) => builder,
+        None => builder.with_copy_if_not_exists(S3CopyIfNotExists::Multipart),
+    }
+}
+
 impl Objects {
     /// The store of a URL: `file:///DIR`, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`,
     /// `az://CONTAINER/PREFIX`, or `memory://`, which is empty and ends with the process. Credentials and
@@ -66,11 +92,6 @@ impl Objects {
     /// [`ObjectError::Url`], [`ObjectError::Settings`], [`ObjectError::File`].
     pub fn open(url: &str, is_synced: bool) -> Result<Objects, ObjectError> {
         let wrong = |reason: String| ObjectError::Url { url: url.to_owned(), reason };
-        // Addresses of the operator's own store are the operator's to choose, as are those that its
-        // credentials come from.
-        let connector = || Connector(Client::new(Access::anywhere()));
-        // Attempts are counted in one place, ours.
-        let retry = || RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let unset = |error: object_store::Error| ObjectError::Settings {
             store: url.to_owned(),
             reason: error.to_string(),
@@ -79,16 +100,7 @@ impl Objects {
             Place::Folder(path) => return Objects::folder(path, is_synced),
             Place::Memory => return Ok(Objects::memory()),
             Place::S3 { bucket, prefix } => {
-                let mut builder = AmazonS3Builder::from_env()
-                    .with_bucket_name(bucket)
-                    .with_http_connector(connector())
-                    .with_retry(retry())
-                    // Not left to the environment: without it, two coordinators undo each other's work.
-                    .with_conditional_put(S3ConditionalPut::ETagMatch);
-                // Stores that copy in another way than Amazon's say so by AWS_COPY_IF_NOT_EXISTS.
-                if builder.get_config_value(&AmazonS3ConfigKey::CopyIfNotExists).is_none() {
-                    builder = builder.with_copy_if_not_exists(S3CopyIfNotExists::Multipart);
-                }
+                let builder = s3(AmazonS3Builder::from_env(), bucket);
                 (Arc::new(builder.build().map_err(unset)?), prefix)
             }
             Place::Gs { bucket, prefix } => {

@@ -182,6 +182,66 @@ fn memory_conforms() {
     conform(&Objects::memory());
 }
 
+/// An S3 of this machine: a process of `moto_server`, which must be on the path.
+pub(crate) struct Moto {
+    process: std::process::Child,
+    address: std::net::SocketAddr,
+}
+
+impl Moto {
+    pub(crate) fn start() -> Moto {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = std::process::Command::new("moto_server");
+        command.args(["-H", "127.0.0.1", "-p", &free.port().to_string()]);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let process = command.spawn().expect("moto_server, of PyPI's moto[server], on the path");
+        let moto = Moto { process, address: free };
+        let started = Instant::now();
+        while std::net::TcpStream::connect(moto.address).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(60), "moto_server does not answer");
+            std::thread::yield_now();
+        }
+        moto
+    }
+
+    /// A bucket's store.
+    pub(crate) fn bucket(&self, bucket: &str) -> Objects {
+        use graticule_common::web::{Access, Client, full};
+        let request = http::Request::put(format!("http://{}/{bucket}", self.address));
+        let request = request.body(full(Bytes::new())).unwrap();
+        let builder = object_store::aws::AmazonS3Builder::new()
+            .with_endpoint(format!("http://{}", self.address))
+            .with_allow_http(true)
+            .with_access_key_id("test")
+            .with_secret_access_key("test");
+        let store = Arc::new(open::s3(builder, bucket).build().unwrap());
+        let url = format!("s3://{bucket}/some/prefix");
+        let objects = Objects::new(store, Path::from("some/prefix"), url, None, true).unwrap();
+        let client = Client::new(Access::anywhere());
+        objects
+            .wait(|_| async move {
+                assert!(client.send(request).await.unwrap().status().is_success());
+                Ok(())
+            })
+            .unwrap();
+        objects
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+#[test]
+#[ignore = "needs moto"]
+fn moto_s3_conforms() {
+    let moto = Moto::start();
+    conform(&moto.bucket("conformance"));
+}
+
 #[test]
 fn stores_work_wherever_they_are_called() {
     let objects = Objects::memory();

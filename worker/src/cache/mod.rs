@@ -17,6 +17,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::hash::ContentHash;
+use graticule_common::telemetry::names;
+use metrics::counter;
 
 pub use memory::MemoryCache;
 pub use redis::{RedisCache, RedisSettings};
@@ -89,9 +91,11 @@ impl Classify for CacheError {
     }
 }
 
-/// [`CacheStats`] while they are being counted.
-#[derive(Debug, Default)]
+/// [`CacheStats`] while they are being counted, and the same for whoever scrapes metrics.
+#[derive(Debug)]
 struct Counters {
+    /// Which cache: the label of its metrics.
+    cache: &'static str,
     hits: AtomicU64,
     misses: AtomicU64,
     errors: AtomicU64,
@@ -101,12 +105,66 @@ struct Counters {
     dropped: AtomicU64,
 }
 
+/// What can happen to a key, a value or a round trip; where it says why, with the word of the metric's label.
+#[derive(Clone, Copy, Debug)]
+enum Happened {
+    Hit,
+    Miss,
+    Error(&'static str),
+    Rejected(&'static str),
+    /// Not looked up.
+    Skipped(&'static str),
+    Stored,
+    /// Not stored; `None` where an error says it already.
+    Dropped(Option<&'static str>),
+}
+
 impl Counters {
+    fn new(cache: &'static str) -> Self {
+        let zero = || AtomicU64::new(0);
+        Counters {
+            cache,
+            hits: zero(),
+            misses: zero(),
+            errors: zero(),
+            rejected: zero(),
+            skipped: zero(),
+            stored: zero(),
+            dropped: zero(),
+        }
+    }
+
+    fn add(&self, what: Happened, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let tier = self.cache;
+        let (counter, metric) = match what {
+            Happened::Hit => (&self.hits, Some(counter!(names::CACHE_HITS, "tier" => tier))),
+            Happened::Miss => (&self.misses, Some(counter!(names::CACHE_MISSES, "tier" => tier))),
+            Happened::Error(kind) => (&self.errors, Some(counter!(names::CACHE_ERRORS, "kind" => kind))),
+            Happened::Rejected(reason) => {
+                (&self.rejected, Some(counter!(names::CACHE_REJECTED, "reason" => reason)))
+            }
+            Happened::Skipped(reason) => {
+                (&self.skipped, Some(counter!(names::CACHE_SKIPPED, "reason" => reason)))
+            }
+            Happened::Stored => (&self.stored, None),
+            Happened::Dropped(reason) => {
+                (&self.dropped, reason.map(|reason| counter!(names::CACHE_SKIPPED, "reason" => reason)))
+            }
+        };
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+        if let Some(metric) = metric {
+            metric.increment(count as u64);
+        }
+    }
+
     /// Counts the answer to one `get`.
     fn answered(&self, found: &[Option<Bytes>]) {
         let hits = found.iter().flatten().count();
-        add(&self.hits, hits);
-        add(&self.misses, found.len() - hits);
+        self.add(Happened::Hit, hits);
+        self.add(Happened::Miss, found.len() - hits);
     }
 
     fn snapshot(&self, shared: bool) -> CacheStats {
@@ -123,8 +181,4 @@ impl Counters {
             dropped: read(&self.dropped),
         }
     }
-}
-
-fn add(counter: &AtomicU64, count: usize) {
-    counter.fetch_add(count as u64, Ordering::Relaxed);
 }

@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use graticule_common::failpoint;
+use graticule_common::telemetry::names;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError, RedisResult};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::breaker::{Admission, Breaker, Change, Outcome};
-use super::{CacheError, CacheStats, Counters, TileCache, TileKey, add, envelope};
+use super::{CacheError, CacheStats, Counters, Happened, TileCache, TileKey, envelope};
 
 /// In front of every key, so that a server shared with others can be limited and cleaned by pattern.
 const KEY_PREFIX: &str = "graticule:t:";
@@ -84,7 +86,7 @@ impl RedisCache {
             links: Mutex::new(links.clone()),
             breaker: Mutex::new(breaker),
             pending_bytes: AtomicUsize::new(0),
-            counters: Counters::default(),
+            counters: Counters::new("redis"),
             complained_of_value: AtomicBool::new(false),
             complained_of_refusal: AtomicBool::new(false),
         });
@@ -105,7 +107,7 @@ impl RedisCache {
             || self.jobs.send(job).is_err()
         {
             self.shared.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            add(&self.shared.counters.dropped, 1);
+            self.shared.counters.add(Happened::Dropped(Some("queue")), 1);
         }
     }
 }
@@ -143,7 +145,7 @@ impl TileCache for RedisCache {
     fn put(&self, entries: Vec<(TileKey, Bytes)>) {
         for (key, value) in entries {
             if value.len() > self.shared.settings.value_bytes_max {
-                add(&self.shared.counters.dropped, 1);
+                self.shared.counters.add(Happened::Dropped(Some("size")), 1);
             } else {
                 self.enqueue(Job::Store(key, value));
             }
@@ -181,28 +183,32 @@ impl Shared {
     /// The server's values for `keys`, still sealed; `None` if it could not be asked.
     async fn look_up(self: &Arc<Self>, keys: &[TileKey]) -> Option<Vec<Option<Bytes>>> {
         if !self.admitted() {
-            add(&self.counters.skipped, keys.len());
+            self.counters.add(Happened::Skipped("breaker"), keys.len());
             return None;
         }
         let mut link = lock(&self.links).read.clone();
-        let mut command = redis::cmd("MGET");
+        // As much as a value of ours can have; a longer one comes cut and is refused. Whoever writes there, no
+        // reply fills this process's memory.
+        let last = (envelope::HEADER_BYTES + self.settings.value_bytes_max).saturating_sub(1);
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
         for key in keys {
-            command.arg(name(key));
+            pipeline.cmd("GETRANGE").arg(name(key)).arg(0).arg(last);
         }
-        let reply = timeout(self.settings.get_timeout, command.query_async(&mut link)).await;
-        let error = match reply {
+        let asking = async {
+            failpoint!("cache.before_get", return Err(too_slow()));
+            pipeline.query_async(&mut link).await
+        };
+        let reply = timeout(self.settings.get_timeout, asking).await;
+        let error = match reply.map(|reply| reply.and_then(|values| values_of(values, keys.len()))) {
             Ok(Ok(sealed)) => {
-                let sealed: Vec<Option<Bytes>> = sealed;
-                if sealed.len() == keys.len() {
-                    self.report(Outcome::Answered, None);
-                    return Some(sealed);
-                }
-                RedisError::from((redis::ErrorKind::UnexpectedReturnType, "not one value for each key"))
+                self.report(Outcome::Answered, None);
+                return Some(sealed);
             }
             Ok(Err(error)) => error,
             Err(_) => too_slow(),
         };
-        add(&self.counters.errors, 1);
+        self.counters.add(Happened::Error(kind(&error)), 1);
         self.report(Outcome::Failed, Some(&error));
         None
     }
@@ -235,7 +241,7 @@ impl Shared {
     async fn write(self: &Arc<Self>, batch: &[Job]) {
         let stores = batch.iter().filter(|job| matches!(job, Job::Store(..))).count();
         if !self.admitted() {
-            add(&self.counters.dropped, stores);
+            self.counters.add(Happened::Dropped(Some("breaker")), stores);
             return;
         }
         let mut link = lock(&self.links).write.clone();
@@ -253,18 +259,22 @@ impl Shared {
                 Job::Settle(_) => {}
             }
         }
-        let reply = timeout(self.settings.put_timeout, pipeline.exec_async(&mut link)).await;
+        let storing = async {
+            failpoint!("cache.before_put", return Err(too_slow()));
+            pipeline.exec_async(&mut link).await
+        };
+        let reply = timeout(self.settings.put_timeout, storing).await;
         let error = match reply {
             Ok(Ok(())) => {
-                add(&self.counters.stored, stores);
+                self.counters.add(Happened::Stored, stores);
                 self.report(Outcome::Answered, None);
                 return;
             }
             Ok(Err(error)) => error,
             Err(_) => too_slow(),
         };
-        add(&self.counters.errors, 1);
-        add(&self.counters.dropped, stores);
+        self.counters.add(Happened::Error(kind(&error)), 1);
+        self.counters.add(Happened::Dropped(None), stores);
         if error.is_io_error() || error.is_timeout() {
             self.report(Outcome::Failed, Some(&error));
         } else if !self.complained_of_refusal.swap(true, Ordering::Relaxed) {
@@ -308,6 +318,11 @@ impl Shared {
     fn report(&self, outcome: Outcome, error: Option<&RedisError>) {
         let change = lock(&self.breaker).report(outcome, Instant::now());
         let address = self.address();
+        match change {
+            Some(Change::Opened) => metrics::gauge!(names::CACHE_BREAKER_OPEN).set(1.0),
+            Some(Change::Closed) => metrics::gauge!(names::CACHE_BREAKER_OPEN).set(0.0),
+            None => {}
+        }
         match (change, error) {
             (Some(Change::Opened), Some(error)) => tracing::warn!(
                 "the cache at `{address}` does not answer ({error}): tiles are computed without it until \
@@ -321,7 +336,7 @@ impl Shared {
 
     /// Takes note of a value that was refused.
     fn rejected(&self, refusal: envelope::Refusal) {
-        add(&self.counters.rejected, 1);
+        self.counters.add(Happened::Rejected(refusal.label()), 1);
         if !self.complained_of_value.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "a value in the cache at `{}` was refused and deleted: {refusal}. Its tile is computed \
@@ -378,6 +393,28 @@ impl Job {
             Job::Delete(_) => JOB_OVERHEAD,
             Job::Settle(_) => 0,
         }
+    }
+}
+
+/// What was found under so many keys. Nothing is no value, and a key that holds no string is none of ours.
+fn values_of(values: Vec<RedisResult<Bytes>>, keys: usize) -> RedisResult<Vec<Option<Bytes>>> {
+    if values.len() != keys {
+        return Err((redis::ErrorKind::UnexpectedReturnType, "not one value for each key").into());
+    }
+    let value = |value: RedisResult<Bytes>| match value {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
+        Err(error) => Err(error),
+    };
+    values.into_iter().map(value).collect()
+}
+
+/// The word of the metric's label.
+fn kind(error: &RedisError) -> &'static str {
+    match error {
+        error if error.is_timeout() => "timeout",
+        error if error.is_io_error() => "connection",
+        _ => "answer",
     }
 }
 

@@ -271,9 +271,12 @@ fn values_go_back_into_pixels_whatever_the_tiles_are() {
 #[test]
 fn stages_share_what_they_remember() {
     let (mut making, m) = Making::new();
-    let double = making.call(crate::ops::find("add").unwrap(), &[m, m]);
-    let greatest = making.call(&GREATEST, &[double]);
-    let root = making.minus(double, greatest);
+    // Dear enough to be remembered.
+    let (op, side) =
+        (crate::ops::find("focal_median").unwrap(), Literal::List(vec![Literal::Int(31), Literal::Int(31)]));
+    let calm = making.add(NodeKind::Call { op, params: vec![side], inputs: vec![Input::Node(m)] });
+    let greatest = making.call(&GREATEST, &[calm]);
+    let root = making.minus(calm, greatest);
     let outcome = making.outcome(root, &Limits::default(), &options(4)).unwrap();
     let keys = |plan: &Plan| -> HashSet<ContentHash> {
         let tiles = plan.tiles().into_iter().map(|id| plan.tile(id).unwrap());

@@ -14,6 +14,7 @@ use super::super::conformance::{self, collection, item, save};
 use super::super::{AddOptions, Added, CatalogError, Input, LocalCatalog, SceneCatalog};
 use super::run;
 use crate::objects::Objects;
+use crate::objects::tests::Moto;
 
 /// Time for what others did to be noticed.
 const SOON: Duration = Duration::from_secs(20);
@@ -105,24 +106,26 @@ fn generation(catalog: &LocalCatalog) -> u64 {
 
 #[test]
 fn a_catalog_conforms_on_every_store() {
-    for cluster in Cluster::all() {
-        let (one, two) = (cluster.coordinator("one"), cluster.coordinator("two"));
-        let path = conformance::write(&cluster.stac());
-        one.add(&path, &Proj::new()).unwrap();
-        run(conformance::check(&one));
-        // The other, which was open before, and a third, whose index is new.
-        two.refresh().unwrap();
-        run(conformance::check(&two));
-        run(conformance::check(&cluster.coordinator("three")));
-        assert_eq!(
-            one.document("conformance", Some("a")).unwrap(),
-            two.document("conformance", Some("a")).unwrap()
-        );
-        // Again, by the other: nothing is new.
-        let added = two.add(&path, &Proj::new()).unwrap();
-        assert_eq!(added.products.iter().map(|product| product.unchanged).sum::<u64>(), 5);
-        assert_eq!(cluster.names().len(), 1, "{:?}", cluster.names());
-    }
+    Cluster::all().iter().for_each(check_a_catalog_conforms_on_every_store);
+}
+
+fn check_a_catalog_conforms_on_every_store(cluster: &Cluster) {
+    let (one, two) = (cluster.coordinator("one"), cluster.coordinator("two"));
+    let path = conformance::write(&cluster.stac());
+    one.add(&path, &Proj::new()).unwrap();
+    run(conformance::check(&one));
+    // The other, which was open before, and a third, whose index is new.
+    two.refresh().unwrap();
+    run(conformance::check(&two));
+    run(conformance::check(&cluster.coordinator("three")));
+    assert_eq!(
+        one.document("conformance", Some("a")).unwrap(),
+        two.document("conformance", Some("a")).unwrap()
+    );
+    // Again, by the other: nothing is new.
+    let added = two.add(&path, &Proj::new()).unwrap();
+    assert_eq!(added.products.iter().map(|product| product.unchanged).sum::<u64>(), 5);
+    assert_eq!(cluster.names().len(), 1, "{:?}", cluster.names());
 }
 
 #[test]
@@ -159,37 +162,38 @@ fn what_one_adds_the_other_answers_within_seconds() {
 
 #[test]
 fn both_add_at_once() {
+    Cluster::all().iter().for_each(check_both_add_at_once);
+}
+
+fn check_both_add_at_once(cluster: &Cluster) {
     const EACH: usize = 12;
-    for cluster in Cluster::all() {
-        let names = ["one", "two", "three"];
-        std::thread::scope(|scope| {
-            for name in names {
-                let cluster = &cluster;
-                scope.spawn(move || {
-                    let catalog = cluster.coordinator(name);
-                    for at in 0..EACH {
-                        let id = format!("{name}-{at}");
-                        let text = cluster.lines(&[id.clone(), "common".to_owned()], |_| ());
-                        cluster.add_lines(&catalog, &text).unwrap();
-                        assert!(ids(&catalog).contains(&id), "{id} was registered");
-                    }
-                });
-            }
-        });
-        let expected: BTreeSet<String> = names
-            .iter()
-            .flat_map(|name| (0..EACH).map(move |at| format!("{name}-{at}")))
-            .chain(["common".to_owned()])
-            .collect();
-        let fresh = cluster.coordinator("fresh");
-        assert_eq!(ids(&fresh).into_iter().collect::<BTreeSet<_>>(), expected);
+    let names = ["one", "two", "three"];
+    std::thread::scope(|scope| {
         for name in names {
-            let catalog = cluster.coordinator(name);
-            assert_eq!(answers(&catalog), answers(&fresh), "{name}");
+            scope.spawn(move || {
+                let catalog = cluster.coordinator(name);
+                for at in 0..EACH {
+                    let id = format!("{name}-{at}");
+                    let text = cluster.lines(&[id.clone(), "common".to_owned()], |_| ());
+                    cluster.add_lines(&catalog, &text).unwrap();
+                    assert!(ids(&catalog).contains(&id), "{id} was registered");
+                }
+            });
         }
-        // One segment for each registration, in one order.
-        assert_eq!(cluster.names().len(), names.len() * EACH);
+    });
+    let expected: BTreeSet<String> = names
+        .iter()
+        .flat_map(|name| (0..EACH).map(move |at| format!("{name}-{at}")))
+        .chain(["common".to_owned()])
+        .collect();
+    let fresh = cluster.coordinator("fresh");
+    assert_eq!(ids(&fresh).into_iter().collect::<BTreeSet<_>>(), expected);
+    for name in names {
+        let catalog = cluster.coordinator(name);
+        assert_eq!(answers(&catalog), answers(&fresh), "{name}");
     }
+    // One segment for each registration, in one order.
+    assert_eq!(cluster.names().len(), names.len() * EACH);
 }
 
 /// Registers while another registration comes first, and says what came of it.
@@ -218,24 +222,26 @@ fn overtaken(cluster: &Cluster, text: &str, first: impl Fn(&LocalCatalog)) -> (A
 
 #[test]
 fn who_is_overtaken_starts_over_from_what_is_new() {
-    for cluster in Cluster::all() {
-        let start = cluster.coordinator("start");
-        cluster.add(&start, &["same", "gone"]);
-        let both = ["same", "gone", "mine"].map(str::to_owned);
-        let text = cluster.lines(&both, |_| ());
-        // What was unchanged when it was looked at has changed, or gone, since.
-        let (added, slow) = overtaken(&cluster, &text, |quick| {
-            let change = |item: &mut Value| item["properties"]["gsd"] = json!(7);
-            let changed = cluster.lines(&["same".to_owned(), "theirs".to_owned()], change);
-            cluster.add_lines(quick, &changed).unwrap();
-            quick.remove("p", &["gone".to_owned()], &|_| ()).unwrap();
-        });
-        let product = &added.products[0];
-        assert_eq!((product.new, product.updated, product.unchanged), (2, 1, 0), "on top of the other's");
-        assert_eq!(ids(&slow), ["gone", "mine", "same", "theirs"]);
-        let document = slow.document("p", Some("same")).unwrap().unwrap();
-        assert!(!document.contains("gsd"), "the later registration wins: {document}");
-    }
+    Cluster::all().iter().for_each(check_who_is_overtaken_starts_over_from_what_is_new);
+}
+
+fn check_who_is_overtaken_starts_over_from_what_is_new(cluster: &Cluster) {
+    let start = cluster.coordinator("start");
+    cluster.add(&start, &["same", "gone"]);
+    let both = ["same", "gone", "mine"].map(str::to_owned);
+    let text = cluster.lines(&both, |_| ());
+    // What was unchanged when it was looked at has changed, or gone, since.
+    let (added, slow) = overtaken(cluster, &text, |quick| {
+        let change = |item: &mut Value| item["properties"]["gsd"] = json!(7);
+        let changed = cluster.lines(&["same".to_owned(), "theirs".to_owned()], change);
+        cluster.add_lines(quick, &changed).unwrap();
+        quick.remove("p", &["gone".to_owned()], &|_| ()).unwrap();
+    });
+    let product = &added.products[0];
+    assert_eq!((product.new, product.updated, product.unchanged), (2, 1, 0), "on top of the other's");
+    assert_eq!(ids(&slow), ["gone", "mine", "same", "theirs"]);
+    let document = slow.document("p", Some("same")).unwrap().unwrap();
+    assert!(!document.contains("gsd"), "the later registration wins: {document}");
 }
 
 #[test]
@@ -313,31 +319,33 @@ fn killed_between_segment_and_index() {
 
 #[test]
 fn an_index_that_is_lost_or_behind_is_made_again() {
-    for cluster in Cluster::all() {
-        let one = cluster.coordinator("one");
-        cluster.add(&one, &["a", "b"]);
-        let answered = answers(&one);
-        let behind = cluster.coordinator("behind");
-        for at in 0..3 {
-            cluster.add(&one, &[&format!("c{at}")]);
+    Cluster::all().iter().for_each(check_an_index_that_is_lost_or_behind_is_made_again);
+}
+
+fn check_an_index_that_is_lost_or_behind_is_made_again(cluster: &Cluster) {
+    let one = cluster.coordinator("one");
+    cluster.add(&one, &["a", "b"]);
+    let answered = answers(&one);
+    let behind = cluster.coordinator("behind");
+    for at in 0..3 {
+        cluster.add(&one, &[&format!("c{at}")]);
+    }
+    behind.refresh().unwrap();
+    assert_eq!(answers(&behind), answers(&one));
+    assert_ne!(answers(&one), answered);
+    drop(behind);
+    fs::remove_dir_all(cluster.index_dir("behind")).unwrap();
+    assert_eq!(answers(&cluster.coordinator("behind")), answers(&one));
+    // Copies of segments are only copies.
+    let copies = cluster.index_dir("behind").join("copies");
+    if cluster.objects.as_folder().is_none() {
+        assert!(fs::read_dir(&copies).unwrap().count() > 0);
+        for copy in fs::read_dir(&copies).unwrap().flatten() {
+            fs::write(copy.path(), "").unwrap();
         }
-        behind.refresh().unwrap();
-        assert_eq!(answers(&behind), answers(&one));
-        assert_ne!(answers(&one), answered);
-        drop(behind);
-        fs::remove_dir_all(cluster.index_dir("behind")).unwrap();
-        assert_eq!(answers(&cluster.coordinator("behind")), answers(&one));
-        // Copies of segments are only copies.
-        let copies = cluster.index_dir("behind").join("copies");
-        if cluster.objects.as_folder().is_none() {
-            assert!(fs::read_dir(&copies).unwrap().count() > 0);
-            for copy in fs::read_dir(&copies).unwrap().flatten() {
-                fs::write(copy.path(), "").unwrap();
-            }
-            let catalog = cluster.coordinator("behind");
-            catalog.reindex(&|_| ()).unwrap();
-            assert_eq!(answers(&catalog), answers(&one));
-        }
+        let catalog = cluster.coordinator("behind");
+        catalog.reindex(&|_| ()).unwrap();
+        assert_eq!(answers(&catalog), answers(&one));
     }
 }
 
@@ -468,4 +476,20 @@ fn a_data_directory_is_a_store() {
     let started = Instant::now();
     assert_eq!(answers(&local), answers(&shared));
     assert!(started.elapsed() < SOON);
+}
+
+#[test]
+#[ignore = "needs moto"]
+fn moto_s3_is_a_store_for_several() {
+    let moto = Moto::start();
+    let checks: [fn(&Cluster); 4] = [
+        check_a_catalog_conforms_on_every_store,
+        check_both_add_at_once,
+        check_an_index_that_is_lost_or_behind_is_made_again,
+        check_who_is_overtaken_starts_over_from_what_is_new,
+    ];
+    for (at, check) in checks.iter().enumerate() {
+        let objects = moto.bucket(&format!("catalog-{at}"));
+        check(&Cluster { dir: tempfile::tempdir().unwrap(), objects });
+    }
 }

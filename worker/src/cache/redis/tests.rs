@@ -118,6 +118,7 @@ fn a_value_of_any_doubt_is_a_miss_and_deleted() {
     block_on(async {
         let server = RedisServer::start().await;
         let cache = connect(&server, patient()).await;
+        assert!(works(&cache).await);
         let mut direct = server.direct().await;
         let good = envelope::seal(&key(1), &value(1, 20));
         let mut bad: Vec<Vec<u8>> = (0..good.len())
@@ -127,21 +128,24 @@ fn a_value_of_any_doubt_is_a_miss_and_deleted() {
                 flipped
             })
             .collect();
-        bad.extend((0..good.len()).map(|len| good[..len].to_vec()));
+        bad.extend((1..good.len()).map(|len| good[..len].to_vec()));
         bad.push([&good[..], &[0]].concat());
         bad.push(envelope::seal(&key(2), &value(2, 20)));
+        // Sealed rightly, and longer than what is ever stored: it is not even fetched whole.
+        bad.push(envelope::seal(&key(1), &value(1, cache.shared.settings.value_bytes_max + 1)));
         bad.push(b"hello".to_vec());
         let count = bad.len();
         for bad in bad {
             let name = name(&key(1));
             redis::cmd("SET").arg(&name).arg(&bad).exec_async(&mut direct).await.unwrap();
-            assert_eq!(cache.get(&[key(1), key(3)]).await, [None, None], "{bad:?}");
+            let shown = &bad[..bad.len().min(100)];
+            assert!(cache.get(&[key(1), key(3)]).await.iter().all(Option::is_none), "{shown:?}");
             cache.settle().await;
             let left: i64 = redis::cmd("EXISTS").arg(&name).query_async(&mut direct).await.unwrap();
-            assert_eq!(left, 0, "{bad:?}");
+            assert_eq!(left, 0, "{shown:?}");
         }
         let stats = cache.stats();
-        assert_eq!((stats.rejected, stats.hits, stats.errors), (count as u64, 0, 0));
+        assert_eq!((stats.rejected, stats.hits, stats.errors), (count as u64, 1, 0));
 
         // A key that holds no string at all is a miss; putting replaces it.
         redis::cmd("LPUSH").arg(name(&key(1))).arg("x").exec_async(&mut direct).await.unwrap();
@@ -251,5 +255,62 @@ fn a_full_server_is_still_read() {
         }
         let stats = cache.stats();
         assert_eq!((stats.dropped, stats.errors, stats.skipped), (10, 10, 0), "{stats:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs redis"]
+fn a_server_that_evicts_answers_rightly_or_not_at_all() {
+    block_on(async {
+        let server = RedisServer::start().await;
+        let cache = connect(&server, patient()).await;
+        assert!(works(&cache).await);
+        let mut direct = server.direct().await;
+        for (name, setting) in [("maxmemory-policy", "allkeys-lru"), ("maxmemory", "8mb")] {
+            redis::cmd("CONFIG").arg("SET").arg(name).arg(setting).exec_async(&mut direct).await.unwrap();
+        }
+        // 20 MB into 8.
+        for n in 0..200 {
+            cache.put(vec![(key(n), value(n, 100_000))]);
+            cache.settle().await;
+        }
+        let keys: Vec<_> = (0..200).map(key).collect();
+        let found = cache.get(&keys).await;
+        let right = (0..200).filter(|&n| found[n] == Some(value(n, 100_000))).count();
+        let absent = found.iter().filter(|found| found.is_none()).count();
+        assert_eq!((right + absent, cache.stats().rejected), (200, 0));
+        assert!(right > 0 && absent > 100, "{right} found");
+    });
+}
+
+/// Answers every connection with the same bytes, again and again.
+async fn speaks(bytes: &'static [u8]) -> String {
+    use tokio::io::AsyncWriteExt;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("redis://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            taken.push(tokio::spawn(async move { while stream.write_all(bytes).await.is_ok() {} }));
+        }
+    });
+    address
+}
+
+#[test]
+fn what_is_no_redis_costs_misses() {
+    block_on(async {
+        for bytes in
+            [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"+OK\r\n", b"*-1\r\n", b"$3\r\nabc\r\n", b"\0\xff"]
+        {
+            let settings =
+                RedisSettings { get_timeout: Duration::from_millis(200), ..RedisSettings::default() };
+            let cache = RedisCache::connect(&speaks(bytes).await, settings).await.unwrap();
+            for n in 0..20 {
+                cache.put(vec![(key(n), value(n, 10))]);
+                assert_eq!(cache.get(&[key(n), key(n + 1)]).await, [None, None], "{bytes:?}");
+            }
+            assert_eq!(cache.stats().hits, 0);
+        }
     });
 }

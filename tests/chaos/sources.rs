@@ -1,0 +1,97 @@
+//! Source files that go missing or change while they are read: the pixels that were asked for, or an error that
+//! says so, never a mixture.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use graticule_tests::cases;
+use graticule_tests::colorado::Imagery;
+use graticule_tests::fleet::{Fleet, Setup};
+
+use crate::turn;
+
+/// Late in the series: it is read last.
+fn files(imagery: &Imagery) -> Vec<PathBuf> {
+    let scenes = imagery.file("x", "b4");
+    let scenes = scenes.parent().and_then(|scene| scene.parent()).unwrap().to_owned();
+    let mut found = Vec::new();
+    for scene in std::fs::read_dir(scenes).unwrap() {
+        for file in std::fs::read_dir(scene.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            if path.to_string_lossy().ends_with("_b4.tif") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Expected: right or an error of the source; right again once the files are what they were.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_go_missing_in_the_middle_and_come_back() {
+    let _turn = turn().await;
+    let imagery = Imagery::copy();
+    let mut fleet = Fleet::start(&imagery, &Setup::default()).await;
+    let case = cases::ndvi().await.anew();
+    let files = files(&imagery);
+    let asking = fleet.busy_with(&case, 0).await;
+    for file in &files {
+        std::fs::rename(file, file.with_extension("aside")).unwrap();
+    }
+    asking.outcome().await.is_right_or(&["source"]);
+    // Nothing of them is there any more.
+    let outcome = fleet.ask(&case).await;
+    assert_eq!(outcome.name(), "source", "{outcome:?}");
+    for file in &files {
+        std::fs::rename(file.with_extension("aside"), file).unwrap();
+    }
+    fleet.computes(&case).await;
+}
+
+/// Expected: right or an error of the source, never other pixels.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_change_in_the_middle_and_back() {
+    let _turn = turn().await;
+    let imagery = Imagery::copy();
+    let mut fleet = Fleet::start(&imagery, &Setup::default()).await;
+    let case = cases::ndvi().await.anew();
+    let files = files(&imagery);
+    let was: Vec<(Vec<u8>, SystemTime)> = files
+        .iter()
+        .map(|file| (std::fs::read(file).unwrap(), file.metadata().unwrap().modified().unwrap()))
+        .collect();
+    for round in 0..3 {
+        let asking = fleet.busy_with(&case, round % 2).await;
+        // In place, in the same length: only the time of the change tells.
+        for file in &files {
+            invert_the_end(file);
+        }
+        let outcome = asking.outcome().await;
+        outcome.is_right_or(&["source"]);
+        let outcome = fleet.ask(&case).await;
+        assert_eq!(outcome.name(), "source", "{outcome:?}");
+        for (file, (bytes, modified)) in files.iter().zip(&was) {
+            std::fs::write(file, bytes).unwrap();
+            File::options().write(true).open(file).unwrap().set_modified(*modified).unwrap();
+        }
+        fleet.computes(&case).await;
+    }
+}
+
+/// Inverts the last tenth of a file, and has it be a minute younger.
+fn invert_the_end(path: &PathBuf) {
+    let mut file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    let from = length - length / 10;
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(from)).unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes.iter_mut().for_each(|byte| *byte = !*byte);
+    file.seek(SeekFrom::Start(from)).unwrap();
+    file.write_all(&bytes).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(modified + Duration::from_secs(60)).unwrap();
+}

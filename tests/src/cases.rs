@@ -1,0 +1,148 @@
+//! Grafts over real rasters whose answers are known: what an undisturbed engine says of them.
+
+use bytes::Bytes;
+use graticule_common::proto::v1 as pb;
+use graticule_common::transform::Proj;
+use serde_json::json;
+use tokio::sync::OnceCell;
+
+use crate::client::{Received, blocks, request, with};
+use crate::cluster::{Cluster, Setup};
+use crate::colorado::{Imagery, PRODUCT, examples, main_job, source};
+use crate::scenes::{AREA, CRS, on_area, over_pixels};
+
+/// A graft on an AOI, and its pixels.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its name.
+    pub name: &'static str,
+    /// What is asked.
+    pub request: pb::ComputeRequest,
+    /// The pixels of each result, encoded.
+    pub expected: Vec<Bytes>,
+}
+
+impl Case {
+    /// The same question with other options. The pixels stay the same.
+    #[must_use]
+    pub fn with(mut self, set: impl FnOnce(&mut pb::Options)) -> Case {
+        self.request = with(self.request, set);
+        self
+    }
+
+    /// The same question, computed anew whatever is remembered.
+    #[must_use]
+    pub fn anew(self) -> Case {
+        self.with(|options| options.no_cache = true)
+    }
+
+    /// Whether an answer has the right pixels.
+    pub fn is_answered_by(&self, received: Received) -> bool {
+        received.header.is_some_and(|header| pixels(&header, received.chunks) == self.expected)
+    }
+}
+
+fn pixels(header: &pb::Header, chunks: Vec<pb::TileChunk>) -> Vec<Bytes> {
+    blocks(header, chunks).into_iter().map(|block| block.encode()).collect()
+}
+
+/// Registers the sample imagery that the cases are about.
+pub fn register(imagery: &Imagery) {
+    let catalog = imagery.register();
+    catalog.add(&examples().join("potsdam"), &Proj::new()).expect("the imagery is registered");
+}
+
+/// The main job, in sixteen tiles: a hundred files each.
+pub async fn ndvi() -> Case {
+    static CASE: OnceCell<Case> = OnceCell::const_new();
+    CASE.get_or_init(|| one("ndvi", with(main_job(), |options| options.tile_size = 16))).await.clone()
+}
+
+/// Neighbourhoods of neighbourhoods: tiles with a margin.
+pub async fn focal() -> Case {
+    static CASE: OnceCell<Case> = OnceCell::const_new();
+    let request = with(on_area(&focal_graft()), |options| options.tile_size = 16);
+    CASE.get_or_init(|| one("focal", request)).await.clone()
+}
+
+fn focal_graft() -> String {
+    let graft = json!({
+        "product": PRODUCT, "band": "nir", "returns": "result", "three": 3,
+        "ground": ["mosaic", "product", "band"], "smooth": ["focal_median", "ground", "three"],
+        "result": ["slope", "smooth"],
+    });
+    graft.to_string()
+}
+
+/// A value that needs all pixels and goes back into them: two stages.
+pub async fn stages() -> Case {
+    static CASE: OnceCell<Case> = OnceCell::const_new();
+    let request = with(on_area(&over_pixels(PRODUCT, "red", "less")), |options| options.tile_size = 16);
+    CASE.get_or_init(|| one("stages", request)).await.clone()
+}
+
+/// Three bands of 1536 × 768 pixels in true colour: 14 MB in eighteen tiles of two pieces.
+pub async fn mosaic() -> Case {
+    static CASE: OnceCell<Case> = OnceCell::const_new();
+    CASE.get_or_init(|| one("mosaic", true_colour(256))).await.clone()
+}
+
+/// The request of [`mosaic`], in tiles of this size.
+pub fn true_colour(tile_size: u32) -> pb::ComputeRequest {
+    let graft = std::fs::read_to_string(examples().join("true_colour.graft.json")).expect("the graft");
+    let bounds = [330_000.0, 5_814_360.0, 345_360.0, 5_822_040.0];
+    with(request(&graft, "EPSG:32633", bounds, 10.0), |options| options.tile_size = tile_size)
+}
+
+/// All of them.
+pub async fn all() -> Vec<Case> {
+    vec![ndvi().await, focal().await, stages().await, mosaic().await]
+}
+
+/// Small tiles as a map in a browser asks for them: so many different ones of two products and three grafts,
+/// one tile each.
+pub async fn tiles(number: usize) -> Vec<Case> {
+    let true_colour = std::fs::read_to_string(examples().join("true_colour.graft.json")).expect("the graft");
+    let focal = focal_graft();
+    let ndvi = crate::colorado::graft();
+    let tile = |at: usize| {
+        // Each a window of its own: the pixel they begin at moves on.
+        let (row, col) = ((at / 3 / 20) as f64, (at / 3 % 20) as f64);
+        let [west, _, _, north] = AREA;
+        match at % 3 {
+            0 => {
+                let (west, north) = (330_000.0 + col * 700.0, 5_822_040.0 - row * 370.0);
+                request(&true_colour, "EPSG:32633", [west, north - 640.0, west + 640.0, north], 10.0)
+            }
+            of => {
+                let graft = if of == 1 { &focal } else { &ndvi };
+                let (west, north) = (west + col * 30.0, north - row * 30.0);
+                request(graft, CRS, [west, north - 960.0, west + 960.0, north], 30.0)
+            }
+        }
+    };
+    undisturbed((0..number).map(|at| ("tile", with(tile(at), |options| options.tile_size = 64))).collect())
+        .await
+}
+
+/// Cases, answered by an engine in this process that nothing happens to.
+pub async fn undisturbed(requests: Vec<(&'static str, pb::ComputeRequest)>) -> Vec<Case> {
+    let imagery = Imagery::committed();
+    let catalog = imagery.register();
+    catalog.add(&examples().join("potsdam"), &Proj::new()).expect("the imagery is registered");
+    let cluster = Cluster::start(Setup::new(2, catalog, source())).await;
+    let mut cases = Vec::new();
+    for (name, request) in requests {
+        let received = cluster.client.receive(&request).await;
+        assert!(received.error.is_none() && received.summary.is_some(), "{name}: {:?}", received.error);
+        let header = received.header.expect("a header");
+        let expected = pixels(&header, received.chunks);
+        assert!(expected.iter().any(|block| block.len() > 1000), "{name} has pixels");
+        cases.push(Case { name, request, expected });
+    }
+    cases
+}
+
+async fn one(name: &'static str, request: pb::ComputeRequest) -> Case {
+    undisturbed(vec![(name, request)]).await.remove(0)
+}
