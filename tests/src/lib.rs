@@ -7,6 +7,7 @@ pub mod client;
 pub mod cluster;
 pub mod colorado;
 pub mod conform;
+pub mod fake;
 pub mod fleet;
 pub mod load;
 pub mod noop;
