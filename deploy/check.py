@@ -29,7 +29,6 @@ BY_HAND = {
     "graticule-coordinator-tls",
     "graticule-redis",
     "graticule-store",
-    "graticule-worker-access",
     "graticule-worker-tls",
 }
 # What a worker takes beside its tiles: what is remembered in the process, GDAL, the program itself.
@@ -109,6 +108,9 @@ class Manifests:
                     kubernetes_validate.validate(document, version, strict=True)
                 except kubernetes_validate.ValidationError as error:
                     self.problems.append(f"{name(document)}: {error.message} (Kubernetes {version})")
+        if self.problems:
+            # Nothing can be relied on in what has not the right shape.
+            return self.problems
         for deployment in self.of("Deployment"):
             self.pod(deployment)
         for kind in ("Service", "PodDisruptionBudget", "NetworkPolicy"):
@@ -206,12 +208,9 @@ class Manifests:
         complaint = refusal(self.binary, arguments)
         self.expect(complaint is None, where, f"the binary says: {complaint}")
         self.environment(where, arguments[0], container)
-        self.expect(
-            container["livenessProbe"]["httpGet"]["path"] == "/livez", where, "liveness is not /livez"
-        )
-        self.expect(
-            container["readinessProbe"]["httpGet"]["path"] == "/readyz", where, "readiness is not /readyz"
-        )
+        for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
+            asked = (container.get(probe) or {}).get("httpGet", {}).get("path")
+            self.expect(asked == path, where, f"{probe} asks {asked}, not {path}")
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         for key, port in (("listen", "grpc"), ("admin", "admin")):
             address = option(arguments, key) or ""
@@ -249,8 +248,9 @@ class Manifests:
             if "secretRef" in source:
                 self.known_secret(where, source["secretRef"]["name"], source["secretRef"].get("optional"))
             else:
-                settings = self.named("ConfigMap").get(source["configMapRef"]["name"])
-                self.expect(settings, where, f"no map {source['configMapRef']['name']}")
+                reference = source["configMapRef"]
+                settings = self.named("ConfigMap").get(reference["name"])
+                self.expect(settings or reference.get("optional"), where, f"no map {reference['name']}")
                 ours |= set((settings or {}).get("data", {}))
         known = help_of(self.binary, command)
         for variable in sorted(ours):

@@ -19,6 +19,7 @@ use graticule_worker::source::gdal::{GdalSource, configure};
 use crate::Global;
 use crate::failure::{Failure, say};
 use crate::store::StoreArgs;
+use crate::tls::ConnectArgs;
 
 /// Register imagery and look at what is registered.
 #[derive(Debug, Subcommand)]
@@ -45,6 +46,8 @@ struct Where {
     /// Coordinator whose catalog it is [default: the catalog in the data folder of this machine]
     #[arg(long, value_name = "URL", visible_alias = "coordinator")]
     endpoint: Option<String>,
+    #[command(flatten)]
+    connect: ConnectArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -104,8 +107,11 @@ impl Catalog {
 impl Remove {
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let Remove { product, items, place } = self;
-        let removed = match place.endpoint {
-            Some(endpoint) => remote::Remote::connect(&endpoint).await?.remove(&product, items).await?,
+        let removed = match &place.endpoint {
+            Some(endpoint) => {
+                let mut remote = remote::Remote::connect(endpoint, &place.connect).await?;
+                remote.remove(&product, items).await?
+            }
             None => {
                 let (catalog, product) = (place.store.open(global).await?, product.clone());
                 blocking(move || catalog.remove(&product, &items, &waiting)).await?

@@ -9,7 +9,7 @@ use graticule_common::error::ErrorClass;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_service_client::ComputeServiceClient;
 use graticule_common::telemetry::{self, TraceContext};
-use tonic::transport::Channel;
+use graticule_common::transport::Authorized;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 
@@ -195,7 +195,10 @@ impl Compute {
 }
 
 /// What the request was to take. It is no part of the result: where nobody says, the report does without.
-async fn bill(client: &mut ComputeServiceClient<Channel>, request: &pb::ComputeRequest) -> Option<pb::Bill> {
+async fn bill(
+    client: &mut ComputeServiceClient<Authorized>,
+    request: &pb::ComputeRequest,
+) -> Option<pb::Bill> {
     let answer = client.explain(pb::ExplainRequest { request: Some(request.clone()) }).await;
     answer.ok()?.into_inner().bill
 }

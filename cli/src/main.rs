@@ -9,6 +9,7 @@ use graticule_common::telemetry;
 
 use crate::failure::Failure;
 
+mod access;
 mod admin;
 mod arrays;
 mod catalog;
@@ -16,9 +17,12 @@ mod compute;
 mod explain;
 mod failure;
 mod interrupt;
+mod key;
 mod manual;
 mod ops;
 mod options;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod output;
 mod progress;
 mod publish;
@@ -28,6 +32,7 @@ mod request;
 mod roles;
 mod serve;
 mod store;
+mod tls;
 mod top;
 
 /// Computes maps: write an expression over imagery (a graft), name an area, get pixels.
@@ -86,6 +91,17 @@ struct Global {
         help_heading = "General"
     )]
     log_format: LogFormat,
+    /// OpenTelemetry collector to send traces to, by OTLP over gRPC: http://HOST:4317
+    #[cfg(feature = "otlp")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        hide_env_values = true,
+        help_heading = "General"
+    )]
+    otlp: Option<String>,
     /// Colour in messages; `auto`: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "General")]
     color: ColorChoice,
@@ -133,6 +149,9 @@ enum Command {
     Worker(roles::Worker),
     /// Watch a coordinator: its workers, its requests, what it does a second
     Top(top::Top),
+    /// Make, list and revoke the API keys of a deployment
+    #[command(subcommand)]
+    Key(key::Key),
     /// Print completions for a shell
     Completions(manual::Completions),
     /// Write the manual pages
@@ -198,17 +217,11 @@ fn is_colored(choice: ColorChoice) -> bool {
 }
 
 fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
-    let is_server = matches!(cli.command, Command::Serve(_) | Command::Coordinator(_) | Command::Worker(_));
-    let filter = cli.global.log.as_deref().unwrap_or(if is_server { "info" } else { "error" });
-    let format = match cli.global.log_format {
-        LogFormat::Text => telemetry::LogFormat::Text,
-        LogFormat::Json => telemetry::LogFormat::Json,
-    };
-    telemetry::start(filter, colored, format, None).map_err(Failure::usage)?;
     match cli.command {
         Command::Completions(command) => return command.run(),
         Command::Man(command) => return command.run(),
         Command::Ops(command) => return command.run(),
+        Command::Key(command) => return command.run(&cli.global),
         Command::ExitCodes => {
             return failure::print_line(format_args!("{}", manual::exit_codes().trim_end()));
         }
@@ -217,6 +230,19 @@ fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure { code: 1, message: format!("cannot start threads: {error}") })?;
+    let role = match cli.command {
+        Command::Serve(_) => "serve",
+        Command::Coordinator(_) => "coordinator",
+        Command::Worker(_) => "worker",
+        _ => "client",
+    };
+    let (sink, exporter) = traces(&cli.global, role, &runtime)?;
+    let filter = cli.global.log.as_deref().unwrap_or(if role == "client" { "error" } else { "info" });
+    let format = match cli.global.log_format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    telemetry::start(filter, colored, format, sink).map_err(Failure::usage)?;
     let result = runtime.block_on(async {
         match cli.command {
             Command::Compute(command) => command.run(&cli.global).await,
@@ -227,11 +253,44 @@ fn run(cli: Cli, colored: bool) -> Result<(), Failure> {
             Command::Worker(command) => command.run().await,
             Command::Top(command) => command.run().await,
             // Done above, without threads.
-            Command::Completions(_) | Command::Man(_) | Command::Ops(_) | Command::ExitCodes => Ok(()),
+            Command::Completions(_)
+            | Command::Man(_)
+            | Command::Ops(_)
+            | Command::Key(_)
+            | Command::ExitCodes => Ok(()),
         }
     });
+    if let Some(end) = exporter {
+        end();
+    }
     // GDAL's own end must not meet a read that is under way: that would crash. Reads stop after the band
     // they are at; one that hangs on a dead disk must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(2));
     result
+}
+
+/// Ends the sending of spans.
+type EndTraces = Box<dyn FnOnce()>;
+
+/// Where finished spans go.
+#[cfg(feature = "otlp")]
+fn traces(
+    global: &Global,
+    role: &str,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<(Option<telemetry::spans::Sink>, Option<EndTraces>), Failure> {
+    let Some(collector) = &global.otlp else { return Ok((None, None)) };
+    let _inside = runtime.enter();
+    let (exporter, sink) = otlp::Otlp::start(collector, role)?;
+    Ok((Some(sink), Some(Box::new(|| exporter.end()))))
+}
+
+/// Where finished spans go: nowhere in this build.
+#[cfg(not(feature = "otlp"))]
+fn traces(
+    _: &Global,
+    _: &str,
+    _: &tokio::runtime::Runtime,
+) -> Result<(Option<telemetry::spans::Sink>, Option<EndTraces>), Failure> {
+    Ok((None, None))
 }

@@ -9,16 +9,16 @@ use graticule_common::limits::Limits;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_service_client::ComputeServiceClient;
 use graticule_common::scene::Format;
-use graticule_common::transport::with_keepalive;
+use graticule_common::transport::Authorized;
 use graticule_common::wire;
 use graticule_worker::source::remote::Access;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::Global;
 use crate::failure::Failure;
 use crate::options::HowArgs;
 use crate::serve::Engine;
 use crate::store::StoreArgs;
+use crate::tls::ConnectArgs;
 
 /// What to compute, where and how.
 #[derive(Args, Debug)]
@@ -61,6 +61,8 @@ pub struct RequestArgs {
     /// Coordinator to ask, such as http://127.0.0.1:4000 [default: compute on this machine]
     #[arg(long, value_name = "URL", help_heading = "Engine")]
     endpoint: Option<String>,
+    #[command(flatten)]
+    connect: ConnectArgs,
     #[command(flatten)]
     engine: EngineArgs,
     /// Edge of a tile in pixels [default: what fits memory and keeps every worker busy]
@@ -189,7 +191,7 @@ impl RequestArgs {
     pub async fn connect(
         &self,
         global: &Global,
-    ) -> Result<(ComputeServiceClient<Channel>, Option<Engine>), Failure> {
+    ) -> Result<(ComputeServiceClient<Authorized>, Option<Engine>), Failure> {
         let (address, engine) = match &self.endpoint {
             Some(endpoint) => (endpoint.clone(), None),
             None => {
@@ -197,16 +199,9 @@ impl RequestArgs {
                 (format!("http://{}", engine.address), Some(engine))
             }
         };
-        let unreachable = |reason: String| {
-            Failure::new(
-                ErrorClass::Unavailable,
-                format!("cannot reach a coordinator at `{address}`: {reason}"),
-            )
-        };
-        let endpoint =
-            Endpoint::from_shared(address.clone()).map_err(|error| unreachable(error.to_string()))?;
-        let endpoint = with_keepalive(endpoint);
-        let channel = endpoint.connect().await.map_err(|error| unreachable(chain(&error)))?;
+        // The engine of this command asks nobody for anything.
+        let connect = if engine.is_some() { ConnectArgs::default() } else { self.connect.clone() };
+        let channel = connect.connect(&address).await?;
         let client = ComputeServiceClient::new(channel).max_decoding_message_size(HEADER_BYTES_MAX);
         Ok((client.max_encoding_message_size(HEADER_BYTES_MAX), engine))
     }
@@ -214,12 +209,6 @@ impl RequestArgs {
 
 /// A header lists scenes and their metadata: thousands at most.
 const HEADER_BYTES_MAX: usize = 64 << 20;
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     use std::io::Read;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use clap::Args;
 use graticule_common::telemetry::names::Role;
 use graticule_common::transform::Proj;
+use graticule_coordinator::fleet::{Fleet, Timing};
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
+use crate::access::AccessArgs;
 use crate::admin::AdminArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, print_line};
@@ -16,6 +18,7 @@ use crate::interrupt::{Interrupt, StopArgs};
 use crate::request::FileArgs;
 use crate::serve::sources;
 use crate::store::StoreArgs;
+use crate::tls::{TlsArgs, WorkerTlsArgs};
 
 /// Run a coordinator.
 #[derive(Args, Debug)]
@@ -25,6 +28,10 @@ pub struct Coordinator {
     listen: SocketAddr,
     #[command(flatten)]
     roots: CatalogRoots,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
@@ -36,15 +43,22 @@ pub struct Coordinator {
 impl Coordinator {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let stop = Interrupt::listen()?.token();
-        let catalog = Arc::new(self.store.open(global).await?);
+        let access = self.access.access(global, self.tls.has_worker_certificates()).await?;
+        self.access.warn_if_open(self.listen);
         let config = graticule_coordinator::Config {
             listen: self.listen,
+            access: Arc::new(access),
+            tls: self.tls.server()?,
+            fleet: Fleet::with_tls(Timing::default(), self.tls.workers()?),
             grace: self.stop.grace(),
             ..Default::default()
         };
         self.admin.start(&[Role::Coordinator, Role::Process], config.readiness.subscribe()).await?;
+        // To make the index again may take minutes, in which it is alive and not ready.
+        let catalog = Arc::new(self.store.open(global).await?);
         // A log that is closed is no reason to stop.
-        let ready = |address| _ = print_line(format_args!("coordinator on http://{address}"));
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        let ready = |address| _ = print_line(format_args!("coordinator on {scheme}://{address}"));
         let (transform, mut extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
         extra.add_service(self.roots.service(&catalog)?);
         self.store.watch(&catalog, &stop);
@@ -76,6 +90,8 @@ pub struct Worker {
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
+    tls: WorkerTlsArgs,
+    #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
     stop: StopArgs,
@@ -87,6 +103,7 @@ impl Worker {
         let config = graticule_worker::Config {
             listen: self.listen,
             advertise: self.advertise,
+            trust: self.tls.trust(&self.coordinator)?,
             coordinators: self.coordinator,
             slots: self
                 .slots
@@ -97,7 +114,8 @@ impl Worker {
             ..graticule_worker::Config::default()
         };
         self.admin.start(&[Role::Worker, Role::Process], config.readiness.subscribe()).await?;
-        let ready = |address| _ = print_line(format_args!("worker on http://{address}"));
+        let scheme = config.trust.scheme();
+        let ready = |address| _ = print_line(format_args!("worker on {scheme}://{address}"));
         graticule_worker::run(config, sources(&self.files), stop, ready).await.map_err(Failure::of)
     }
 }

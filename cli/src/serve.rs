@@ -10,9 +10,12 @@ use graticule_common::proto::DESCRIPTORS;
 use graticule_common::telemetry::Readiness;
 use graticule_common::telemetry::names::Role;
 use graticule_common::transform::Proj;
+use graticule_common::transport::{Credentials, Trust};
+use graticule_coordinator::access::Access;
+use graticule_coordinator::fleet::{Fleet, Timing};
 use graticule_worker::source::Sources;
 use graticule_worker::source::gdal::{GdalSource, allow, drivers};
-use graticule_worker::source::remote::{Access, Patience, Remote};
+use graticule_worker::source::remote::{self, Patience, Remote};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -20,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::Global;
+use crate::access::AccessArgs;
 use crate::admin::AdminArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, say};
 use crate::interrupt::{Interrupt, StopArgs};
 use crate::request::{EngineArgs, FileArgs};
+use crate::tls::TlsArgs;
 
 /// Run a coordinator and workers in one process.
 #[derive(Args, Debug)]
@@ -34,6 +39,10 @@ pub struct Serve {
     listen: SocketAddr,
     #[command(flatten)]
     roots: CatalogRoots,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
@@ -49,6 +58,8 @@ pub struct Public<'a> {
     roots: &'a CatalogRoots,
     readiness: watch::Sender<Readiness>,
     grace: Duration,
+    access: Access,
+    tls: &'a TlsArgs,
 }
 
 impl Serve {
@@ -57,9 +68,17 @@ impl Serve {
         let readiness = watch::Sender::default();
         let roles = [Role::Coordinator, Role::Worker, Role::Process];
         self.admin.start(&roles, readiness.subscribe()).await?;
-        let public = Public { listen: self.listen, roots: &self.roots, readiness, grace: self.stop.grace() };
+        let access = self.access.access(global, self.tls.has_worker_certificates()).await?;
+        self.access.warn_if_open(self.listen);
+        let (listen, roots, grace) = (self.listen, &self.roots, self.stop.grace());
+        let public = Public { listen, roots, readiness, grace, access, tls: &self.tls };
         let mut engine = Engine::start(global, &self.engine, Some(public)).await?;
-        say!("serving on http://{} with {} workers; Ctrl-C stops", engine.address, self.engine.workers);
+        say!(
+            "serving on {}://{} with {} workers; Ctrl-C stops",
+            engine.scheme,
+            engine.address,
+            self.engine.workers
+        );
         tokio::select! {
             () = interrupt.next() => interrupt.end_at_next(),
             failure = engine.failed() => return Err(failure),
@@ -76,6 +95,8 @@ const REGISTRATION_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Engine {
     /// Where the coordinator listens.
     pub address: SocketAddr,
+    /// How its address begins.
+    scheme: &'static str,
     front: CancellationToken,
     back: CancellationToken,
     grace: Duration,
@@ -101,9 +122,16 @@ impl Engine {
         let (front, back) = (CancellationToken::new(), CancellationToken::new());
         let mut parts = JoinSet::new();
         let mut config = graticule_coordinator::Config::default();
-        let fleet = config.fleet.clone();
+        let mut trust = Trust::default();
         let mut extra = RoutesBuilder::default();
         if let Some(public) = public {
+            // Its own workers show a key that nobody else has, and know the server by its very certificate.
+            let (access, key) = public.access.with_inner_key().map_err(Failure::io)?;
+            trust.credentials = Credentials::new(&key).map_err(Failure::usage)?;
+            config.access = Arc::new(access);
+            config.tls = public.tls.server()?;
+            trust.client = config.tls.as_ref().map(|tls| Arc::new(tls.to_itself()));
+            config.fleet = Fleet::with_tls(Timing::default(), public.tls.workers()?);
             (config.listen, config.readiness, config.grace) = (public.listen, public.readiness, public.grace);
             extra.add_service(public.roots.service(&catalog)?);
             args.store.watch(&catalog, &front);
@@ -113,6 +141,8 @@ impl Engine {
                 .map_err(|error| Failure { code: 70, message: error.to_string() })?;
             extra.add_service(reflection);
         }
+        let fleet = config.fleet.clone();
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
         let (sender, address) = oneshot::channel();
         let (stop, grace) = (front.clone(), config.grace);
         parts.spawn(async move {
@@ -127,7 +157,8 @@ impl Engine {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         for _ in 0..args.workers {
             let config = graticule_worker::Config {
-                coordinators: vec![format!("http://{address}")],
+                coordinators: vec![format!("{scheme}://{address}")],
+                trust: trust.clone(),
                 slots: threads.div_ceil(args.workers),
                 cache_url: args.cache.clone(),
                 grace,
@@ -158,7 +189,7 @@ impl Engine {
             _ = tokio::time::timeout(REGISTRATION_PATIENCE, all) => {}
             failure = end_of(&mut parts) => return Err(failure),
         }
-        Ok(Engine { address, front, back, grace, parts })
+        Ok(Engine { address, scheme, front, back, grace, parts })
     }
 
     /// Why a part of the engine ended, once one does.
@@ -215,7 +246,7 @@ pub fn inspector(args: &FileArgs) -> Arc<GdalSource> {
         "files are opened with these drivers of GDAL and no others"
     );
     // The command line's parser took each of the hosts; without them less is allowed, not more.
-    let access = Access::to_hosts(&args.allow_host).unwrap_or_default();
+    let access = remote::Access::to_hosts(&args.allow_host).unwrap_or_default();
     Arc::new(GdalSource::with_remote(Arc::new(Proj::new()), Remote::new(access, Patience::default())))
 }
 

@@ -7,11 +7,11 @@ use clap::Args;
 use graticule_common::error::ErrorClass;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::fleet_service_client::FleetServiceClient;
-use graticule_common::transport::with_keepalive;
-use tonic::transport::{Channel, Endpoint};
+use graticule_common::transport::Authorized;
 
 use crate::failure::{Failure, say};
 use crate::interrupt::Interrupt;
+use crate::tls::ConnectArgs;
 
 mod table;
 
@@ -24,6 +24,8 @@ pub struct Top {
     /// Coordinator to ask
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000", env = "GRATICULE_ENDPOINT")]
     endpoint: String,
+    #[command(flatten)]
+    connect: ConnectArgs,
     /// Seconds from one table to the next
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = interval)]
     interval: f64,
@@ -106,14 +108,12 @@ impl Top {
         }
     }
 
-    fn connect(&self) -> Result<FleetServiceClient<Channel>, Failure> {
-        let endpoint = Endpoint::from_shared(self.endpoint.clone())
-            .map_err(|error| Failure::usage(format!("--endpoint `{}`: {error}", self.endpoint)))?;
-        let channel = with_keepalive(endpoint).timeout(ANSWER_WITHIN).connect_lazy();
-        Ok(FleetServiceClient::new(channel))
+    fn connect(&self) -> Result<FleetServiceClient<Authorized>, Failure> {
+        let target = self.connect.target(&self.endpoint)?.tuned(|endpoint| endpoint.timeout(ANSWER_WITHIN));
+        Ok(FleetServiceClient::new(target.connect_lazy()))
     }
 
-    async fn sample(&self, client: &mut FleetServiceClient<Channel>) -> Result<Sample, Failure> {
+    async fn sample(&self, client: &mut FleetServiceClient<Authorized>) -> Result<Sample, Failure> {
         match client.describe(pb::DescribeRequest {}).await {
             Ok(answer) => Ok(Sample::new(answer.into_inner())),
             Err(status) => {

@@ -1,6 +1,6 @@
 //! The graft language and its meaning: a pure compiler and interpreter.
 //!
-//! Without the features `net` and `proj` this crate does no I/O and sees no clock, environment, thread
+//! Without the features `net`, `proj` and `web` this crate does no I/O and sees no clock, environment, thread
 //! or random number. The forms of a program, in order:
 //!
 //! | form | type | made by |

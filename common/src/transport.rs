@@ -144,6 +144,32 @@ async fn take(stream: TcpStream, tls: Option<Arc<ServerTls>>) -> io::Result<(Str
     Ok((Stream::Tls { stream: Box::new(stream.into()), first: None }, role))
 }
 
+/// How a part of the engine shows who it is, and whom it trusts.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// For those who call it; absent: connections are plain.
+    pub server: Option<Arc<ServerTls>>,
+    /// For those whom it calls.
+    pub client: Option<Arc<ClientTls>>,
+    /// What it shows of itself with every call.
+    pub credentials: Credentials,
+}
+
+impl Trust {
+    /// An address that is called.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn target(&self, address: &str) -> Result<Target, String> {
+        Ok(Target::new(address, self.client.as_ref())?.with(self.credentials.clone()))
+    }
+
+    /// How addresses at which it is called begin.
+    pub fn scheme(&self) -> &'static str {
+        if self.server.is_some() { "https" } else { "http" }
+    }
+}
+
 /// Who is at the other end of a connection; in the extensions of every request that comes over it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
@@ -249,9 +275,11 @@ impl AsyncWrite for Connection {
 #[derive(Clone, Debug)]
 pub struct Target {
     address: String,
+    uri: Uri,
     endpoint: Endpoint,
     /// For `https:`.
     tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
+    credentials: Credentials,
 }
 
 impl Target {
@@ -273,14 +301,25 @@ impl Target {
             _ => return Err("it begins with neither `http://` nor `https://`".into()),
         };
         let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
-        // To tonic every connection is a plain one: the TLS is ours, so that certificates can change.
-        let plain = format!("http://{}:{port}", authority.host());
-        let endpoint = Endpoint::from_shared(plain).map_err(|error| causes(&error))?;
-        let endpoint = match tls.is_some() {
-            true => endpoint.origin(uri.clone()),
-            false => endpoint,
-        };
-        Ok(Target { address: address.to_owned(), endpoint: with_keepalive(endpoint), tls })
+        let endpoint = endpoint(&format!("{}:{port}", authority.host()), &uri)?;
+        let credentials = Credentials::default();
+        Ok(Target { address: address.to_owned(), uri, endpoint, tls, credentials })
+    }
+
+    /// One of the machines behind the address: it is connected to, and known by the name of all of them.
+    pub fn at(&self, machine: SocketAddr) -> Target {
+        let scheme = if self.is_encrypted() { "https" } else { "http" };
+        Target {
+            address: format!("{scheme}://{machine}"),
+            // An address of a socket is always one of a URL.
+            endpoint: endpoint(&machine.to_string(), &self.uri).unwrap_or_else(|_| self.endpoint.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// The address as it was given, with its parts.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
     }
 
     /// The address as it was given.
@@ -304,19 +343,35 @@ impl Target {
         Target { endpoint: tune(self.endpoint), ..self }
     }
 
+    /// The same with what the client shows of itself.
+    pub fn with(self, credentials: Credentials) -> Target {
+        Target { credentials, ..self }
+    }
+
     /// Connects.
     ///
     /// # Errors
     /// Why not, with its cause.
-    pub async fn connect(&self) -> Result<Channel, String> {
+    pub async fn connect(&self) -> Result<Authorized, String> {
         let connected = self.endpoint.connect_with_connector(Connector(self.tls.clone())).await;
-        connected.map_err(|error| causes(&error))
+        Ok(InterceptedService::new(connected.map_err(|error| causes(&error))?, self.credentials.clone()))
     }
 
     /// Connects at the first call, and again after a break.
-    pub fn connect_lazy(&self) -> Channel {
+    pub fn connect_lazy(&self) -> Authorized {
+        InterceptedService::new(self.channel(), self.credentials.clone())
+    }
+
+    /// Connects at the first call, and again after a break; shows no credentials.
+    pub fn channel(&self) -> Channel {
         self.endpoint.connect_with_connector_lazy(Connector(self.tls.clone()))
     }
+}
+
+/// To tonic every connection is a plain one: the TLS is ours, so that certificates can change.
+fn endpoint(authority: &str, origin: &Uri) -> Result<Endpoint, String> {
+    let plain = Endpoint::from_shared(format!("http://{authority}")).map_err(|error| causes(&error))?;
+    Ok(with_keepalive(plain.origin(origin.clone())))
 }
 
 #[derive(Clone)]
@@ -386,11 +441,6 @@ impl Credentials {
         // It appears in no log.
         value.set_sensitive(true);
         Ok(Credentials(Some(value)))
-    }
-
-    /// A connection over which every call carries them.
-    pub fn over(&self, channel: Channel) -> Authorized {
-        InterceptedService::new(channel, self.clone())
     }
 }
 

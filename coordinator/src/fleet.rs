@@ -267,7 +267,7 @@ impl Fleet {
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
         };
-        let channel = target.tuned(windows).connect_lazy();
+        let channel = target.tuned(windows).channel();
         let lost = CancellationToken::new();
         let mut workers = self.workers();
         if workers.by_id.len() >= WORKERS_MAX && !workers.by_id.contains_key(&request.worker) {

@@ -139,7 +139,8 @@ async fn coordinators_share_a_store() {
         Process::start(role.into_iter().chain(["--store", &store, "--index-dir", &index]))
     };
     let (mut one, mut two) = (start("one"), start("two"));
-    let (first, second) = (format!("http://{}", one.address().await), format!("http://{}", two.address().await));
+    let (first, second) =
+        (format!("http://{}", one.address().await), format!("http://{}", two.address().await));
     let add = async |endpoint: &str, product: &str| {
         let path = lines(folder, product, 5);
         data.run(&["add", path.to_str().unwrap(), "--endpoint", endpoint]).await;

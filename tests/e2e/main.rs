@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
 
+mod admin;
 mod broken_workers;
 mod cancelling;
 mod catalog;
 mod exit_codes;
 mod losing_workers;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod outputs;
 mod processes;
 mod redis;

@@ -58,6 +58,7 @@ fn build(arguments: &[&str]) -> PathBuf {
     let status = command
         .args(["build", "--quiet", "--bin", "graticule", "--profile", profile, "--target-dir"])
         .arg(profile_dir.parent().expect("a target folder"))
+        .args(if cfg!(feature = "otlp") { &["--features", "graticule-cli/otlp"][..] } else { &[] })
         .args(arguments)
         .current_dir(folder(".."))
         .status();

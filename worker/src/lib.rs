@@ -13,14 +13,12 @@ use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::proto::v1::Versions;
 use graticule_common::proto::v1::worker_service_server::WorkerServiceServer;
 use graticule_common::telemetry::Readiness;
-use graticule_common::transport::{KEEPALIVE_EVERY, KEEPALIVE_WITHIN, with_keepalive};
-use graticule_common::versions;
+use graticule_common::transport::{self, Target, Trust};
+use graticule_common::{tls, versions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Endpoint, Server};
 use tracing::{info, warn};
 
 use crate::cache::{MemoryCache, RedisCache, RedisSettings, Tiered, TileCache};
@@ -57,6 +55,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// Coordinators to register with, such as `http://127.0.0.1:4000`.
     pub coordinators: Vec<String>,
+    /// How it shows coordinators who it is, and whom of them it trusts.
+    pub trust: Trust,
     /// Tiles computed at the same time.
     pub slots: u32,
     /// Memory for tiles, in bytes.
@@ -82,6 +82,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             advertise: None,
             coordinators: Vec::new(),
+            trust: Trust::default(),
             slots: 1,
             memory_bytes: 1 << 30,
             cache_bytes: 256 << 20,
@@ -180,7 +181,8 @@ pub async fn run(
         |reason: std::io::Error| WorkerError::Listen { address: config.listen, reason: reason.to_string() };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let advertised = config.advertise.clone().unwrap_or_else(|| format!("http://{address}"));
+    let advertised =
+        config.advertise.clone().unwrap_or_else(|| format!("{}://{address}", config.trust.scheme()));
     let cache = open_cache(&config).await?;
     let pool = Pool::new(config.slots, config.memory_bytes);
     let tiles = Tiles {
@@ -209,11 +211,12 @@ pub async fn run(
     let coordinators: BTreeSet<&String> = config.coordinators.iter().collect();
     for coordinator in &coordinators {
         // They end with this function.
-        let (origin, never) = (endpoint(coordinator)?, CancellationToken::new());
+        let wrong = |reason| WorkerError::Address { address: coordinator.to_string(), reason };
+        let (origin, never) = (config.trust.target(coordinator).map_err(wrong)?, CancellationToken::new());
         let (announcement, refusals) = (announcement.clone(), refusals.clone());
         match resolve::name_of(origin.uri()) {
             None => registrations.spawn(register::keep_registered(origin, announcement, refusals, never)),
-            Some(name) => registrations.spawn(follow(coordinator.to_string(), name, announcement, refusals)),
+            Some(name) => registrations.spawn(follow(origin, name, announcement, refusals)),
         };
     }
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -223,13 +226,13 @@ pub async fn run(
     let service = service::Service::new(tiles);
     let calls = service.calls().clone();
     let stop = CancellationToken::new();
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
+    let Trust { server: server_tls, client: client_tls, .. } = config.trust.clone();
+    watching.spawn(tls::follow(server_tls.clone(), client_tls, stop.clone()));
+    let server = transport::server()
         .add_service(health)
         .add_service(WorkerServiceServer::new(service).max_decoding_message_size(PLAN_BYTES_MAX))
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            transport::incoming(listener, server_tls),
             stop.clone().cancelled_owned(),
         );
     ready(address);
@@ -304,26 +307,15 @@ const PLAN_BYTES_MAX: usize = 64 << 20;
 /// Time for the last bytes of the last calls.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-fn endpoint(address: &str) -> Result<Endpoint, WorkerError> {
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .map_err(|error| WorkerError::Address { address: address.to_owned(), reason: error.to_string() })?;
-    Ok(with_keepalive(endpoint))
-}
-
 /// Keeps the worker registered with every coordinator behind a name.
-async fn follow(url: String, (host, port): (String, u16), announcement: Announcement, refusals: Refusals) {
-    let scheme = if url.starts_with("https:") { "https" } else { "http" };
+async fn follow(origin: Target, (host, port): (String, u16), announcement: Announcement, refusals: Refusals) {
     let look_up = || resolve::look_up(&host, port);
     let register = |address: SocketAddr, refusals, stop| {
         let announcement = announcement.clone();
-        async move {
-            match endpoint(&format!("{scheme}://{address}")) {
-                Ok(endpoint) => register::keep_registered(endpoint, announcement, refusals, stop).await,
-                Err(error) => warn!(%error, "a coordinator that cannot be called"),
-            }
-        }
+        // Its certificate is still to be for the name.
+        register::keep_registered(origin.at(address), announcement, refusals, stop)
     };
-    resolve::keep_registered_with_all(&url, Pace::default(), look_up, register, refusals).await;
+    resolve::keep_registered_with_all(origin.address(), Pace::default(), look_up, register, refusals).await;
 }
 
 async fn open_cache(config: &Config) -> Result<Arc<dyn TileCache>, WorkerError> {

@@ -6,13 +6,13 @@ use std::time::Duration;
 use graticule_common::proto::v1 as pb;
 use graticule_common::failpoint;
 use graticule_common::proto::v1::fleet_service_client::FleetServiceClient;
+use graticule_common::transport::Target;
 use graticule_common::versions;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
@@ -79,12 +79,12 @@ fn longest_pause(failures: u32) -> Duration {
 /// Announces the worker to one coordinator until `shutdown`; comes back after every break. Its name is
 /// looked up anew each time.
 pub async fn keep_registered(
-    coordinator: Endpoint,
+    coordinator: Target,
     announcement: Announcement,
     refusals: Refusals,
     shutdown: CancellationToken,
 ) {
-    let name = coordinator.uri().to_string();
+    let name = coordinator.address().to_owned();
     let mut failures = 0u32;
     loop {
         let is_known = || {
@@ -98,7 +98,11 @@ pub async fn keep_registered(
         };
         failures = failures.saturating_add(1);
         let longest = longest_pause(failures);
-        if matches!(error.code(), Code::FailedPrecondition | Code::InvalidArgument) {
+        let is_refusal = matches!(
+            error.code(),
+            Code::FailedPrecondition | Code::InvalidArgument | Code::Unauthenticated | Code::PermissionDenied
+        );
+        if is_refusal {
             warn!(coordinator = %name, error = %error.message(), "refused, asking again");
             refusals.send_modify(|refusals| _ = refusals.insert(name.clone(), error.message().to_owned()));
         } else {
@@ -113,7 +117,7 @@ pub async fn keep_registered(
 
 /// One registration; returns when it ends, which is always an error.
 async fn register(
-    coordinator: &Endpoint,
+    coordinator: &Target,
     announcement: &Announcement,
     mut is_known: impl FnMut(),
 ) -> Result<std::convert::Infallible, Status> {
@@ -130,7 +134,7 @@ async fn register(
     };
     let mut has_said_draining = announce(*lost.borrow_and_update())?;
     let opening = async {
-        let channel = coordinator.connect().await.map_err(|error| Status::unavailable(chain(&error)))?;
+        let channel = coordinator.connect().await.map_err(Status::unavailable)?;
         FleetServiceClient::new(channel).register(ReceiverStream::new(receiver)).await
     };
     let mut answers = timeout(within, opening).await.map_err(silent)??.into_inner();
@@ -138,7 +142,7 @@ async fn register(
     loop {
         let answer = timeout(within, answers.next()).await.map_err(silent)?.ok_or_else(ended)??;
         if registered.is_none() {
-            info!(coordinator = %coordinator.uri(), "registered");
+            info!(coordinator = %coordinator.address(), "registered");
             registered = Some(announcement.presence.registered());
         }
         is_known();
@@ -157,12 +161,6 @@ async fn register(
         failpoint!("register.before_heartbeat", return Err(ended()));
         has_said_draining = announce(*lost.borrow_and_update())?;
     }
-}
-
-/// An error with its causes: tonic's own says `transport error` only.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

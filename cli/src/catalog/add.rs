@@ -54,7 +54,7 @@ impl Add {
         let json = self.json;
         let added = match &self.place.endpoint {
             Some(endpoint) => {
-                let mut remote = remote::Remote::connect(endpoint).await?;
+                let mut remote = remote::Remote::connect(endpoint, &self.place.connect).await?;
                 remote.add(&self.sources).await?
             }
             None => {

@@ -34,7 +34,9 @@ pub struct List {
 impl List {
     pub async fn run(self, global: &Global) -> Result<(), Failure> {
         let products = match &self.place.endpoint {
-            Some(endpoint) => remote::Remote::connect(endpoint).await?.products().await?,
+            Some(endpoint) => {
+                remote::Remote::connect(endpoint, &self.place.connect).await?.products().await?
+            }
             None => self.place.store.open(global).await?.products().await.map_err(Failure::of)?,
         };
         if self.json {
@@ -97,11 +99,12 @@ impl Show {
         let Show { product: id, item, json, place } = self;
         let (product, extent, scene, document) = match (&place.endpoint, &item) {
             (Some(endpoint), None) => {
-                let (product, extent) = remote::Remote::connect(endpoint).await?.product(&id).await?;
+                let (product, extent) =
+                    remote::Remote::connect(endpoint, &place.connect).await?.product(&id).await?;
                 (product, extent, None, None)
             }
             (Some(endpoint), Some(item)) => {
-                let mut remote = remote::Remote::connect(endpoint).await?;
+                let mut remote = remote::Remote::connect(endpoint, &place.connect).await?;
                 let (scene, document) = remote.scene(&id, item).await?;
                 let (product, extent) = remote.product(&id).await?;
                 (product, extent, Some(scene), Some(document))
@@ -260,7 +263,10 @@ impl Search {
         let mut is_all = true;
         let scenes = match &self.place.endpoint {
             Some(endpoint) => {
-                remote::Remote::connect(endpoint).await?.search(&query, &area, SCENES_MAX).await?
+                remote::Remote::connect(endpoint, &self.place.connect)
+                    .await?
+                    .search(&query, &area, SCENES_MAX)
+                    .await?
             }
             None => {
                 let catalog = self.place.store.open(global).await?;
@@ -362,7 +368,7 @@ impl Check {
         let Check { product, pixels, json, files, place } = self;
         let mut sum = Checked::default();
         if let Some(endpoint) = &place.endpoint {
-            let mut remote = remote::Remote::connect(endpoint).await?;
+            let mut remote = remote::Remote::connect(endpoint, &place.connect).await?;
             sum = remote.check(product.as_deref(), pixels, &|fault| print(fault, json)).await?;
         } else {
             let (catalog, inspect) = (place.store.open(global).await?, inspector(&files));

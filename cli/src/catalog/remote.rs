@@ -10,26 +10,21 @@ use graticule_common::proto::v1::catalog_service_client::CatalogServiceClient;
 use graticule_common::scene::{
     Asset, BandInfo, BandSource, ClassInfo, LonLatBox, Product, Scene, SceneQuery, SourceRef, Timestamp,
 };
-use graticule_common::transport::with_keepalive;
+use graticule_common::transport::Authorized;
 use graticule_coordinator::catalog::{Added, AddedProduct, Checked, Fault};
-use tonic::transport::{Channel, Endpoint};
 
 use crate::failure::Failure;
+use crate::tls::ConnectArgs;
 
 /// The largest message: a scene with its document.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// A connection to a coordinator's catalog.
-pub struct Remote(CatalogServiceClient<Channel>);
+pub struct Remote(CatalogServiceClient<Authorized>);
 
 impl Remote {
-    pub async fn connect(address: &str) -> Result<Self, Failure> {
-        let unreachable = |reason: String| {
-            let message = format!("cannot reach a coordinator at `{address}`: {reason}");
-            Failure::new(ErrorClass::Unavailable, message)
-        };
-        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|e| unreachable(e.to_string()))?;
-        let channel = with_keepalive(endpoint).connect().await.map_err(|e| unreachable(e.to_string()))?;
+    pub async fn connect(address: &str, connect: &ConnectArgs) -> Result<Self, Failure> {
+        let channel = connect.connect(address).await?;
         let client = CatalogServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Remote(client.max_encoding_message_size(MESSAGE_BYTES_MAX)))
     }

@@ -1,5 +1,5 @@
 //! Every metric's name, kind, labels and meaning: the one list. Whoever counts something takes the name
-//! from here: `metrics::counter!(names::RETRIES, "cause" => "lost").increment(1)`.
+//! from here: `metrics::counter!(names::TILES, "outcome" => "done").increment(1)`.
 //!
 //! Names are `graticule_<noun>_<unit>` in base units (seconds, bytes). Labels have few values, which are
 //! listed; nothing that a client chooses is ever one.
@@ -122,8 +122,7 @@ metrics! {
             { outcome: &["done", "cancelled", "lost", "refused"] }
             "Execute calls that ended.";
         Counter RETRIES Count "graticule_retries_total"
-            { cause: &["lost", "transient", "handed_back"] }
-            "Tiles sent again: their worker was lost, a source failed for the moment, or a worker that is ending handed them back.";
+            "Tiles sent again: their worker was lost or is ending, or a source failed for the moment.";
         Gauge WORKERS Count "graticule_workers"
             { state: &["ready", "draining"] }
             "Workers that are registered.";
@@ -136,8 +135,8 @@ metrics! {
             "Workers lost: their registration ended, they said nothing for too long, or a call to them failed.";
         Counter WORKERS_REFUSED Count "graticule_workers_refused_total"
             "Announcements refused: other versions, or no address.";
-        Gauge SUSPECTS Count "graticule_suspects"
-            "Tiles that were with a worker when it died and are tried alone.";
+        Counter SUSPECTS Count "graticule_suspects_total"
+            "Tiles that were with a worker when it died and were sent again alone.";
         Gauge QUARANTINED Count "graticule_quarantined"
             "Tiles that are refused because they killed workers.";
         Counter SLOW_READERS Count "graticule_slow_readers_total"
@@ -147,10 +146,11 @@ metrics! {
             "Calls refused for their credentials.";
         Counter JWKS_ERRORS Count "graticule_jwks_errors_total"
             "Reads of the keys for tokens that failed; those read before count for a day.";
-        Histogram CATALOG_REFRESH_SECONDS Seconds "graticule_catalog_refresh_seconds"
-            "Time of looking for changes in the shared catalog and layers.";
-        Counter CATALOG_ERRORS Count "graticule_catalog_errors_total"
-            "Looks into the shared store that failed; the coordinator goes on with what it knows.";
+        Counter CATALOG_LOOKS Count "graticule_catalog_looks_total"
+            { ok: &["yes", "no"] }
+            "Looks for changes in the shared catalog; while they fail, answers may be old.";
+        Counter STORE_RETRIES Count "graticule_store_retries_total"
+            "Operations of the object store that were tried again.";
     }
     Worker {
         Counter WORKER_TILES Count "graticule_worker_tiles_total"
@@ -283,6 +283,39 @@ mod tests {
             assert!(CLASSES.contains(&class.name()), "{}", class.name());
         }
         assert_eq!(CLASSES.len(), ErrorClass::ALL.len() + 1);
+    }
+
+    /// A row of the table in docs/operate.md.
+    fn row(metric: &Metric) -> String {
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        let labels: String = metric.labels.iter().map(|(label, _)| format!(", `{label}`")).collect();
+        format!("| `{}` | {kind}{labels} | {} |", metric.name, metric.help)
+    }
+
+    /// Names of metrics in a text, without what histograms add to theirs.
+    fn named(text: &str) -> impl Iterator<Item = &str> {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let of_crates = ["graticule_worker", "graticule_coordinator", "graticule_common"];
+        words.filter(move |word| word.starts_with("graticule_") && !of_crates.contains(word)).map(|word| {
+            let known = |name: &&str| METRICS.iter().any(|metric| metric.name == *name);
+            let base =
+                ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end).filter(known));
+            base.unwrap_or(word)
+        })
+    }
+
+    #[test]
+    fn the_manual_has_every_metric_and_the_dashboard_no_other() {
+        let manual = include_str!("../../../docs/operate.md");
+        let dashboard = include_str!("../../../deploy/grafana/graticule.json");
+        for metric in METRICS {
+            let row = row(metric);
+            assert!(manual.lines().any(|line| line == row), "docs/operate.md lacks: {row}");
+        }
+        for name in named(manual).chain(named(dashboard)) {
+            assert!(METRICS.iter().any(|metric| metric.name == name), "`{name}` is no metric");
+        }
+        assert!(named(dashboard).count() > 15);
     }
 
     #[test]

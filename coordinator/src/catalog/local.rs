@@ -10,6 +10,7 @@ use graticule_common::error::listing;
 use graticule_common::file::Inspect;
 use graticule_common::hash::Hasher;
 use graticule_common::scene::{LonLatBox, Product, Scene, SceneQuery};
+use graticule_common::telemetry::names;
 use graticule_common::transform::Transform;
 use tokio_util::sync::CancellationToken;
 
@@ -167,7 +168,7 @@ impl LocalCatalog {
                 looked = self.blocking(Store::tidy).await;
                 tidied = tokio::time::Instant::now();
             }
-            metrics::counter!("graticule_catalog_looks_total", "ok" => if looked.is_ok() { "yes" } else { "no" })
+            metrics::counter!(names::CATALOG_LOOKS, "ok" => if looked.is_ok() { "yes" } else { "no" })
                 .increment(1);
             match (&looked, is_behind) {
                 (Err(error), false) => {

@@ -397,6 +397,9 @@ impl Actor {
             tenant: wanted.work.tenant.to_string(),
             alone,
         };
+        if alone {
+            metrics::counter!(names::SUSPECTS).increment(flights.len() as u64);
+        }
         debug!(worker, tiles = flights.len(), alone, request = %wanted.work.id, "calling");
         let span = info_span!(parent: &wanted.work.span, "call", worker, tiles = flights.len());
         let ids = flights.iter().map(|(flight, _)| *flight).collect();
@@ -414,6 +417,7 @@ impl Actor {
         let running = description.workers.iter().map(|worker| u64::from(worker.tiles)).sum::<u64>();
         metrics::gauge!(names::RUNNING_TILES).set(running as f64);
         metrics::gauge!(names::OUTSTANDING_CORE_SECONDS).set(description.outstanding.as_secs_f64());
+        metrics::counter!(names::RETRIES).absolute(description.retries);
         metrics::gauge!(names::QUARANTINED).set(description.quarantined as f64);
         let workers = || self.workers.values().map(|known| &known.worker);
         let draining = workers().filter(|worker| worker.is_draining).count();

@@ -14,6 +14,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use graticule_common::telemetry::names;
 use object_store::path::Path;
 use object_store::{
     CopyMode, CopyOptions, Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
@@ -617,7 +618,7 @@ impl Tries {
         if self.made >= ATTEMPTS_MAX || self.started.elapsed() + wait >= TOTAL_WITHIN {
             return false;
         }
-        metrics::counter!("graticule_store_retries_total").increment(1);
+        metrics::counter!(names::STORE_RETRIES).increment(1);
         tokio::time::sleep(wait).await;
         self.made += 1;
         true

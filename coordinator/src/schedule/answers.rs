@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::flight::State;
+use super::flight::{Call, State};
+use super::request::Request;
 use super::workers::Holder;
 use super::{Action, CallId, Failure, FlightId, RequestId, Schedule, TileFailure};
 
@@ -102,18 +103,17 @@ impl Schedule {
 
     /// A worker is done with a call; what it left out is tried again.
     pub(super) fn call_ended(&mut self, id: CallId, actions: &mut Vec<Action>) {
-        let Some(call) = self.calls.get(&id) else { return };
-        let (worker, left) = (call.worker, call.unanswered.clone());
-        for flight in left {
-            if self.answered(id, flight) {
-                self.transient(flight, actions);
-            }
-        }
-        self.calls.remove(&id);
-        self.workers.change(worker, |worker| {
+        let Some(call) = self.calls.remove(&id) else { return };
+        let left = call.unanswered.len() as u32;
+        self.workers.change(call.worker, |worker| {
+            worker.tiles -= left;
+            worker.used_mib = worker.used_mib.saturating_sub(call.peak_mib.saturating_mul(left));
             worker.calls.remove(&id);
             worker.alone = worker.alone.filter(|alone| *alone != id);
         });
+        for flight in call.unanswered {
+            self.transient(flight, actions);
+        }
     }
 
     /// The one way to lose a worker: what it had goes elsewhere, and each of its tiles is suspected of
@@ -129,8 +129,9 @@ impl Schedule {
             }
             None => {}
         }
-        for call in worker.calls {
-            let Some(call) = self.calls.remove(&call) else { continue };
+        // All of them first: what follows from one's loss must not cancel another.
+        let calls: Vec<Call> = worker.calls.iter().filter_map(|call| self.calls.remove(call)).collect();
+        for call in calls {
             for flight in call.unanswered {
                 self.lost(flight, call.alone, actions);
             }
@@ -146,10 +147,12 @@ impl Schedule {
         if flight.deaths_alone >= self.rules.deaths_alone_max {
             self.quarantine.add(&self.rules, self.now, work, tile);
             self.fail_flight(id, Failure::Crashes { tile }, actions);
-            // Those whose turn for it has not come would only kill further workers.
-            let others = self.requests.iter().filter(|(_, request)| request.work == work);
-            let others = others.filter(|(_, request)| request.waits_for(tile)).map(|(id, _)| *id);
-            for other in others.collect::<Vec<RequestId>>() {
+            // Whoever else waits for it would only kill further workers.
+            let waits = |request: &Request| {
+                request.waits_for(tile) || request.out.get(&tile).is_some_and(|out| !out.is_done)
+            };
+            let others = self.requests.iter().filter(|(_, request)| request.work == work && waits(request));
+            for other in others.map(|(id, _)| *id).collect::<Vec<RequestId>>() {
                 self.fail(other, Failure::Crashes { tile }, actions);
             }
         } else {

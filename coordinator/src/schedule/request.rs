@@ -13,7 +13,7 @@ use super::{FlightId, Now, Submission};
 
 /// Neighbourhoods that a request's next tiles are chosen among: enough for each worker of a small
 /// cluster to find some of its own.
-const LOOKAHEAD: usize = 16;
+const LOOKAHEAD: usize = 8;
 
 /// A request of at most as many tiles is entered under each, so that it joins flights of others while
 /// it waits. Larger ones join when a tile's turn comes.

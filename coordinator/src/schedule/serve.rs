@@ -12,8 +12,8 @@ use super::{Action, CallId, FlightId, Now, RequestId, Schedule};
 const AGAIN_TRIES: usize = 16;
 
 /// Requests that are looked at, once those before them found no worker: of one tenant, and in all.
-const TENANT_TRIES: usize = 8;
-const TRIES: usize = 32;
+const TENANT_TRIES: usize = 4;
+const TRIES: usize = 8;
 
 /// What became of a request's turn.
 enum Tried {

@@ -39,6 +39,17 @@ pub(super) enum Refusal {
     Checksum,
 }
 
+impl Refusal {
+    /// The word of the metric's label.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Refusal::Foreign | Refusal::Version(_) | Refusal::Length { .. } => "envelope",
+            Refusal::Codec(_) => "codec",
+            Refusal::Checksum => "checksum",
+        }
+    }
+}
+
 /// Wraps `value` for filing under `key`.
 pub(super) fn seal(key: &TileKey, value: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(HEADER_BYTES + value.len());

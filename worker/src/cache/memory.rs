@@ -4,6 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use graticule_common::telemetry::names;
 use moka::sync::Cache;
 
 use super::{CacheStats, Counters, Happened, TileCache, TileKey};
@@ -61,7 +62,7 @@ impl TileCache for MemoryCache {
         for (key, value) in entries {
             // An entry of 4 GiB or more could not be weighed.
             if weight(&value) as u64 > self.bytes_max || u32::try_from(weight(&value)).is_err() {
-                self.counters.add(Happened::Dropped, 1);
+                self.counters.add(Happened::Dropped(Some("size")), 1);
                 continue;
             }
             self.counters.add(Happened::Stored, 1);
@@ -70,6 +71,7 @@ impl TileCache for MemoryCache {
             // that is exceeded by dozens of megabytes.
             self.entries.run_pending_tasks();
         }
+        metrics::gauge!(names::CACHE_BYTES).set(self.entries.weighted_size() as f64);
     }
 
     async fn settle(&self) {}

@@ -17,6 +17,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::hash::ContentHash;
+use graticule_common::telemetry::names;
+use metrics::counter;
 
 pub use memory::MemoryCache;
 pub use redis::{RedisCache, RedisSettings};
@@ -103,16 +105,18 @@ struct Counters {
     dropped: AtomicU64,
 }
 
-/// What can happen to a key, a value or a round trip.
+/// What can happen to a key, a value or a round trip; where it says why, with the word of the metric's label.
 #[derive(Clone, Copy, Debug)]
 enum Happened {
     Hit,
     Miss,
-    Error,
-    Rejected,
-    Skipped,
+    Error(&'static str),
+    Rejected(&'static str),
+    /// Not looked up.
+    Skipped(&'static str),
     Stored,
-    Dropped,
+    /// Not stored; `None` where an error says it already.
+    Dropped(Option<&'static str>),
 }
 
 impl Counters {
@@ -134,18 +138,26 @@ impl Counters {
         if count == 0 {
             return;
         }
-        let (counter, event) = match what {
-            Happened::Hit => (&self.hits, "hit"),
-            Happened::Miss => (&self.misses, "miss"),
-            Happened::Error => (&self.errors, "error"),
-            Happened::Rejected => (&self.rejected, "rejected"),
-            Happened::Skipped => (&self.skipped, "skipped"),
-            Happened::Stored => (&self.stored, "stored"),
-            Happened::Dropped => (&self.dropped, "dropped"),
+        let tier = self.cache;
+        let (counter, metric) = match what {
+            Happened::Hit => (&self.hits, Some(counter!(names::CACHE_HITS, "tier" => tier))),
+            Happened::Miss => (&self.misses, Some(counter!(names::CACHE_MISSES, "tier" => tier))),
+            Happened::Error(kind) => (&self.errors, Some(counter!(names::CACHE_ERRORS, "kind" => kind))),
+            Happened::Rejected(reason) => {
+                (&self.rejected, Some(counter!(names::CACHE_REJECTED, "reason" => reason)))
+            }
+            Happened::Skipped(reason) => {
+                (&self.skipped, Some(counter!(names::CACHE_SKIPPED, "reason" => reason)))
+            }
+            Happened::Stored => (&self.stored, None),
+            Happened::Dropped(reason) => {
+                (&self.dropped, reason.map(|reason| counter!(names::CACHE_SKIPPED, "reason" => reason)))
+            }
         };
         counter.fetch_add(count as u64, Ordering::Relaxed);
-        let labels = [("cache", self.cache), ("event", event)];
-        metrics::counter!("graticule_cache_events_total", &labels).increment(count as u64);
+        if let Some(metric) = metric {
+            metric.increment(count as u64);
+        }
     }
 
     /// Counts the answer to one `get`.
@@ -153,8 +165,6 @@ impl Counters {
         let hits = found.iter().flatten().count();
         self.add(Happened::Hit, hits);
         self.add(Happened::Miss, found.len() - hits);
-        let bytes: usize = found.iter().flatten().map(Bytes::len).sum();
-        metrics::counter!("graticule_cache_found_bytes", "cache" => self.cache).increment(bytes as u64);
     }
 
     fn snapshot(&self, shared: bool) -> CacheStats {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use graticule_common::failpoint;
+use graticule_common::telemetry::names;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError, RedisResult};
 use tokio::sync::{mpsc, oneshot};
@@ -106,7 +107,7 @@ impl RedisCache {
             || self.jobs.send(job).is_err()
         {
             self.shared.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.shared.counters.add(Happened::Dropped, 1);
+            self.shared.counters.add(Happened::Dropped(Some("queue")), 1);
         }
     }
 }
@@ -144,7 +145,7 @@ impl TileCache for RedisCache {
     fn put(&self, entries: Vec<(TileKey, Bytes)>) {
         for (key, value) in entries {
             if value.len() > self.shared.settings.value_bytes_max {
-                self.shared.counters.add(Happened::Dropped, 1);
+                self.shared.counters.add(Happened::Dropped(Some("size")), 1);
             } else {
                 self.enqueue(Job::Store(key, value));
             }
@@ -182,7 +183,7 @@ impl Shared {
     /// The server's values for `keys`, still sealed; `None` if it could not be asked.
     async fn look_up(self: &Arc<Self>, keys: &[TileKey]) -> Option<Vec<Option<Bytes>>> {
         if !self.admitted() {
-            self.counters.add(Happened::Skipped, keys.len());
+            self.counters.add(Happened::Skipped("breaker"), keys.len());
             return None;
         }
         let mut link = lock(&self.links).read.clone();
@@ -207,7 +208,7 @@ impl Shared {
             Ok(Err(error)) => error,
             Err(_) => too_slow(),
         };
-        self.counters.add(Happened::Error, 1);
+        self.counters.add(Happened::Error(kind(&error)), 1);
         self.report(Outcome::Failed, Some(&error));
         None
     }
@@ -240,7 +241,7 @@ impl Shared {
     async fn write(self: &Arc<Self>, batch: &[Job]) {
         let stores = batch.iter().filter(|job| matches!(job, Job::Store(..))).count();
         if !self.admitted() {
-            self.counters.add(Happened::Dropped, stores);
+            self.counters.add(Happened::Dropped(Some("breaker")), stores);
             return;
         }
         let mut link = lock(&self.links).write.clone();
@@ -272,8 +273,8 @@ impl Shared {
             Ok(Err(error)) => error,
             Err(_) => too_slow(),
         };
-        self.counters.add(Happened::Error, 1);
-        self.counters.add(Happened::Dropped, stores);
+        self.counters.add(Happened::Error(kind(&error)), 1);
+        self.counters.add(Happened::Dropped(None), stores);
         if error.is_io_error() || error.is_timeout() {
             self.report(Outcome::Failed, Some(&error));
         } else if !self.complained_of_refusal.swap(true, Ordering::Relaxed) {
@@ -317,6 +318,11 @@ impl Shared {
     fn report(&self, outcome: Outcome, error: Option<&RedisError>) {
         let change = lock(&self.breaker).report(outcome, Instant::now());
         let address = self.address();
+        match change {
+            Some(Change::Opened) => metrics::gauge!(names::CACHE_BREAKER_OPEN).set(1.0),
+            Some(Change::Closed) => metrics::gauge!(names::CACHE_BREAKER_OPEN).set(0.0),
+            None => {}
+        }
         match (change, error) {
             (Some(Change::Opened), Some(error)) => tracing::warn!(
                 "the cache at `{address}` does not answer ({error}): tiles are computed without it until \
@@ -330,7 +336,7 @@ impl Shared {
 
     /// Takes note of a value that was refused.
     fn rejected(&self, refusal: envelope::Refusal) {
-        self.counters.add(Happened::Rejected, 1);
+        self.counters.add(Happened::Rejected(refusal.label()), 1);
         if !self.complained_of_value.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "a value in the cache at `{}` was refused and deleted: {refusal}. Its tile is computed \
@@ -401,6 +407,15 @@ fn values_of(values: Vec<RedisResult<Bytes>>, keys: usize) -> RedisResult<Vec<Op
         Err(error) => Err(error),
     };
     values.into_iter().map(value).collect()
+}
+
+/// The word of the metric's label.
+fn kind(error: &RedisError) -> &'static str {
+    match error {
+        error if error.is_timeout() => "timeout",
+        error if error.is_io_error() => "connection",
+        _ => "answer",
+    }
 }
 
 fn name(key: &TileKey) -> String {

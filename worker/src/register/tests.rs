@@ -48,7 +48,7 @@ impl FleetService for Fake {
 /// A coordinator on a port of its own, and what it hears.
 async fn coordinator(
     refusal: Option<Status>,
-) -> (Endpoint, watch::Receiver<Vec<pb::RegisterRequest>>, tokio::task::JoinSet<()>) {
+) -> (Target, watch::Receiver<Vec<pb::RegisterRequest>>, tokio::task::JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (heard, hears) = watch::channel(Vec::new());
@@ -57,7 +57,7 @@ async fn coordinator(
         .serve_with_incoming(TcpListenerStream::new(listener));
     let mut servers = tokio::task::JoinSet::new();
     servers.spawn(async move { server.await.unwrap() });
-    (Endpoint::from_shared(format!("http://{address}")).unwrap(), hears, servers)
+    (Target::new(&format!("http://{address}"), None).unwrap(), hears, servers)
 }
 
 fn announcement(pool: &Pool) -> Announcement {
@@ -149,7 +149,7 @@ async fn a_refusal_is_kept_until_it_is_taken_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_that_says_nothing_is_left_and_tried_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let endpoint = Target::new(&format!("http://{}", listener.local_addr().unwrap()), None).unwrap();
     let shutdown = CancellationToken::new();
     let within = Duration::from_millis(100);
     let announcement = Announcement { answer_within: within, ..announcement(&Pool::new(1, 1 << 20)) };
