@@ -134,8 +134,7 @@ pub async fn tiles(number: usize) -> Vec<Case> {
             }
         }
     };
-    undisturbed((0..number).map(|at| ("tile", with(tile(at), |options| options.tile_size = 64))).collect())
-        .await
+    undisturbed((0..number).map(|at| ("tile", tile(at))).collect(), &[]).await
 }
 
 /// Folders of the shared test data that [`shared`] is about.
