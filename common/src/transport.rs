@@ -400,7 +400,7 @@ impl Connector {
                     Err(_) => 0,
                 };
                 first.truncate(count);
-                let first = Some(first.into()).filter(|first: &Box<[u8]>| !first.is_empty());
+                let first = (!first.is_empty()).then(|| first.into_boxed_slice());
                 Stream::Tls { stream: Box::new(stream.into()), first }
             }
         };

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use graticule_common::proto::v1 as pb;
 use graticule_common::failpoint;
+use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::fleet_service_client::FleetServiceClient;
 use graticule_common::transport::Target;
 use graticule_common::versions;

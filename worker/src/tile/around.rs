@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use graticule_common::block::{Block, Samples};
-use graticule_common::failpoint;
 use graticule_common::error::{Classify, ErrorClass};
 use graticule_common::eval::Surroundings;
+use graticule_common::failpoint;
 use graticule_common::grid::Window;
 use graticule_common::plan::{NodeId, Plan, Read, ReadScene};
 use graticule_common::scene::Layout;
