@@ -16,6 +16,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod scenes;
+pub mod web;
 pub mod world;
 
 use std::time::Duration;
