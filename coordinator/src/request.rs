@@ -342,7 +342,6 @@ impl Requests {
             heavy.check(&prepared.bill)?;
         }
         record_stage("plan", asked.started.elapsed());
-        failpoint!("coordinator.after_plan", return Err(DispatchError::Ended.into()));
         let mut sums = Sums::default();
         let (header, task) = match &prepared.outcome {
             Outcome::Staged(_) => self.stages(&prepared, request, asked, &mut sums, out).await?,
@@ -384,6 +383,7 @@ impl Requests {
             Some(known) => known,
             None => self.planner.prepare(request, fleet).await?,
         };
+        failpoint!("coordinator.after_plan", return Err(DispatchError::Ended.into()));
         if fleet.workers > 0 {
             return Ok(prepared);
         }
