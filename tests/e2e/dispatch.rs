@@ -307,8 +307,7 @@ async fn too_much_is_refused_at_once_with_a_time_to_come_back() {
     assert!(cluster.describe().await.counts.unwrap().sheds > 0);
     // Those who were let in get their answers.
     cluster.probes[0].set(Behaviour::Pass);
-    for stream in streams {
-        let mut stream = stream;
+    for mut stream in streams {
         let mut last = None;
         while let Some(message) = soon("a message", stream.message()).await.unwrap() {
             last = message.message;
