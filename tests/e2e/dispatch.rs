@@ -307,8 +307,7 @@ async fn too_much_is_refused_at_once_with_a_time_to_come_back() {
     assert!(cluster.describe().await.counts.unwrap().sheds > 0);
     // Those who were let in get their answers.
     cluster.probes[0].set(Behaviour::Pass);
-    for stream in streams {
-        let mut stream = stream;
+    for mut stream in streams {
         let mut last = None;
         while let Some(message) = soon("a message", stream.message()).await.unwrap() {
             last = message.message;
@@ -362,4 +361,24 @@ async fn bench_a_hundred_thousand_tiles_on_two_hundred_workers() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let memory = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     println!("{tiles} tiles in {:?}, planned in {header:?}; {memory}", started.elapsed());
+}
+
+/// Ignored: a benchmark. Prints what a small tile takes from end to end that workers remember.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "benchmark"]
+async fn bench_small_tiles_that_are_remembered() {
+    const REQUESTS: usize = 1000;
+    let cluster = Cluster::start(made_up(2)).await;
+    let [west, _, _, north] = AREA;
+    let area = [west, north - 256.0, west + 256.0, north];
+    let small = request(&reduce("made-up", "a", "max"), CRS, area, 1.0);
+    cluster.compute(&small).await.unwrap();
+    let mut took = Vec::with_capacity(REQUESTS);
+    for _ in 0..REQUESTS {
+        let started = Instant::now();
+        cluster.client.receive(&small).await.summary.expect("a result");
+        took.push(started.elapsed());
+    }
+    took.sort_unstable();
+    println!("p50 {:?}, p99 {:?}", took[REQUESTS / 2], took[REQUESTS * 99 / 100]);
 }
