@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use graticule_coordinator::access::jwt::{JwtAlgorithm, JwtRules};
 use graticule_coordinator::access::keys::{KeyFile, Pepper};
 use graticule_coordinator::access::quota::Quota;
@@ -15,7 +16,7 @@ use crate::failure::Failure;
 #[derive(Args, Clone, Debug, Default)]
 pub struct AccessArgs {
     /// Refuse callers who do not show an API key, a token, or a worker's certificate
-    #[arg(long, env = "GRATICULE_REQUIRE_AUTH", help_heading = "Security")]
+    #[arg(long, env = "GRATICULE_REQUIRE_AUTH", value_parser = BoolishValueParser::new(), help_heading = "Security")]
     require_auth: bool,
     #[command(flatten)]
     keys: KeyArgs,
@@ -127,10 +128,10 @@ impl AccessArgs {
                     tenant_claim: self.jwt_tenant_claim.clone(),
                 };
                 let place = match keys.contains("://") {
-                    true => JwksPlace::Url(
+                    true => JwksPlace::Url(Box::new(
                         JwksUrl::new(keys)
                             .map_err(|reason| Failure::usage(format!("--jwt-keys `{keys}`: {reason}")))?,
-                    ),
+                    )),
                     false => JwksPlace::File(keys.into()),
                 };
                 Some((rules, place))

@@ -339,7 +339,6 @@ impl Requests {
             .instrument(info_span!("plan"));
         let prepared = prepared.await.map_err(late)??;
         record_stage("plan", asked.started.elapsed());
-        failpoint!("coordinator.after_plan", return Err(DispatchError::Ended.into()));
         let mut sums = Sums::default();
         let (header, task) = match &prepared.outcome {
             Outcome::Staged(_) => self.stages(&prepared, request, asked, &mut sums, out).await?,
@@ -382,10 +381,14 @@ impl Requests {
             Some(known) => known,
             None => self.planner.prepare(request, fleet, key).await?,
         };
+<<<<<<< HEAD
         check_budget(&prepared, request.options.as_ref())?;
         if let Some(heavy) = &self.rules.heavy {
             heavy.check(&prepared.bill)?;
         }
+=======
+        failpoint!("coordinator.after_plan", return Err(DispatchError::Ended.into()));
+>>>>>>> chaos
         if fleet.workers > 0 {
             return Ok(prepared);
         }

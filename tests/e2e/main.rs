@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
 
+mod access;
 mod admin;
 mod broken_workers;
 mod cancelling;
@@ -19,4 +20,5 @@ mod shutdown;
 mod sources;
 mod stages;
 mod terrain;
+mod tls;
 mod top;

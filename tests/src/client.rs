@@ -12,8 +12,8 @@ use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
 use graticule_common::proto::v1::compute_service_client::ComputeServiceClient;
 use graticule_common::status::class_of;
+use graticule_common::transport::{Authorized, Target};
 use graticule_common::wire;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use crate::soon;
@@ -73,7 +73,7 @@ pub struct Received {
 
 /// A connection to a coordinator.
 #[derive(Clone, Debug)]
-pub struct Client(ComputeServiceClient<Channel>);
+pub struct Client(ComputeServiceClient<Authorized>);
 
 /// Headers list scenes.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -81,8 +81,12 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 impl Client {
     /// Connects.
     pub async fn connect(coordinator: SocketAddr) -> Client {
-        let endpoint = Endpoint::from_shared(format!("http://{coordinator}")).expect("an address");
-        let channel = soon("a connection", endpoint.connect()).await.expect("a coordinator");
+        let target = Target::new(&format!("http://{coordinator}"), None).expect("an address");
+        Client::over(soon("a connection", target.connect()).await.expect("a coordinator"))
+    }
+
+    /// Over a connection that there is.
+    pub fn over(channel: Authorized) -> Client {
         Client(ComputeServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 

@@ -2,6 +2,7 @@
 //! cluster in this process, and the real binary in processes of its own.
 
 pub mod cases;
+pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod colorado;
@@ -15,6 +16,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod scenes;
+pub mod web;
 pub mod world;
 
 use std::time::Duration;

@@ -65,7 +65,7 @@ pub enum JwksPlace {
     /// A file, read again when it changes.
     File(PathBuf),
     /// An address.
-    Url(JwksUrl),
+    Url(Box<JwksUrl>),
 }
 
 /// Why somebody is not let in.
@@ -203,7 +203,7 @@ impl Access {
                 Some(Tokens { rules, jwks, file: Some((path, stamp.into())) })
             }
             Some((rules, JwksPlace::Url(url))) => {
-                let jwks = Jwks::new(Arc::new(url) as Arc<dyn Documents>);
+                let jwks = Jwks::new(Arc::from(url as Box<dyn Documents>));
                 // The reason is in the log; API keys count meanwhile.
                 let _ = jwks.read(access.uptime()).await;
                 Some(Tokens { rules, jwks, file: None })
@@ -251,11 +251,11 @@ impl Access {
             };
         };
         let credentials = credentials(header);
-        if let (Some((pepper, hash)), Some(text)) = (&self.inner, credentials) {
-            // Equality of these hashes takes constant time.
-            if blake3::keyed_hash(pepper, text.as_bytes()) == *hash {
-                return Ok(Identity { tenant: "".into(), scopes: Scopes::of([Scope::Worker]) });
-            }
+        // Equality of these hashes takes constant time.
+        if let (Some((pepper, hash)), Some(text)) = (&self.inner, credentials)
+            && blake3::keyed_hash(pepper, text.as_bytes()) == *hash
+        {
+            return Ok(Identity { tenant: "".into(), scopes: Scopes::of([Scope::Worker]) });
         }
         if self.keys.is_none() && self.tokens.is_none() {
             // Credentials for somebody else's service mean nothing here, and nothing is asked for.
@@ -323,13 +323,13 @@ impl Access {
     /// # Errors
     /// [`AccessError::Forbidden`] or [`AccessError::TooMany`].
     pub fn admit(&self, identity: &Identity, path: &str) -> Result<Option<Permit>, AccessError> {
-        if let table::Needs::Scope(scope) = table::needs(path) {
-            if !identity.scopes.has(scope) {
-                // Only as much of it as a name has: it may be anything.
-                metrics::counter!(names::ACCESS_REFUSED, "reason" => "scope").increment(1);
-                let call = path.rsplit('/').next().unwrap_or_default().chars().take(64).collect();
-                return Err(AccessError::Forbidden { call, scope: scope.name() });
-            }
+        if let table::Needs::Scope(scope) = table::needs(path)
+            && !identity.scopes.has(scope)
+        {
+            metrics::counter!(names::ACCESS_REFUSED, "reason" => "scope").increment(1);
+            // Only as much of it as a name has: it may be anything.
+            let call = path.rsplit('/').next().unwrap_or_default().chars().take(64).collect();
+            return Err(AccessError::Forbidden { call, scope: scope.name() });
         }
         if !table::is_counted(path) {
             return Ok(None);

@@ -53,10 +53,10 @@ pub struct Permit(Option<(Quotas, Arc<str>)>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some((quotas, tenant)) = self.0.take() {
-            if let Some(used) = quotas.tenants().get_mut(&tenant) {
-                used.under_way = used.under_way.saturating_sub(1);
-            }
+        if let Some((quotas, tenant)) = self.0.take()
+            && let Some(used) = quotas.tenants().get_mut(&tenant)
+        {
+            used.under_way = used.under_way.saturating_sub(1);
         }
     }
 }
