@@ -381,14 +381,11 @@ impl Requests {
             Some(known) => known,
             None => self.planner.prepare(request, fleet, key).await?,
         };
-<<<<<<< HEAD
         check_budget(&prepared, request.options.as_ref())?;
         if let Some(heavy) = &self.rules.heavy {
             heavy.check(&prepared.bill)?;
         }
-=======
         failpoint!("coordinator.after_plan", return Err(DispatchError::Ended.into()));
->>>>>>> chaos
         if fleet.workers > 0 {
             return Ok(prepared);
         }
