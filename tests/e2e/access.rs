@@ -202,11 +202,11 @@ async fn a_tenant_that_asks_too_much_is_told_when_to_come_back() {
     let mut client = CatalogServiceClient::new(cluster.connect(None, Some(&busy)).await);
     let mut refused = None;
     for _ in 0..1000 {
-        if let Err(status) = soon("an answer", client.list_products(pb::ListProductsRequest {})).await {
-            if class_of(&status) == ErrorClass::Overloaded {
-                refused = Some(status);
-                break;
-            }
+        if let Err(status) = soon("an answer", client.list_products(pb::ListProductsRequest {})).await
+            && class_of(&status) == ErrorClass::Overloaded
+        {
+            refused = Some(status);
+            break;
         }
     }
     let refused = refused.expect("a thousand calls are more than one a second");
