@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps build quickstart cluster-demo image test check bless gen fuzz-oracle oracle chaos bench bench-kernels bench-catalog bench-load docs clean
+.PHONY: help deps build quickstart cluster-demo image test check bless gen fuzz-oracle oracle chaos bench bench-kernels bench-catalog bench-load docs clean test-otlp
 
 # One optimised profile for everything: the tree is built once.
 CARGO_FLAGS := --release --locked
@@ -43,11 +43,15 @@ chaos: deps ## break a cluster of real processes in every way; CHAOS_SEED=... CH
 	CHAOS_SEED=$(CHAOS_SEED) CHAOS_ROUNDS=$(CHAOS_ROUNDS) \
 	  cargo test $(CARGO_FLAGS) -p graticule-tests --test chaos -- --include-ignored --skip bench_load --nocapture
 
+test-otlp: ## traces as a collector receives them; builds the binary with the feature `otlp`
+	cargo test $(CARGO_FLAGS) -p graticule-tests --features otlp --test e2e otlp
+
 check: deps ## formatting, lints, generated code, builds without GDAL and without network, what is in deploy/
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
 	@# Alone, each crate sees only the features it asks for: `common` must stay pure, `worker` must do without GDAL.
 	cargo clippy $(CARGO_FLAGS) -p graticule-common --all-targets -- -D warnings
+	cargo clippy $(CARGO_FLAGS) -p graticule-tests -p graticule-cli --features graticule-tests/otlp,graticule-cli/otlp --all-targets -- -D warnings
 	cargo clippy $(CARGO_FLAGS) -p graticule-worker --no-default-features --all-targets -- -D warnings
 	@deploy/ruff.sh check && deploy/ruff.sh format --check
 	$(MAKE) gen

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 
 mod access;
 mod admin;
+mod allowance;
 mod arrays;
 mod catalog;
 mod compute;

@@ -12,6 +12,7 @@ use tonic::service::RoutesBuilder;
 use crate::Global;
 use crate::access::AccessArgs;
 use crate::admin::AdminArgs;
+use crate::allowance::AllowanceArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, print_line};
 use crate::interrupt::{Interrupt, StopArgs};
@@ -35,6 +36,8 @@ pub struct Coordinator {
     #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
+    allowance: AllowanceArgs,
+    #[command(flatten)]
     stop: StopArgs,
     #[command(flatten)]
     store: StoreArgs,
@@ -45,7 +48,7 @@ impl Coordinator {
         let stop = Interrupt::listen()?.token();
         let access = self.access.access(global, self.tls.has_worker_certificates()).await?;
         self.access.warn_if_open(self.listen);
-        let config = graticule_coordinator::Config {
+        let mut config = graticule_coordinator::Config {
             listen: self.listen,
             access: Arc::new(access),
             tls: self.tls.server()?,
@@ -53,6 +56,7 @@ impl Coordinator {
             grace: self.stop.grace(),
             ..Default::default()
         };
+        self.allowance.apply(&mut config);
         self.admin.start(&[Role::Coordinator, Role::Process], config.readiness.subscribe()).await?;
         // To make the index again may take minutes, in which it is alive and not ready.
         let catalog = Arc::new(self.store.open(global).await?);

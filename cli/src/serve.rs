@@ -25,6 +25,7 @@ use tonic::service::RoutesBuilder;
 use crate::Global;
 use crate::access::AccessArgs;
 use crate::admin::AdminArgs;
+use crate::allowance::AllowanceArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, say};
 use crate::interrupt::{Interrupt, StopArgs};
@@ -48,6 +49,8 @@ pub struct Serve {
     #[command(flatten)]
     admin: AdminArgs,
     #[command(flatten)]
+    allowance: AllowanceArgs,
+    #[command(flatten)]
     stop: StopArgs,
 }
 
@@ -56,6 +59,7 @@ pub struct Serve {
 pub struct Public<'a> {
     listen: SocketAddr,
     roots: &'a CatalogRoots,
+    allowance: &'a AllowanceArgs,
     readiness: watch::Sender<Readiness>,
     grace: Duration,
     access: Access,
@@ -71,7 +75,8 @@ impl Serve {
         let access = self.access.access(global, self.tls.has_worker_certificates()).await?;
         self.access.warn_if_open(self.listen);
         let (listen, roots, grace) = (self.listen, &self.roots, self.stop.grace());
-        let public = Public { listen, roots, readiness, grace, access, tls: &self.tls };
+        let allowance = &self.allowance;
+        let public = Public { listen, roots, allowance, readiness, grace, access, tls: &self.tls };
         let mut engine = Engine::start(global, &self.engine, Some(public)).await?;
         say!(
             "serving on {}://{} with {} workers; Ctrl-C stops",
@@ -133,6 +138,7 @@ impl Engine {
             trust.client = config.tls.as_ref().map(|tls| Arc::new(tls.to_itself()));
             config.fleet = Fleet::with_tls(Timing::default(), public.tls.workers()?);
             (config.listen, config.readiness, config.grace) = (public.listen, public.readiness, public.grace);
+            public.allowance.apply(&mut config);
             extra.add_service(public.roots.service(&catalog)?);
             args.store.watch(&catalog, &front);
             let reflection = tonic_reflection::server::Builder::configure()

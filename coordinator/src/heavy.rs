@@ -58,7 +58,8 @@ impl Heavy {
     /// # Errors
     /// [`TooHeavy`].
     pub fn check(&self, bill: &Bill) -> Result<(), TooHeavy> {
-        if bill.cpu_s > self.cpu_s {
+        // A limit that is no number allows nothing.
+        if bill.cpu_s > self.cpu_s || self.cpu_s.is_nan() {
             return Err(TooHeavy::Cpu { seconds: bill.cpu_s, limit: self.cpu_s });
         }
         if bill.scenes > self.scenes {

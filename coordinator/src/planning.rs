@@ -201,7 +201,19 @@ impl Planner {
         }
     }
 
-    /// A request's plan for a fleet.
+    /// What a request's plan for a fleet is remembered under; `None` where the catalog does not know
+    /// whether it is still the same.
+    pub(crate) fn key(&self, request: &pb::ComputeRequest, fleet: Shape) -> Option<ContentHash> {
+        Some(key_of(request, fleet, self.catalog.generation()?))
+    }
+
+    /// A plan that is remembered.
+    pub(crate) fn known(&self, key: Option<ContentHash>) -> Option<Arc<Prepared>> {
+        Some(self.plans.get(&key?)?.0)
+    }
+
+    /// A request's plan for a fleet. The key was made before: where the catalog changes meanwhile, the
+    /// plan may be younger than its key, but never older.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -209,13 +221,10 @@ impl Planner {
         &self,
         request: &pb::ComputeRequest,
         fleet: Shape,
+        key: Option<ContentHash>,
     ) -> Result<Arc<Prepared>, RequestError> {
-        // The generation comes before the answers: what changes in between is planned for again.
-        let Some(generation) = self.catalog.generation() else {
-            return self.plan(request, fleet).await;
-        };
-        let key = key_of(request, fleet, generation);
-        if let Some((prepared, _)) = self.plans.get(&key) {
+        let Some(key) = key else { return self.plan(request, fleet).await };
+        if let Some(prepared) = self.known(Some(key)) {
             return Ok(prepared);
         }
         let cell = self.planning().entry(key).or_default().clone();
@@ -227,11 +236,6 @@ impl Planner {
             Ok::<_, RequestError>(prepared)
         };
         sharing.cell.get_or_try_init(|| planned).await.cloned()
-    }
-
-    /// A request's plan, where it is known already.
-    pub(crate) fn known(&self, request: &pb::ComputeRequest, fleet: Shape) -> Option<Arc<Prepared>> {
-        Some(self.plans.get(&key_of(request, fleet, self.catalog.generation()?))?.0)
     }
 
     fn planning(&self) -> MutexGuard<'_, HashMap<ContentHash, Arc<OnceCell<Arc<Prepared>>>>> {

@@ -249,7 +249,8 @@ impl Requests {
     /// # Errors
     /// [`RequestError`].
     pub async fn explain(&self, request: pb::ComputeRequest) -> Result<pb::ExplainResponse, RequestError> {
-        let prepared = self.planner.prepare(&request, self.fleet.shape()).await?;
+        let fleet = self.fleet.shape();
+        let prepared = self.planner.prepare(&request, fleet, self.planner.key(&request, fleet)).await?;
         let explaining = move || {
             let (text, _) = explain::outcome(&prepared.outcome);
             (prepared.expr.to_graft().to_string(), text, prepared)
@@ -337,12 +338,7 @@ impl Requests {
         let prepared = tokio::time::timeout_at(asked.deadline, self.prepare(request, asked))
             .instrument(info_span!("plan"));
         let prepared = prepared.await.map_err(late)??;
-        check_budget(&prepared, request.options.as_ref())?;
-        if let Some(heavy) = &self.rules.heavy {
-            heavy.check(&prepared.bill)?;
-        }
         record_stage("plan", asked.started.elapsed());
-        failpoint!("coordinator.after_plan", return Err(DispatchError::Ended.into()));
         let mut sums = Sums::default();
         let (header, task) = match &prepared.outcome {
             Outcome::Staged(_) => self.stages(&prepared, request, asked, &mut sums, out).await?,
@@ -373,7 +369,8 @@ impl Requests {
             return Err(RequestError::Crowded { limit: self.rules.requests_max });
         }
         let fleet = self.fleet.shape();
-        let known = self.planner.known(request, fleet);
+        let key = self.planner.key(request, fleet);
+        let known = self.planner.known(key);
         let own = known.as_ref().map_or(COST_GUESS, |known| {
             Duration::try_from_secs_f64(known.bill.cpu_s).unwrap_or(Duration::MAX)
         });
@@ -382,14 +379,19 @@ impl Requests {
         }
         let prepared = match known {
             Some(known) => known,
-            None => self.planner.prepare(request, fleet).await?,
+            None => self.planner.prepare(request, fleet, key).await?,
         };
+        check_budget(&prepared, request.options.as_ref())?;
+        if let Some(heavy) = &self.rules.heavy {
+            heavy.check(&prepared.bill)?;
+        }
+        failpoint!("coordinator.after_plan", return Err(DispatchError::Ended.into()));
         if fleet.workers > 0 {
             return Ok(prepared);
         }
         // What cannot be computed was refused without waiting; how tiles are cut depends on the workers.
         let fleet = self.fleet.wait(self.rules.patience).await?;
-        self.planner.prepare(request, fleet).await
+        self.planner.prepare(request, fleet, self.planner.key(request, fleet)).await
     }
 
     /// Computes the stages of a request; what the result is then known to be.

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use graticule_tests::cases;
-use graticule_tests::colorado::Imagery;
+use graticule_tests::colorado::{Imagery, examples};
 use graticule_tests::fleet::{Fleet, Setup};
+use graticule_tests::proxy::{Proxy, Weather};
+use graticule_tests::web::Web;
 
 use crate::turn;
 
@@ -79,6 +81,44 @@ async fn files_change_in_the_middle_and_back() {
         }
         fleet.computes(&case).await;
     }
+}
+
+/// Expected: a server of files that is slow, gone for a moment or resets connections costs time; one that stays
+/// away is an error of the source.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "chaos"]
+async fn chaos_files_behind_a_bad_link() {
+    let _turn = turn().await;
+    let web = Web::serve(&examples().join("colorado")).await;
+    let link = Proxy::before(web.address()).await;
+    let imagery = Imagery::behind(&link.url("http"));
+    let mut setup = Setup::default();
+    setup.worker_arguments.extend(["--allow-host".into(), link.address().to_string()]);
+    let mut fleet = Fleet::start(&imagery, &setup).await;
+    let case = cases::focal().await.anew();
+    fleet.computes(&case).await;
+    assert!(web.requests() > 0, "files are read through the web");
+    link.set_both(Weather { stalls: Some((0.02, Duration::from_millis(500))), ..Weather::slow(30, 20) });
+    fleet.computes(&case).await;
+    link.heal();
+    for end in [Proxy::cut, Proxy::reset] {
+        let asking = fleet.busy_with(&case, 0).await;
+        end(&link);
+        asking.outcome().await.is_right();
+    }
+    // Gone for two seconds, then back: it is waited for.
+    let asking = fleet.busy_with(&case, 0).await;
+    link.open(false);
+    link.reset();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    link.heal();
+    asking.outcome().await.is_right();
+    link.open(false);
+    link.reset();
+    let outcome = fleet.ask(&case).await;
+    assert!(["source", "unavailable"].contains(&outcome.name()), "{outcome:?}");
+    link.heal();
+    fleet.computes(&case).await;
 }
 
 /// Inverts the last tenth of a file, and has it be a minute younger.

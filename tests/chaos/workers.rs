@@ -29,6 +29,25 @@ async fn one_is_killed_in_the_middle() {
     }
 }
 
+/// Expected: the right pixels of other rasters, too.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs shared"]
+async fn shared_rasters_while_workers_are_killed() {
+    let _turn = turn().await;
+    let imagery = Imagery::committed();
+    cases::register_with(&imagery, &cases::shared_folders());
+    let mut fleet = Fleet::start(&imagery, &Setup::default()).await;
+    for case in cases::shared().await {
+        for at in 0..2 {
+            let asking = fleet.busy_with(&case.clone().anew(), at).await;
+            fleet.workers[at].kill().await;
+            asking.outcome().await.is_right();
+            fleet.workers[at].restart().await;
+            fleet.has_workers(2).await;
+        }
+    }
+}
+
 /// Expected: an error that says so, within ten seconds and the time for noticing; the right pixels once
 /// workers are back.
 #[tokio::test(flavor = "multi_thread")]

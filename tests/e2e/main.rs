@@ -7,6 +7,7 @@ mod admin;
 mod broken_workers;
 mod cancelling;
 mod catalog;
+mod dispatch;
 mod exit_codes;
 mod losing_workers;
 #[cfg(feature = "otlp")]

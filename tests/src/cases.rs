@@ -1,15 +1,21 @@
 //! Grafts over real rasters whose answers are known: what an undisturbed engine says of them.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use bytes::Bytes;
+use gdal::Dataset;
 use graticule_common::proto::v1 as pb;
 use graticule_common::transform::Proj;
+use graticule_coordinator::catalog::LocalCatalog;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::client::{Received, blocks, request, with};
 use crate::cluster::{Cluster, Setup};
 use crate::colorado::{Imagery, PRODUCT, examples, main_job, source};
-use crate::scenes::{AREA, CRS, on_area, over_pixels};
+use crate::scenes::{AREA, CRS, on_area, over_pixels, reduce};
+use crate::world::folder;
 
 /// A graft on an AOI, and its pixels.
 #[derive(Clone, Debug)]
@@ -48,8 +54,16 @@ fn pixels(header: &pb::Header, chunks: Vec<pb::TileChunk>) -> Vec<Bytes> {
 
 /// Registers the sample imagery that the cases are about.
 pub fn register(imagery: &Imagery) {
+    register_with(imagery, &[]);
+}
+
+/// The same and that of further folders.
+pub fn register_with(imagery: &Imagery, folders: &[PathBuf]) -> Arc<LocalCatalog> {
     let catalog = imagery.register();
-    catalog.add(&examples().join("potsdam"), &Proj::new()).expect("the imagery is registered");
+    for folder in [examples().join("potsdam")].iter().chain(folders) {
+        catalog.add(folder, &Proj::new()).expect("the imagery is registered");
+    }
+    catalog
 }
 
 /// The main job, in sixteen tiles: a hundred files each.
@@ -99,8 +113,7 @@ pub async fn all() -> Vec<Case> {
     vec![ndvi().await, focal().await, stages().await, mosaic().await]
 }
 
-/// Small tiles as a map in a browser asks for them: so many different ones of two products and three grafts,
-/// one tile each.
+/// Small areas as a map in a browser asks for them: so many different ones of two products and three grafts.
 pub async fn tiles(number: usize) -> Vec<Case> {
     let true_colour = std::fs::read_to_string(examples().join("true_colour.graft.json")).expect("the graft");
     let focal = focal_graft();
@@ -121,15 +134,40 @@ pub async fn tiles(number: usize) -> Vec<Case> {
             }
         }
     };
-    undisturbed((0..number).map(|at| ("tile", with(tile(at), |options| options.tile_size = 64))).collect())
-        .await
+    undisturbed((0..number).map(|at| ("tile", tile(at))).collect(), &[]).await
+}
+
+/// Folders of the shared test data that [`shared`] is about.
+pub fn shared_folders() -> Vec<PathBuf> {
+    let data = folder("../../shared/data");
+    ["dem-swiss/stac", "landsat8-newyork/stac"].map(|name| data.join(name)).to_vec()
+}
+
+/// The slope of real elevations, and the median of a year of Landsat scenes that overlap in part.
+pub async fn shared() -> Vec<Case> {
+    let slope = json!({
+        "product": "dem-swiss", "band": "elevation", "returns": "result",
+        "dem": ["mosaic", "product", "band"], "result": ["slope", "dem"],
+    });
+    let elevations = Dataset::open(folder("../../shared/data/dem-swiss/dem.tif")).expect("elevations");
+    let [x, width, _, y, _, height] = elevations.geo_transform().expect("a grid");
+    let (cols, rows) = elevations.raster_size();
+    let crs = elevations.spatial_ref().and_then(|crs| crs.to_wkt()).expect("a CRS");
+    let bounds = [x, y + height * rows as f64, x + width * cols as f64, y];
+    let slope = request(&slope.to_string(), &crs, bounds, width);
+    let year = reduce("landsat8-newyork", "B4 B5", "median");
+    let year = request(&year, "EPSG:32618", [527_685.0, 4_348_815.0, 755_685.0, 4_581_815.0], 1_000.0);
+    let requests = vec![
+        ("elevations", with(slope, |options| options.tile_size = 64)),
+        ("year", with(year, |options| options.tile_size = 64)),
+    ];
+    undisturbed(requests, &shared_folders()).await
 }
 
 /// Cases, answered by an engine in this process that nothing happens to.
-pub async fn undisturbed(requests: Vec<(&'static str, pb::ComputeRequest)>) -> Vec<Case> {
+async fn undisturbed(requests: Vec<(&'static str, pb::ComputeRequest)>, folders: &[PathBuf]) -> Vec<Case> {
     let imagery = Imagery::committed();
-    let catalog = imagery.register();
-    catalog.add(&examples().join("potsdam"), &Proj::new()).expect("the imagery is registered");
+    let catalog = register_with(&imagery, folders);
     let cluster = Cluster::start(Setup::new(2, catalog, source())).await;
     let mut cases = Vec::new();
     for (name, request) in requests {
@@ -144,5 +182,5 @@ pub async fn undisturbed(requests: Vec<(&'static str, pb::ComputeRequest)>) -> V
 }
 
 async fn one(name: &'static str, request: pb::ComputeRequest) -> Case {
-    undisturbed(vec![(name, request)]).await.remove(0)
+    undisturbed(vec![(name, request)], &[]).await.remove(0)
 }

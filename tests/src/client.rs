@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use graticule_common::aoi::{Aoi, Geometry, Sampling};
 use graticule_common::block::Block;
@@ -102,9 +103,25 @@ impl Client {
         answers.expect("errors come in the stream").into_inner()
     }
 
+    /// Starts computing for a caller who waits for so long.
+    pub async fn stream_within(
+        &self,
+        request: &pb::ComputeRequest,
+        timeout: Duration,
+    ) -> Streaming<pb::ComputeResponse> {
+        let mut request = tonic::Request::new(request.clone());
+        request.set_timeout(timeout);
+        let answers = soon("an answer", self.0.clone().compute(request)).await;
+        answers.expect("errors come in the stream").into_inner()
+    }
+
     /// Computes, and reads the stream to its end or error.
     pub async fn receive(&self, request: &pb::ComputeRequest) -> Received {
-        let mut answers = self.stream(request).await;
+        Client::read(self.stream(request).await).await
+    }
+
+    /// Reads a stream to its end or error.
+    pub async fn read(mut answers: Streaming<pb::ComputeResponse>) -> Received {
         let mut received = Received::default();
         loop {
             match soon("the next message", answers.message()).await {

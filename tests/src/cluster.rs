@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graticule_common::proto::v1 as pb;
+use graticule_common::proto::v1::fleet_service_client::FleetServiceClient;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::SceneCatalog;
 use graticule_coordinator::fleet::{Fleet, Timing};
@@ -195,6 +196,19 @@ impl Cluster {
         if let Some(ended) = self.workers[index].ended.take() {
             soon("the worker's end", ended).await.expect("an orderly end");
         }
+    }
+
+    /// What the coordinator says of itself.
+    pub async fn describe(&self) -> pb::DescribeResponse {
+        let endpoint = format!("http://{}", self.address);
+        let mut client = soon("a connection", FleetServiceClient::connect(endpoint)).await.expect("a fleet");
+        let described = soon("a description", client.describe(pb::DescribeRequest {})).await;
+        described.expect("a description").into_inner()
+    }
+
+    /// Waits until what the coordinator says of itself fits.
+    pub async fn until(&self, what: &str, fits: impl Fn(&pb::DescribeResponse) -> bool) {
+        soon(what, async { while !fits(&self.describe().await) {} }).await;
     }
 
     /// Ends the coordinator as a crash would.

@@ -60,6 +60,23 @@ impl Imagery {
         Imagery { folder, imagery }
     }
 
+    /// A copy of its documents, which name their files at this URL instead of beside them.
+    pub fn behind(url: &str) -> Imagery {
+        let folder = TempDir::new().expect("a folder");
+        let imagery = folder.path().join("imagery");
+        std::fs::create_dir_all(imagery.join("items")).expect("a folder");
+        let from = examples().join("colorado");
+        std::fs::copy(from.join("collection.json"), imagery.join("collection.json")).expect("a copy");
+        for item in std::fs::read_dir(from.join("items")).expect("items") {
+            let path = item.expect("an item").path();
+            let text = std::fs::read_to_string(&path).expect("an item");
+            let text = text.replace("\"../scenes/", &format!("\"{url}/scenes/"));
+            std::fs::write(imagery.join("items").join(path.file_name().expect("a name")), text)
+                .expect("a copy");
+        }
+        Imagery { folder, imagery }
+    }
+
     /// The data folder, as `--data` has it.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")

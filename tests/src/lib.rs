@@ -7,6 +7,7 @@ pub mod client;
 pub mod cluster;
 pub mod colorado;
 pub mod conform;
+pub mod fake;
 pub mod fleet;
 pub mod load;
 pub mod noop;
@@ -15,6 +16,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod scenes;
+pub mod web;
 pub mod world;
 
 use std::time::Duration;

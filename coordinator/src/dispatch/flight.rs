@@ -329,3 +329,122 @@ pub(super) fn took(done: &pb::TileDone) -> Duration {
     let ms = done.read_ms + done.eval_ms;
     Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TILE: pb::TileId = pb::TileId { row: 0, col: 0 };
+
+    fn flight(keeps: bool) -> Flight {
+        Flight::new(TileId { row: 0, col: 0 }, keeps)
+    }
+
+    fn piece(offset: u64, data: &'static [u8]) -> pb::TileChunk {
+        pb::TileChunk { tile: Some(TILE), offset, total: 6, data: data.into() }
+    }
+
+    fn done() -> pb::TileDone {
+        pb::TileDone { tile: Some(TILE), read_bytes: 9, ..pb::TileDone::default() }
+    }
+
+    /// What is there to read now.
+    async fn taken(inbox: &Inbox) -> (Vec<u8>, Option<TileSums>) {
+        let mut bytes = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                answer = inbox.next() => match answer.unwrap() {
+                    Answer::Piece(chunk) => bytes.extend_from_slice(&chunk.data),
+                    Answer::Done(sums) => return (bytes, Some(*sums)),
+                },
+                () = std::future::ready(()) => return (bytes, None),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn everybody_gets_everything_whenever_they_came() {
+        let flight = flight(true);
+        let inboxes: Vec<Arc<Inbox>> = (0..3).map(|_| Arc::new(Inbox::default())).collect();
+        flight.join(RequestId(0), &inboxes[0]);
+        flight.begin(CallId(1));
+        flight.push(CallId(1), piece(0, b"abc")).unwrap();
+        flight.join(RequestId(1), &inboxes[1]);
+        flight.push(CallId(1), piece(3, b"def")).unwrap();
+        flight.finish(CallId(1), done()).unwrap();
+        flight.join(RequestId(2), &inboxes[2]);
+        let mut read_bytes = 0;
+        for inbox in &inboxes {
+            assert_eq!(inbox.bytes(), 6);
+            let (bytes, sums) = taken(inbox).await;
+            assert_eq!((&bytes[..], inbox.bytes()), (&b"abcdef"[..], 0));
+            read_bytes += sums.unwrap().done.read_bytes;
+        }
+        assert_eq!(read_bytes, 9, "what it took is counted once");
+    }
+
+    #[tokio::test]
+    async fn a_retry_goes_on_where_the_last_one_stopped() {
+        let (flight, inbox) = (flight(false), Arc::new(Inbox::default()));
+        flight.join(RequestId(0), &inbox);
+        flight.begin(CallId(1));
+        flight.push(CallId(1), piece(0, b"abc")).unwrap();
+        flight.stop(CallId(1), true);
+        assert!(!flight.is_under_way());
+        // What the lost worker says afterwards does not count.
+        assert!(flight.push(CallId(1), piece(3, b"xyz")).unwrap().is_none());
+        flight.begin(CallId(2));
+        flight.push(CallId(2), piece(0, b"abc")).unwrap();
+        flight.push(CallId(2), piece(3, b"def")).unwrap();
+        assert!(flight.finish(CallId(1), done()).is_ok() && flight.done_by(CallId(1)).is_none());
+        flight.finish(CallId(2), done()).unwrap();
+        let (bytes, sums) = taken(&inbox).await;
+        assert_eq!((&bytes[..], sums.unwrap().retries), (&b"abcdef"[..], 1));
+    }
+
+    #[test]
+    fn pieces_that_do_not_fit_are_refused() {
+        let flight = flight(true);
+        flight.begin(CallId(1));
+        assert!(flight.push(CallId(1), piece(1, b"b")).is_err(), "a gap");
+        assert!(flight.push(CallId(1), piece(0, b"abcdefg")).is_err(), "too much");
+        flight.push(CallId(1), piece(0, b"abc")).unwrap();
+        assert!(flight.push(CallId(1), piece(2, b"cd")).is_err(), "cut otherwise");
+        assert!(flight.finish(CallId(1), done()).is_err(), "half of it");
+    }
+
+    #[tokio::test]
+    async fn nothing_waits_for_nobody() {
+        let (flight, inbox) = (flight(false), Arc::new(Inbox::default()));
+        flight.join(RequestId(0), &inbox);
+        flight.begin(CallId(1));
+        flight.push(CallId(1), piece(0, b"abc")).unwrap();
+        inbox.close();
+        assert_eq!(inbox.bytes(), 0);
+        flight.push(CallId(1), piece(3, b"def")).unwrap();
+        assert_eq!(inbox.bytes(), 0);
+        inbox.room().await;
+        assert!(flight.leave(RequestId(0)));
+
+        let inbox = Arc::new(Inbox::default());
+        inbox.push(Answer::Piece(piece(0, b"abc")));
+        inbox.fail(DispatchError::Gone);
+        assert_eq!((inbox.bytes(), inbox.next().await.unwrap_err()), (0, DispatchError::Gone));
+    }
+
+    #[tokio::test]
+    async fn a_full_inbox_lets_its_worker_wait() {
+        let inbox = Arc::new(Inbox::default());
+        let chunk = pb::TileChunk { data: vec![0; INBOX_BYTES_MAX].into(), ..pb::TileChunk::default() };
+        inbox.push(Answer::Piece(chunk));
+        let waiting = tokio::spawn({
+            let inbox = inbox.clone();
+            async move { inbox.room().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        inbox.next().await.unwrap();
+        waiting.await.unwrap();
+    }
+}

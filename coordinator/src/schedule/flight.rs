@@ -42,11 +42,13 @@ pub(super) struct Flight {
     pub(super) deaths_alone: u32,
     /// Whether it was with a worker that was lost.
     pub(super) is_suspect: bool,
-    pub(super) tried: Vec<WorkerKey>,
+    /// Salts of the workers that had it: of their names, since one that comes back is the same one, whatever
+    /// broke between.
+    pub(super) tried: Vec<u64>,
 }
 
 impl Flight {
-    pub(super) fn remember(&mut self, worker: WorkerKey) {
+    pub(super) fn remember(&mut self, worker: u64) {
         self.tried.retain(|known| *known != worker);
         if self.tried.len() == TRIED_MAX {
             self.tried.remove(0);

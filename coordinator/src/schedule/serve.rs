@@ -273,11 +273,12 @@ impl Schedule {
         let id = CallId(self.next_call);
         self.next_call += 1;
         let (mut tiles, mut deadline, mut work, mut peak_mib) = (Vec::new(), Now::ZERO, None, 0);
+        let salt = self.workers.get(key).map(|worker| worker.salt);
         for flight_id in &flights {
             let Some(flight) = self.flights.get_mut(flight_id) else { continue };
             flight.state = State::Running(id);
             flight.attempts += 1;
-            flight.remember(key);
+            salt.into_iter().for_each(|salt| flight.remember(salt));
             (work, peak_mib) = (Some(flight.work), flight.peak_mib);
             tiles.push((*flight_id, flight.tile));
             let deadlines = flight.requesters.iter().filter_map(|id| self.requests.get(id));

@@ -54,7 +54,7 @@ pub(super) struct Reservation {
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) name: WorkerId,
-    salt: u64,
+    pub(super) salt: u64,
     pub(super) slots: u32,
     pub(super) memory_mib: u32,
     pub(super) tiles: u32,
@@ -300,26 +300,29 @@ impl Workers {
         &self,
         spot: u64,
         peak_mib: u32,
-        tried: &[WorkerKey],
+        tried: &[u64],
         alone: bool,
     ) -> (Option<WorkerKey>, Option<WorkerKey>) {
         let able = || self.by_key.iter().filter(|(_, worker)| worker.is_able(peak_mib));
-        let has_other = able().any(|(key, _)| !tried.contains(key));
-        let score = |key: &WorkerKey, worker: &Worker| {
-            (worker.room == Room::Idle, !tried.contains(key), mix(spot ^ worker.salt))
+        let has_other = able().any(|(_, worker)| !tried.contains(&worker.salt));
+        let score = |worker: &Worker| {
+            (worker.room == Room::Idle, !tried.contains(&worker.salt), mix(spot ^ worker.salt))
         };
-        let open = able().filter(|(key, worker)| {
-            (!has_other || !tried.contains(key)) && !worker.is_taken() && (!alone || worker.tiles == 0)
+        let open = able().filter(|(_, worker)| {
+            (!has_other || !tried.contains(&worker.salt))
+                && !worker.is_taken()
+                && (!alone || worker.tiles == 0)
         });
         let takes = |worker: &Worker| {
             worker.tiles < worker.slots.saturating_mul(self.tiles_per_slot) && worker.free_mib() >= peak_mib
         };
-        let now = open.filter(|(_, worker)| takes(worker)).max_by_key(|(key, worker)| score(key, worker));
+        let now = open.filter(|(_, worker)| takes(worker)).max_by_key(|(_, worker)| score(worker));
         let now = now.map(|(key, _)| *key);
         if now.is_some() {
             return (now, None);
         }
-        let later = able().filter(|(key, worker)| (!has_other || !tried.contains(key)) && !worker.is_taken());
+        let later =
+            able().filter(|(_, worker)| (!has_other || !tried.contains(&worker.salt)) && !worker.is_taken());
         // With credit and without memory, others would always take what gets free.
         let later = later.filter(|(_, worker)| alone || worker.room != Room::None);
         (None, later.min_by_key(|(_, worker)| (worker.tiles, worker.used_mib)).map(|(key, _)| *key))

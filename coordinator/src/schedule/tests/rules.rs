@@ -126,6 +126,28 @@ fn a_lost_tile_goes_to_another_worker_alone() {
 }
 
 #[test]
+fn a_worker_that_comes_back_is_the_one_that_had_it() {
+    // The link to it is broken and its announcement is not: it is lost with each call, and back at once.
+    for first in ["a", "b"] {
+        let mut schedule = schedule(&[(first, 1, 100)]);
+        let other = if first == "a" { "b" } else { "a" };
+        assert_eq!(sent(&schedule.on_event(ms(0), Event::Submitted(want(1, 1))))[0].1, first);
+        ready(&mut schedule, ms(1), other, 1, 100);
+        let mut actions = schedule.on_event(ms(2), lost(first));
+        actions.extend(ready(&mut schedule, ms(2), first, 1, 100));
+        assert_eq!(sent(&actions)[0].1, other);
+        // Nor by order of arrival: the other is busy, so the tile waits for it.
+        let mut schedule = self::schedule(&[(first, 1, 100)]);
+        schedule.on_event(ms(0), Event::Submitted(want(1, 1)));
+        ready(&mut schedule, ms(1), other, 1, 100);
+        let busy = schedule.on_event(ms(1), Event::Submitted(want(2, 1)));
+        assert_eq!(sent(&busy)[0].1, other);
+        schedule.on_event(ms(2), lost(first));
+        assert_eq!(sent(&ready(&mut schedule, ms(2), first, 1, 100)), []);
+    }
+}
+
+#[test]
 fn a_tile_that_kills_twice_alone_is_quarantined() {
     let mut schedule = schedule(&[("w0", 1, 100)]);
     schedule.on_event(ms(0), Event::Submitted(want(1, 1)));
