@@ -135,7 +135,7 @@ async fn a_refusal_is_kept_until_it_is_taken_back() {
     let pool = Pool::new(1, 1 << 20);
     let (endpoint, _, _server) = coordinator(Some(Status::failed_precondition("other versions"))).await;
     let (refusals, shutdown) = (Refusals::default(), CancellationToken::new());
-    let name = endpoint.uri().to_string();
+    let name = endpoint.address().to_owned();
     let mut refused = refusals.subscribe();
     let registration =
         tokio::spawn(keep_registered(endpoint, announcement(&pool), refusals.clone(), shutdown.clone()));
