@@ -45,7 +45,7 @@ async fn redis_is_killed_emptied_frozen_and_back() {
     let mut fleet = forgetful(&imagery, &server.url()).await;
     let case = cases::stages().await;
     fleet.computes(&case).await;
-    assert!(server.len().await > 0, "something is remembered");
+    assert!(server.entries().await > 0, "something is remembered");
     let started = Instant::now();
     fleet.computes(&case.clone().anew()).await;
     let undisturbed = started.elapsed();
@@ -67,7 +67,7 @@ async fn redis_is_killed_emptied_frozen_and_back() {
     server.restart().await;
     // It is used again once the workers have noticed.
     let used_again = async {
-        while server.len().await == 0 {
+        while server.entries().await == 0 {
             forget(&mut fleet).await;
             fleet.computes(&case).await;
         }

@@ -4,6 +4,8 @@
 //! `cargo test` runs a part of it; what is ignored as `chaos` runs with `make chaos`. Faults have their own
 //! time, so the tests take turns.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
+
 mod cached;
 mod clients;
 mod coordinators;

@@ -84,7 +84,7 @@ impl Redis {
     }
 
     /// Entries it has.
-    pub async fn len(&self) -> usize {
+    pub async fn entries(&self) -> usize {
         self.run(&["DBSIZE"]).await
     }
 
