@@ -51,7 +51,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service that computes with `tiles`, and refuses calls once these are draining.
+    /// A service that computes with `tiles`, and hands tiles back once these are draining.
     pub fn new(tiles: Tiles) -> Self {
         Service { tiles, plans: Plans::default(), calls: Calls::default() }
     }
@@ -121,11 +121,9 @@ impl WorkerService for Service {
         request: Request<pb::ExecuteRequest>,
     ) -> Result<Response<Self::ExecuteStream>, Status> {
         let arrived = Instant::now();
-        // Counted before it is looked at whether the worker is ending, so that the end waits for it.
+        // Counted from the start, so that a worker's end waits for it. A call that comes too late is not
+        // refused: that would look like a worker that is lost. Its tiles are handed back one by one.
         let call = self.calls.begin();
-        if self.tiles.draining.is_cancelled() {
-            return Err(status(ErrorClass::Unavailable, "the worker is ending and takes no new calls"));
-        }
         let span = info_span!("execute", trace = Empty, tiles = request.get_ref().tiles.len());
         telemetry::follow(&span, telemetry::parent_of(request.metadata()));
         let request = request.into_inner();

@@ -92,7 +92,7 @@ async fn what_nobody_has_taken_yet_holds_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_ends_refuses_calls_and_is_done_with_the_last() {
+async fn a_worker_that_ends_hands_back_and_is_done_with_the_last() {
     let gate = Gate::new(Mood::Shut);
     let _open = OpenAtEnd(gate.clone());
     let service = Service::new(tiles(gate.clone(), 1));
@@ -110,8 +110,10 @@ async fn a_worker_that_ends_refuses_calls_and_is_done_with_the_last() {
         assert!(back.handed_back, "{}", back.message);
         assert_eq!(back.error_class, ErrorClass::Unavailable.name());
     }
-    let refused = execute(&service, call(&plan, 1)).await.err().unwrap();
-    assert_eq!(refused.code(), tonic::Code::Unavailable);
+    let late = pb::ExecuteRequest { tiles: vec![pb::TileId { row: 1, col: 1 }], ..call(&plan, 0) };
+    let mut late = execute(&service, late).await.unwrap();
+    assert!(failed(next(&mut late).await).handed_back);
+    drop(late);
     let mut none = std::pin::pin!(service.calls.none());
     assert_eq!(none.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
     gate.set(Mood::Open);
@@ -130,6 +132,15 @@ async fn a_caller_that_goes_away_stops_its_tiles_and_stopping_all_calls_ends_the
     drop(answers);
     soon("no call is left", service.calls.none()).await;
     gate.set(Mood::Open);
+    // The thread that reads has to see it open before it is shut again.
+    let pool = service.tiles.pool.clone();
+    let all_free = tiles(gate.clone(), 1).pool.free_bytes();
+    let is_free = async {
+        while pool.free_bytes() < all_free {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("its memory is free", is_free).await;
     gate.set(Mood::Shut);
     let mut answers = execute(&service, call(&stack_max(9, 16), 1)).await.unwrap();
     gate.has_read(2).await;
