@@ -118,6 +118,9 @@ impl Worker {
             ..graticule_worker::Config::default()
         };
         self.admin.start(&[Role::Worker, Role::Process], config.readiness.subscribe()).await?;
+        if config.trust.server.is_none() && !self.listen.ip().is_loopback() {
+            tracing::warn!(listen = %self.listen, "whoever reaches this address can have tiles computed; see `--tls-cert`");
+        }
         let scheme = config.trust.scheme();
         let ready = |address| _ = print_line(format_args!("worker on {scheme}://{address}"));
         graticule_worker::run(config, sources(&self.files), stop, ready).await.map_err(Failure::of)

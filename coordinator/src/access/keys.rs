@@ -392,6 +392,12 @@ fn place(path: &Path, bytes: &[u8], how: Place) -> io::Result<()> {
     let placed = (|| {
         let mut file = private().create_new(true).open(&draft)?;
         file.write_all(bytes)?;
+        if let (Place::Over, Ok(old)) = (&how, std::fs::metadata(path)) {
+            use std::os::unix::fs::MetadataExt;
+            // Whoever could read it can go on reading it: a coordinator, when another user revokes.
+            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+            file.set_permissions(old.permissions())?;
+        }
         file.sync_all()?;
         match how {
             Place::Over => std::fs::rename(&draft, path),

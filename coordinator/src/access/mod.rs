@@ -363,7 +363,11 @@ impl Access {
                         info!(keys = keys.len(), "API keys are read again");
                         *table.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
                     }
-                    Err(error) => warn!(%error, "API keys cannot be read again; those read before count"),
+                    Err(error) => {
+                        // What a moment spoils, such as files used up, must not keep a revoked key alive.
+                        replace(&table.stamp, Stamp::of(&[]));
+                        warn!(%error, "API keys cannot be read again; those read before count");
+                    }
                 }
             }
         }
