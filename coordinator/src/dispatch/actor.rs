@@ -308,6 +308,8 @@ impl Actor {
             return;
         };
         let calls: Vec<CallId> = known.calls.iter().copied().collect();
+        // Nothing more goes there because of the news below.
+        self.event(Event::WorkerDraining { worker: worker.id.clone() });
         // What it completed is no loss, though the news of it are still on their way.
         for call in &calls {
             let flights = self.calls.get(call).map(|call| call.flights.clone()).unwrap_or_default();

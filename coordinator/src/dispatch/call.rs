@@ -57,8 +57,13 @@ impl Drop for Ending {
 
 impl Call {
     /// Makes the call and takes in its answers to the end.
-    pub(super) async fn run(mut self) {
-        let mut ending = Ending { id: self.id, end: End::Over, commands: self.commands.clone() };
+    pub(super) fn run(self) -> impl Future<Output = ()> + Send + 'static {
+        // Made before the first poll: a task that is aborted without one ends as well.
+        let ending = Ending { id: self.id, end: End::Over, commands: self.commands.clone() };
+        self.make(ending)
+    }
+
+    async fn make(mut self, mut ending: Ending) {
         let mut client = WorkerServiceClient::new(self.worker.channel.clone());
         let mut request = tonic::Request::new(std::mem::take(&mut self.request));
         telemetry::inject(request.metadata_mut(), &Span::current());
@@ -74,7 +79,8 @@ impl Call {
         while unanswered > 0 {
             let message = match answers.message().await {
                 Ok(Some(message)) => message,
-                Ok(None) => return ending.end = End::Broken(Status::unavailable("the answer ended early")),
+                // Cut off by a worker that lives, as at its end: what is unanswered is tried again.
+                Ok(None) => return self.is_cut(),
                 Err(status) => return ending.end = self.refused(status),
             };
             match self.take_in(message).await {
@@ -107,7 +113,7 @@ impl Call {
                 let (id, flight) = self.flight(failed.tile.as_ref())?;
                 let class = ErrorClass::from_name(&failed.error_class).unwrap_or(ErrorClass::Internal);
                 let failure = if failed.handed_back { TileFailure::HandedBack } else { of_class(class) };
-                if failure == TileFailure::Final {
+                if failure != TileFailure::HandedBack {
                     flight.give_up(DispatchError::Tile { class, message: failed.message });
                 }
                 self.tell(Command::Failed { call: self.id, flight: id, failure });
@@ -135,8 +141,10 @@ impl Call {
             // No room, or no time left: the worker is well.
             class @ (ErrorClass::Overloaded | ErrorClass::Timeout) => {
                 let failure = of_class(class);
-                for (flight, _) in &self.flights {
-                    self.tell(Command::Failed { call: self.id, flight: *flight, failure });
+                let error = DispatchError::Tile { class, message: status.message().to_owned() };
+                for (id, flight) in &self.flights {
+                    flight.give_up(error.clone());
+                    self.tell(Command::Failed { call: self.id, flight: *id, failure });
                 }
                 End::Over
             }
@@ -145,6 +153,13 @@ impl Call {
                 End::Over
             }
         }
+    }
+
+    /// What is unanswered of a call that its worker ended.
+    fn is_cut(&self) {
+        let message = format!("worker `{}` ended the call before it was answered", self.worker.id);
+        let error = DispatchError::Tile { class: ErrorClass::Unavailable, message };
+        self.flights.iter().for_each(|(_, flight)| flight.give_up(error.clone()));
     }
 
     /// A worker whose answers make no sense would say the same again.

@@ -299,9 +299,9 @@ impl Flight {
         self.state().call.is_some()
     }
 
-    /// It has no result for good.
+    /// An attempt gave no result. The reason of the last one is what its requests hear, if there is none better.
     pub(super) fn give_up(&self, error: DispatchError) {
-        self.state().failure.get_or_insert(error);
+        self.state().failure = Some(error);
     }
 
     /// Why it has no result.

@@ -270,7 +270,12 @@ impl Running {
         if self.unanswered == 0 {
             return Ok(None);
         }
-        let answer = self.inbox.next().await?;
+        let answer = tokio::select! {
+            biased;
+            answer = self.inbox.next() => answer?,
+            // Deadlines are the actor's: without it nobody would end this.
+            () = self.commands.closed() => return Err(DispatchError::Ended),
+        };
         if let Answer::Done(sums) = &answer {
             self.unanswered -= 1;
             if let Ok(tile) = graticule_common::wire::tile_from(sums.done.tile.as_ref()) {
