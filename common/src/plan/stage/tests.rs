@@ -272,9 +272,9 @@ fn values_go_back_into_pixels_whatever_the_tiles_are() {
 fn stages_share_what_they_remember() {
     let (mut making, m) = Making::new();
     // Dear enough to be remembered.
-    let (op, side) =
-        (crate::ops::find("focal_median").unwrap(), Literal::List(vec![Literal::Int(31), Literal::Int(31)]));
-    let calm = making.add(NodeKind::Call { op, params: vec![side], inputs: vec![Input::Node(m)] });
+    let op = crate::ops::find("focal_median").unwrap();
+    let sides = vec![Literal::Int(31), Literal::Int(31)];
+    let calm = making.add(NodeKind::Call { op, params: sides, inputs: vec![Input::Node(m)] });
     let greatest = making.call(&GREATEST, &[calm]);
     let root = making.minus(calm, greatest);
     let outcome = making.outcome(root, &Limits::default(), &options(4)).unwrap();
