@@ -65,7 +65,7 @@ impl Interrupt {
     pub fn end_at_next(mut self) {
         tokio::spawn(async move {
             self.next().await;
-            std::process::exit(exit_code(ErrorClass::Cancelled).into());
+            end_now(exit_code(ErrorClass::Cancelled).into());
         });
     }
 
@@ -79,5 +79,15 @@ impl Interrupt {
             self.end_at_next();
         });
         stop
+    }
+}
+
+/// Ends the process without whatever libraries do at its end: GDAL's must not meet a read that is under
+/// way, which would crash.
+fn end_now(code: i32) -> ! {
+    // SAFETY: the call never returns and runs nothing of this process; what is half written is a draft.
+    #[expect(unsafe_code, reason = "the standard library has no word for it")]
+    unsafe {
+        libc::_exit(code)
     }
 }

@@ -95,33 +95,31 @@ async fn a_worker_that_is_not_where_it_says_is_given_up() {
     assert_eq!(failure.class, "unavailable", "{}", failure.message);
 }
 
-/// Answers every call with the same messages.
-struct Fake(Vec<Outcome>);
+/// Answers every call with the same messages, about its first tile.
+struct Fake(Box<dyn Fn(pb::TileId) -> Vec<Outcome> + Send + Sync>);
 
 #[tonic::async_trait]
 impl WorkerService for Fake {
     type ExecuteStream = Pin<Box<dyn Stream<Item = Result<pb::ExecuteResponse, Status>> + Send>>;
 
-    async fn execute(&self, _: Request<pb::ExecuteRequest>) -> Result<Response<Self::ExecuteStream>, Status> {
-        let messages = self.0.clone().into_iter();
+    async fn execute(
+        &self,
+        request: Request<pb::ExecuteRequest>,
+    ) -> Result<Response<Self::ExecuteStream>, Status> {
+        let messages = self.0(request.into_inner().tiles[0]).into_iter();
         let messages = messages.map(|outcome| Ok(pb::ExecuteResponse { outcome: Some(outcome) }));
         Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
     }
 }
 
-/// A request of one tile, answered by a fake.
-async fn answered_with(messages: impl FnOnce(pb::TileId) -> Vec<Outcome>) -> Failure {
-    let cluster = Cluster::start(made_up(1)).await;
+/// A request that a fake answers.
+async fn answered_with(messages: impl Fn(pb::TileId) -> Vec<Outcome> + Send + Sync + 'static) -> Failure {
     let request = on_area(&reduce("made-up", "a", "max"));
-    // The only tile's id, from one who knows.
-    let honest = cluster.client.receive(&request).await;
-    let tile = honest.chunks[0].tile.unwrap();
-
     let cluster = Cluster::start(made_up(0)).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tonic::transport::Server::builder()
-        .add_service(WorkerServiceServer::new(Fake(messages(tile))))
+        .add_service(WorkerServiceServer::new(Fake(Box::new(messages))))
         .serve_with_incoming(TcpListenerStream::new(listener));
     let mut servers = tokio::task::JoinSet::new();
     servers.spawn(server);
@@ -139,7 +137,7 @@ async fn an_answer_that_ends_early() {
     let failure = answered_with(|_| Vec::new()).await;
     assert_eq!(failure.class, "unavailable", "{}", failure.message);
     let piece = |tile| pb::TileChunk { tile: Some(tile), offset: 0, total: 100, data: vec![0; 50].into() };
-    let failure = answered_with(|tile| vec![Outcome::Chunk(piece(tile))]).await;
+    let failure = answered_with(move |tile| vec![Outcome::Chunk(piece(tile))]).await;
     assert_eq!(failure.class, "unavailable", "{}", failure.message);
 }
 
@@ -151,12 +149,12 @@ async fn answers_that_make_no_sense() {
     };
     let elsewhere = pb::TileId { row: 1 << 40, col: 0 };
     for (what, failure) in [
-        ("done without pixels", answered_with(|tile| vec![done(tile)]).await),
-        ("a gap", answered_with(|tile| vec![piece(tile, 10, 60), done(tile)]).await),
-        ("too much", answered_with(|tile| vec![piece(tile, 0, 20), done(tile)]).await),
-        ("too little", answered_with(|tile| vec![piece(tile, 0, 60), done(tile)]).await),
-        ("too far", answered_with(|tile| vec![piece(tile, u64::MAX - 10, 60), done(tile)]).await),
-        ("another tile", answered_with(|_| vec![piece(elsewhere, 0, 50), done(elsewhere)]).await),
+        ("done without pixels", answered_with(move |tile| vec![done(tile)]).await),
+        ("a gap", answered_with(move |tile| vec![piece(tile, 10, 60), done(tile)]).await),
+        ("too much", answered_with(move |tile| vec![piece(tile, 0, 20), done(tile)]).await),
+        ("too little", answered_with(move |tile| vec![piece(tile, 0, 60), done(tile)]).await),
+        ("too far", answered_with(move |tile| vec![piece(tile, u64::MAX - 10, 60), done(tile)]).await),
+        ("another tile", answered_with(move |_| vec![piece(elsewhere, 0, 50), done(elsewhere)]).await),
         ("no tile", answered_with(|_| vec![Outcome::Chunk(pb::TileChunk::default())]).await),
     ] {
         assert_eq!(failure.class, "internal", "{what}: {}", failure.message);
