@@ -30,8 +30,8 @@ mapfile -t sources < <(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(C
   'Created-By: Packages' 'Origin: Debian' | grep -E " $suite(-updates|-security)? " | sort -u)
 mirror=$(printf '%s\n' "${sources[@]}" | awk -v suite="$suite" '$2 == suite { print $1; exit }')
 if [ -z "$mirror" ]; then
-  mirror=http://deb.debian.org/debian
-  sources=("$mirror $suite main" "$mirror $suite-updates main" "http://deb.debian.org/debian-security $suite-security main")
+  echo "image: apt of this machine has no source of Debian $suite; add one to /etc/apt/sources.list and run \`apt-get update\`" >&2
+  exit 1
 fi
 eval "$(apt-config shell http_proxy Acquire::http::Proxy)"
 if [ -n "${http_proxy:-}" ]; then export http_proxy; fi

@@ -152,7 +152,7 @@ pub async fn run(
     let watching = drain::watch(drain.clone(), fleet.clone(), config.readiness, reporter);
     let watching = AbortOnDrop(tokio::spawn(watching));
     extra.add_service(health);
-    extra.add_service(FleetServiceServer::new(service::Workers(requests.clone())));
+    extra.add_service(FleetServiceServer::new(service::Workers(requests.clone(), address)));
     // A graft of the largest size with its AOI must fit one message.
     let compute = ComputeServiceServer::new(service::Compute(requests, drain.clone()));
     extra.add_service(compute.max_decoding_message_size(REQUEST_BYTES_MAX));

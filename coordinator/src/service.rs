@@ -1,5 +1,6 @@
 //! The gRPC front door: decode, call `request.rs`, encode.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -87,8 +88,8 @@ fn timeout(metadata: &MetadataMap) -> Result<Option<Duration>, Status> {
     }))
 }
 
-/// Knows the workers.
-pub struct Workers(pub Requests);
+/// Knows the workers; beside them the address that this coordinator listens on.
+pub struct Workers(pub Requests, pub SocketAddr);
 
 #[tonic::async_trait]
 impl FleetService for Workers {
@@ -98,7 +99,8 @@ impl FleetService for Workers {
         &self,
         _: Request<pb::DescribeRequest>,
     ) -> Result<Response<pb::DescribeResponse>, Status> {
-        Ok(Response::new(self.0.describe().await))
+        let described = self.0.describe().await;
+        Ok(Response::new(pb::DescribeResponse { coordinator: self.1.to_string(), ..described }))
     }
 
     async fn register(

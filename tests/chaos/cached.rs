@@ -7,6 +7,7 @@ use graticule_tests::colorado::Imagery;
 use graticule_tests::fleet::{Fleet, Setup};
 use graticule_tests::proxy::{Proxy, Side, Weather};
 use graticule_tests::redis::Redis;
+use graticule_tests::until;
 use redis::AsyncCommands;
 
 use crate::turn;
@@ -123,15 +124,16 @@ async fn flips(rounds: usize, seed: u64) -> usize {
 /// The names of all entries, once they stay the same.
 async fn stable(server: &Redis) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    loop {
+    let mut same = 0;
+    let is_stable = async || {
         let mut now: Vec<String> = server.run(&["KEYS", NAMES]).await;
         now.sort();
-        if now == names && !now.is_empty() {
-            return names;
-        }
+        same = if now == names && !now.is_empty() { same + 1 } else { 0 };
         names = now;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        same == 5
+    };
+    until("entries that stay the same", is_stable).await;
+    names
 }
 
 mod chaos {

@@ -7,9 +7,9 @@ use graticule_common::proto::v1::compute_response::Message;
 use graticule_tests::cases::{self, Case};
 use graticule_tests::client::with;
 use graticule_tests::colorado::Imagery;
+use graticule_tests::fake::FakeWorker;
 use graticule_tests::fleet::{Fleet, Setup, connect, open};
 use graticule_tests::load::{Load, Usage, quantile};
-use graticule_tests::noop::Noops;
 use graticule_tests::soon;
 use tokio::task::JoinSet;
 
@@ -185,8 +185,9 @@ async fn bench_load_slow_reader() {
         });
     }
     let mut most = 0;
+    let mut look = tokio::time::interval(Duration::from_millis(200));
     while started.elapsed() < seconds() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        look.tick().await;
         most = most.max(fleet.processes()[0].1.memory_bytes());
     }
     let read: u64 = readers.join_all().await.into_iter().sum();
@@ -195,6 +196,9 @@ async fn bench_load_slow_reader() {
     assert!(most <= 256 << 20, "{} MiB", most >> 20);
 }
 
+/// How often workers of a test announce themselves.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
 /// Tiles that take no time, by two hundred workers in this process.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "bench"]
@@ -202,7 +206,12 @@ async fn bench_load_a_hundred_thousand_noops() {
     let _turn = turn().await;
     let imagery = Imagery::committed();
     let fleet = Fleet::start(&imagery, &Setup { workers: 0, ..shipped() }).await;
-    let noops = Noops::start(fleet.coordinators[0].address, 200, 4).await;
+    let mut workers = JoinSet::new();
+    for at in 0..200 {
+        let address = fleet.coordinators[0].address;
+        let worker = FakeWorker::start(address, &format!("noop-{at}"), 4, Some(HEARTBEAT)).await;
+        workers.spawn(worker.answer_all(b"noop".to_vec()));
+    }
     fleet.coordinators[0].knows(200).await;
     // 316 × 316 tiles of 16 × 16 pixels of one band.
     let request = cases::true_colour(16);
@@ -232,8 +241,7 @@ async fn bench_load_a_hundred_thousand_noops() {
     let took = started.elapsed();
     let summary = summary.expect("a summary");
     println!(
-        "{chunks} no-op tiles on 200 workers in {took:?}, the first after {first:?}: {} calls, {} retries",
-        noops.calls(),
+        "{chunks} no-op tiles on 200 workers in {took:?}, the first after {first:?}: {} retries",
         summary.retries
     );
     println!("{}", usage.table(fleet.processes()));

@@ -225,6 +225,7 @@ mod chaos {
         let case = cases::focal().await.anew();
         let asking = fleet.asking(&case);
         let mut deaths = 0;
+        let mut look = tokio::time::interval(Duration::from_millis(20));
         while !asking.is_over() {
             for worker in &mut fleet.workers {
                 if !worker.process().is_running() {
@@ -233,7 +234,7 @@ mod chaos {
                     worker.restart_with(&deadly).await;
                 }
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            look.tick().await;
         }
         let outcome = asking.outcome().await;
         eprintln!("{deaths} workers died: {outcome:?}");

@@ -224,7 +224,9 @@ async fn a_silent_worker_is_lost() {
     call.dropped().await;
     let received = soon("the answer", asking).await.unwrap();
     assert_eq!(class(&received), "unavailable");
-    assert!(cluster.describe().await.workers.is_empty());
+    let described = cluster.describe().await;
+    assert!(described.workers.is_empty());
+    assert_eq!(described.coordinator, cluster.address.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -327,38 +329,6 @@ async fn what_is_too_heavy_is_refused_with_its_estimate() {
     }
     // Explaining says what it would take.
     assert_eq!(cluster.client.explain(&one_tile()).await.unwrap().bill.unwrap().scenes, 4);
-}
-
-/// Ignored: a benchmark. Prints seconds and memory of this process, coordinator, workers and client.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "benchmark"]
-async fn bench_a_hundred_thousand_tiles_on_two_hundred_workers() {
-    const WORKERS: usize = 200;
-    let cluster = Cluster::start(made_up(0)).await;
-    let mut answering = JoinSet::new();
-    for at in 0..WORKERS {
-        let worker = fake(&cluster, &format!("fake-{at}"), 4).await;
-        answering.spawn(worker.answer_all(b"x".to_vec()));
-    }
-    cluster.until("all workers are known", |state| state.workers.len() == WORKERS).await;
-    // About 313 x 313 tiles of 8 x 8 pixels.
-    let request = with(request(&reduce("made-up", "a", "max"), CRS, AREA, 1830.0 / 2500.0), |options| {
-        (options.tile_size, options.no_cache) = (8, true);
-    });
-    let started = Instant::now();
-    let mut stream = cluster.client.stream(&request).await;
-    let (mut header, mut summary) = (None, None);
-    while let Some(message) = soon("a message", stream.message()).await.unwrap() {
-        match message.message {
-            Some(Message::Header(_)) => header = Some(started.elapsed()),
-            Some(Message::Summary(sums)) => summary = Some(sums),
-            _ => {}
-        }
-    }
-    let tiles = summary.unwrap().tiles;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let memory = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    println!("{tiles} tiles in {:?}, planned in {header:?}; {memory}", started.elapsed());
 }
 
 /// Ignored: a benchmark. Prints what a small tile takes from end to end that workers remember.

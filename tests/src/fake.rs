@@ -21,6 +21,9 @@ use crate::soon;
 /// Messages that wait for the coordinator.
 const WAITING_MAX: usize = 16;
 
+/// A plan of a hundred thousand tiles is sent with each call.
+const PLAN_BYTES_MAX: usize = 64 << 20;
+
 type Answer = Result<pb::ExecuteResponse, Status>;
 
 /// A call as it arrived, and where its answers go. The call ends when this is dropped.
@@ -105,7 +108,9 @@ impl FakeWorker {
         let (sender, calls) = mpsc::unbounded_channel();
         let mut parts = JoinSet::new();
         parts.spawn(async move {
-            let server = Server::builder().add_service(WorkerServiceServer::new(Service(sender)));
+            let server = Server::builder().add_service(
+                WorkerServiceServer::new(Service(sender)).max_decoding_message_size(PLAN_BYTES_MAX),
+            );
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("a server");
         });
         let announcement = pb::RegisterRequest {

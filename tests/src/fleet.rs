@@ -17,7 +17,7 @@ use crate::client::Received;
 use crate::colorado::Imagery;
 use crate::process::{Ended, Process, graticule, graticule_with_failpoints};
 use crate::proxy::Proxy;
-use crate::{PATIENCE, soon};
+use crate::{PATIENCE, until};
 
 /// What a fleet is made of.
 #[derive(Clone, Debug)]
@@ -284,17 +284,12 @@ impl Fleet {
     /// Waits until a coordinator computes with so many workers.
     pub async fn coordinator_has_workers(&self, coordinator: usize, workers: u32) {
         let hello = cases::focal().await.anew();
-        let all = async {
-            loop {
-                match ask(&self.endpoint(coordinator), &hello, PATIENCE).await {
-                    Outcome::Right(summary) if summary.workers == workers => return,
-                    Outcome::Right(_) | Outcome::Failed { may_retry: true, .. } => {}
-                    other => panic!("{other:?}"),
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        let all = async || match ask(&self.endpoint(coordinator), &hello, PATIENCE).await {
+            Outcome::Right(summary) => summary.workers == workers,
+            Outcome::Failed { may_retry: true, .. } => false,
+            other => panic!("{other:?}"),
         };
-        soon(&format!("{workers} workers"), all).await;
+        until(&format!("{workers} workers"), all).await;
     }
 
     /// All links there are proxies on.
@@ -367,17 +362,15 @@ impl Fleet {
         /// Heartbeats take some.
         const NEXT_TO_NOTHING: Duration = Duration::from_millis(30);
         let (mut used, mut quiet) = (self.worker_cpu(), Instant::now());
-        loop {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let is_quiet = async || {
             let now = self.worker_cpu();
             if now > used + NEXT_TO_NOTHING {
                 (used, quiet) = (now, Instant::now());
             }
-            if quiet.elapsed() >= WHILE {
-                return quiet.saturating_duration_since(since);
-            }
-            assert!(since.elapsed() < PATIENCE, "the workers go on computing");
-        }
+            quiet.elapsed() >= WHILE
+        };
+        until("the workers stop computing", is_quiet).await;
+        quiet.saturating_duration_since(since)
     }
 }
 
@@ -391,13 +384,9 @@ impl Server {
 
     /// Waits until this coordinator knows so many workers.
     pub async fn knows(&self, workers: usize) {
-        let known = async {
-            // One that starts has no answer yet.
-            while self.describe().await.map_or(usize::MAX, |fleet| fleet.workers.len()) != workers {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        soon(&format!("{workers} workers"), known).await;
+        // One that starts has no answer yet.
+        let known = async || self.describe().await.is_ok_and(|fleet| fleet.workers.len() == workers);
+        until(&format!("{workers} workers"), known).await;
     }
 }
 
@@ -558,14 +547,4 @@ fn failed(status: &Status, after: Duration) -> Outcome {
         may_retry: is_transport || matches!(class, "unavailable" | "overloaded"),
         after,
     }
-}
-
-/// Waits for a condition that nothing announces; asks every 20 ms.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    soon(what, waiting).await;
 }

@@ -10,7 +10,6 @@ pub mod conform;
 pub mod fake;
 pub mod fleet;
 pub mod load;
-pub mod noop;
 pub mod probe;
 pub mod process;
 pub mod proxy;
@@ -33,4 +32,18 @@ pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
         Ok(value) => value,
         Err(_) => panic!("{what}: not within {} s", PATIENCE.as_secs()),
     }
+}
+
+/// Waits until something holds that nothing announces: what is asked is asked again and again.
+///
+/// # Panics
+/// When it does not hold within [`PATIENCE`].
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let mut again = tokio::time::interval(Duration::from_millis(20));
+    let waiting = async {
+        while !holds().await {
+            again.tick().await;
+        }
+    };
+    soon(what, waiting).await;
 }

@@ -1351,7 +1351,7 @@ pub struct DescribeRequest {}
 /// A fleet at one moment.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DescribeResponse {
-    /// Name of the coordinator.
+    /// The address that the coordinator listens on.
     #[prost(string, tag = "1")]
     pub coordinator: ::prost::alloc::string::String,
     /// Milliseconds since it started.

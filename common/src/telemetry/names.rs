@@ -100,7 +100,7 @@ metrics! {
         Gauge REQUESTS_ACTIVE Count "graticule_requests_active"
             "Requests under way.";
         Counter SHEDS Count "graticule_sheds_total"
-            { reason: &["backlog", "tenant", "memory", "draining"] }
+            { reason: &["backlog", "tenant", "draining"] }
             "Requests refused because there was too much to do, or because the coordinator is ending.";
         Histogram REQUEST_SECONDS Seconds "graticule_request_seconds"
             { stage: STAGES }

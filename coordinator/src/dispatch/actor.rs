@@ -252,15 +252,20 @@ impl Actor {
 
     fn ended(&mut self, id: CallId, end: End) {
         let Some(call) = self.calls.get(&id) else { return };
+        let outcome = match &end {
+            End::Over => "done",
+            End::Cancelled => "cancelled",
+            End::Refused => "refused",
+            End::Broken(_) => "lost",
+        };
+        metrics::counter!(names::CALLS, "outcome" => outcome).increment(1);
         if let End::Broken(status) = end {
             let worker = &call.worker;
             warn!(worker = %worker.id, error = %status.message(), "worker lost, its tiles go elsewhere");
-            metrics::counter!(names::CALLS, "outcome" => "lost").increment(1);
             // Its loss comes back as a change of the fleet: the one path on which workers are lost.
             self.fleet.give_up(worker);
             return;
         }
-        metrics::counter!(names::CALLS, "outcome" => "done").increment(1);
         self.event(Event::CallEnded { call: id });
         self.let_go(id);
     }
@@ -459,11 +464,11 @@ impl Actor {
             })
         });
         pb::DescribeResponse {
-            coordinator: String::new(),
             uptime_ms: ms(self.started),
             workers: workers.collect(),
             requests: requests.collect(),
             counts: Some(self.counts),
+            ..pb::DescribeResponse::default()
         }
     }
 }

@@ -34,8 +34,12 @@ pub(super) struct Call {
 /// How a call ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// As agreed, or because nobody wanted it any more.
+    /// As agreed.
     Over,
+    /// Nobody wanted it any more.
+    Cancelled,
+    /// Its worker did not answer all of it, and is well.
+    Refused,
     /// Its worker is not to be trusted with more.
     Broken(Status),
 }
@@ -49,7 +53,7 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let end = std::mem::replace(&mut self.end, End::Over);
+        let end = std::mem::replace(&mut self.end, End::Cancelled);
         // Nobody listens when the coordinator ends; then nobody needs to know.
         let _ = self.commands.send(Command::Ended { call: self.id, end });
     }
@@ -59,7 +63,7 @@ impl Call {
     /// Makes the call and takes in its answers to the end.
     pub(super) fn run(self) -> impl Future<Output = ()> + Send + 'static {
         // Made before the first poll: a task that is aborted without one ends as well.
-        let ending = Ending { id: self.id, end: End::Over, commands: self.commands.clone() };
+        let ending = Ending { id: self.id, end: End::Cancelled, commands: self.commands.clone() };
         self.make(ending)
     }
 
@@ -80,16 +84,23 @@ impl Call {
             let message = match answers.message().await {
                 Ok(Some(message)) => message,
                 // Cut off by a worker that lives, as at its end: what is unanswered is tried again.
-                Ok(None) => return self.is_cut(),
+                Ok(None) => {
+                    self.is_cut();
+                    return ending.end = End::Refused;
+                }
                 Err(status) => return ending.end = self.refused(status),
             };
             match self.take_in(message).await {
                 Ok(answered) => unanswered = unanswered.saturating_sub(usize::from(answered)),
-                Err(problem) => return self.is_nonsense(problem),
+                Err(problem) => {
+                    self.is_nonsense(problem);
+                    return ending.end = End::Refused;
+                }
             }
         }
         // Its end as well: a stream that is dropped before is reset, and servers count resets.
         let _ = tokio::time::timeout(LAST_WORD_WITHIN, answers.message()).await;
+        ending.end = End::Over;
     }
 
     /// Takes in one message; whether it answers a tile. The error is what is wrong with it.
@@ -146,11 +157,11 @@ impl Call {
                     flight.give_up(error.clone());
                     self.tell(Command::Failed { call: self.id, flight: *id, failure });
                 }
-                End::Over
+                End::Refused
             }
             class => {
                 self.fail_all(&DispatchError::Tile { class, message: status.message().to_owned() });
-                End::Over
+                End::Refused
             }
         }
     }

@@ -6,6 +6,7 @@ use std::fs;
 use bytes::Bytes;
 use graticule_common::error::{Classify, ErrorClass};
 
+use super::make::WHOLE_BYTES_MAX;
 use super::*;
 
 fn made(objects: &Objects, name: &str, bytes: &str) -> Made {
