@@ -57,10 +57,7 @@ const drawing = new Drawing(mapView.map, {
 });
 
 const area = new Area(layers, drawing, {
-  view: () => {
-    const bounds = mapView.map.getBounds();
-    return [bounds.getWest(), Math.max(-85, bounds.getSouth()), bounds.getEast(), Math.min(85, bounds.getNorth())];
-  },
+  view: () => mapView.seen,
   products: () => catalog,
   changed: () => remember(),
 });

@@ -4,7 +4,7 @@ import { rectangle } from "./geo.js";
 
 const { L } = globalThis;
 
-const STYLE = { className: "aoi", weight: 2, fillOpacity: 0.08, interactive: false };
+const STYLE = { className: "aoi", weight: 2, fillOpacity: 0.05, interactive: false };
 
 /** `done(polygon)` hears of each finished area; `busy(kind | null)` of drawing as it begins and ends. */
 export class Drawing {

@@ -135,6 +135,15 @@ export class MapView {
     });
   }
 
+  /** `[west, south, east, north]` of the part of the map that is not covered. */
+  get seen() {
+    const { left, bottom } = this.covered();
+    const { x, y } = this.map.getSize();
+    const northWest = this.map.containerPointToLatLng([left, 0]);
+    const southEast = this.map.containerPointToLatLng([x, y - bottom]);
+    return [northWest.lng, Math.max(-85, southEast.lat), southEast.lng, Math.min(85, northWest.lat)];
+  }
+
   get view() {
     const { lat, lng } = this.map.getCenter();
     return { zoom: this.map.getZoom(), lat, lon: lng };

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { h, put, icon, iconButton, button, freshId } from "./dom.js";
-import { count, day, show } from "./numbers.js";
+import { count, show } from "./numbers.js";
 import { singleBand, templatesFor } from "./templates.js";
 import { timeline } from "./timeline.js";
 
@@ -70,16 +70,28 @@ export class Products {
   /** Footprints of scenes, `[{id, acquired, bbox}]`; none takes them away. */
   footprints(list) {
     this.scenes.clearLayers();
-    for (const { id, acquired, bbox } of list) {
-      if (!bbox) continue;
-      const [west, south, east, north] = bbox;
-      const shape = L.rectangle([[south, west], [north, east]], { pane: "overlayPane", className: "scene", weight: 1, fillOpacity: 0.04, bubblingMouseEvents: true });
+    // Images of one place lie on one another: a series is one outline that counts them.
+    const places = new Map();
+    for (const scene of list) {
+      if (!scene.bbox) continue;
+      const place = scene.bbox.map((edge) => edge.toFixed(5)).join();
+      places.set(place, [...(places.get(place) ?? []), scene]);
+    }
+    for (const scenes of places.values()) {
+      const [west, south, east, north] = scenes[0].bbox;
+      const shape = L.rectangle([[south, west], [north, east]], { className: "scene", weight: 1, fillOpacity: 0.03 });
       const words = document.createElement("span");
-      words.textContent = `${day(acquired)}  ${id}`;
+      words.textContent = about(scenes);
       shape.bindTooltip(words, { sticky: true });
       shape.addTo(this.scenes);
     }
   }
+}
+
+function about(scenes) {
+  if (scenes.length === 1) return `${scenes[0].acquired.slice(0, 10)}  ${scenes[0].id}`;
+  const dates = scenes.map(({ acquired }) => acquired).sort();
+  return `${count(scenes.length)} images, ${dates[0].slice(0, 10)} to ${dates.at(-1).slice(0, 10)}`;
 }
 
 class Row {
@@ -195,7 +207,7 @@ function summary(product) {
     const [first, last] = product.acquired.map((text) => text.slice(0, 10));
     parts.push(first === last ? first : `${first} to ${last}`);
   }
-  if (product.resolution) parts.push(`${show(product.resolution)} m`);
+  if (product.resolution) parts.push(`${show(product.resolution)}\u00a0m`);
   return parts.join(" · ");
 }
 

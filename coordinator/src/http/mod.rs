@@ -41,6 +41,7 @@ mod wmts;
 
 pub use capability::LayerSecret;
 pub use raster::{Raster, RasterError, RasterWriter};
+pub use web::Basemap;
 
 pub(crate) use serve::serve;
 
@@ -64,8 +65,8 @@ pub struct HttpConfig {
     pub layer_secret: Option<LayerSecret>,
     /// Who writes GeoTIFFs; without it there are none.
     pub geotiff: Option<Arc<dyn RasterWriter>>,
-    /// A base map of the page, as a URL with `{z}`, `{x}` and `{y}`; without it the page asks nobody else.
-    pub basemap: Option<String>,
+    /// A base map of the page; without it the page asks nobody else.
+    pub basemap: Option<Basemap>,
     /// What answers go by.
     pub rules: HttpRules,
 }
@@ -139,7 +140,7 @@ pub(crate) struct Http {
     /// What grafts may be.
     pub(crate) limits: Limits,
     pub(crate) geotiff: Option<Arc<dyn RasterWriter>>,
-    pub(crate) basemap: Option<String>,
+    pub(crate) basemap: Option<Basemap>,
     memory: Memory,
     places: Arc<Semaphore>,
     cors: Vec<String>,
