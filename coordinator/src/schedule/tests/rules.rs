@@ -205,6 +205,16 @@ fn a_source_that_fails_is_tried_elsewhere_and_not_for_ever() {
 }
 
 #[test]
+fn a_source_that_is_not_tried_again_is_named_all_the_same() {
+    let mut schedule = Schedule::new(Rules { retry_floor: 0, retry_share: 0.0, ..Rules::default() });
+    ready(&mut schedule, ms(0), "a", 1, 100);
+    let actions = schedule.on_event(ms(0), Event::Submitted(want(1, 1)));
+    let (call, _, flights, _) = sent(&actions)[0].clone();
+    let told = schedule.on_event(ms(1), failed(call, flights[0], TileFailure::Transient));
+    assert_eq!(failures(&told), [(1, &Failure::Tile { flight: flights[0] })]);
+}
+
+#[test]
 fn handing_back_costs_no_attempt() {
     let mut schedule = schedule(&[("w0", 1, 100)]);
     let mut actions = schedule.on_event(ms(0), Event::Submitted(want(1, 1)));
