@@ -23,7 +23,7 @@ use tokio::time::Instant;
 pub use flight::{Answer, TileSums};
 
 use crate::fleet::{Fleet, FleetError};
-use crate::schedule::{CallId, Failure, FlightId, Load, RequestId, Rules, Schedule, TileFailure, WorkerId};
+use crate::schedule::{CallId, Failure, FlightId, Load, RequestId, Rules, Schedule, TileFailure};
 use call::End;
 use flight::Inbox;
 
@@ -90,11 +90,9 @@ pub enum DispatchError {
         /// The limit.
         limit: Duration,
     },
-    /// A worker's answer makes no sense.
-    #[error("worker `{worker}` gave an answer that makes no sense: {problem}")]
+    /// A worker's answer makes no sense. Which one's is for the log.
+    #[error("a worker gave an answer that makes no sense: {problem}; the coordinator's log names it")]
     Nonsense {
-        /// The worker.
-        worker: WorkerId,
         /// What is wrong.
         problem: String,
     },
