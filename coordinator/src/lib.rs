@@ -42,6 +42,7 @@ pub mod heavy;
 pub mod layers;
 pub mod objects;
 mod planning;
+pub mod reader;
 pub mod render;
 pub mod request;
 pub mod schedule;

@@ -140,7 +140,7 @@ metrics! {
         Gauge QUARANTINED Count "graticule_quarantined"
             "Tiles that are refused because they killed workers.";
         Counter SLOW_READERS Count "graticule_slow_readers_total"
-            "Clients cut off because they took no byte for too long.";
+            "Clients cut off because they took their results too slowly.";
         Counter ACCESS_REFUSED Count "graticule_access_refused_total"
             { reason: &["missing", "invalid", "expired", "scope"] }
             "Calls refused for their credentials.";
