@@ -32,15 +32,19 @@ async fn check(State(access): State<Arc<Access>>, mut request: Request, next: Ne
         return next.run(request).await;
     }
     // What it carries is not needed any more, and so cannot appear in a log.
-    let credentials = request.headers().get_all(AUTHORIZATION).iter().cloned().collect();
+    let credentials: Vec<_> = request.headers().get_all(AUTHORIZATION).iter().cloned().collect();
     request.headers_mut().remove(AUTHORIZATION);
     let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
-    let admitted = match identify(&access, credentials, peer).await {
+    let admitted = match identify(&access, &credentials, peer).await {
         Ok(identity) => access.admit(&identity, &path).map(|permit| (identity, permit)),
         Err(error) => Err(error),
     };
     match admitted {
         Ok((identity, permit)) => {
+            if needs(&path) == Needs::Scope(Scope::Worker) {
+                let standing = Standing { access, credentials, peer, path };
+                request.extensions_mut().insert(standing);
+            }
             request.extensions_mut().insert(identity);
             let response = next.run(request).await;
             match permit {
@@ -58,14 +62,35 @@ async fn check(State(access): State<Arc<Access>>, mut request: Request, next: Ne
     }
 }
 
-/// Who makes a request: whoever its header names; a worker also by its certificate.
-async fn identify(
-    access: &Access,
+/// The credentials of a call that lasts, in its request's extensions: what was let in once is not let in for
+/// ever.
+#[derive(Clone)]
+pub struct Standing {
+    access: Arc<Access>,
     credentials: Vec<HeaderValue>,
     peer: Peer,
-) -> Result<Identity, AccessError> {
+    path: String,
+}
+
+impl Standing {
+    /// Whether the call would be let in again now. That it cannot be judged just now is no reason to end it.
+    ///
+    /// # Errors
+    /// [`AccessError::Unauthenticated`] or [`AccessError::Forbidden`], once credentials are revoked, have
+    /// expired or are worth less.
+    pub async fn check(&self) -> Result<(), AccessError> {
+        match identify(&self.access, &self.credentials, self.peer).await {
+            Ok(identity) => self.access.allows(&identity, &self.path),
+            Err(error @ AccessError::Unauthenticated) => Err(error),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Who makes a request: whoever its header names; a worker also by its certificate.
+async fn identify(access: &Access, credentials: &[HeaderValue], peer: Peer) -> Result<Identity, AccessError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX / 2, |now| now.as_secs());
-    let header = match &credentials[..] {
+    let header = match credentials {
         [] => None,
         [header] => Some(header.as_bytes()),
         // Two could be read differently in two places.

@@ -323,14 +323,7 @@ impl Access {
     /// # Errors
     /// [`AccessError::Forbidden`] or [`AccessError::TooMany`].
     pub fn admit(&self, identity: &Identity, path: &str) -> Result<Option<Permit>, AccessError> {
-        if let table::Needs::Scope(scope) = table::needs(path)
-            && !identity.scopes.has(scope)
-        {
-            metrics::counter!(names::ACCESS_REFUSED, "reason" => "scope").increment(1);
-            // Only as much of it as a name has: it may be anything.
-            let call = path.rsplit('/').next().unwrap_or_default().chars().take(64).collect();
-            return Err(AccessError::Forbidden { call, scope: scope.name() });
-        }
+        self.allows(identity, path)?;
         if !table::is_counted(path) {
             return Ok(None);
         }
@@ -339,6 +332,19 @@ impl Access {
             metrics::counter!(names::SHEDS, "reason" => "tenant").increment(1);
             AccessError::TooMany { retry_after }
         })
+    }
+
+    /// Whether a caller has the scope that the call at a path needs.
+    fn allows(&self, identity: &Identity, path: &str) -> Result<(), AccessError> {
+        if let table::Needs::Scope(scope) = table::needs(path)
+            && !identity.scopes.has(scope)
+        {
+            metrics::counter!(names::ACCESS_REFUSED, "reason" => "scope").increment(1);
+            // Only as much of it as a name has: it may be anything.
+            let call = path.rsplit('/').next().unwrap_or_default().chars().take(64).collect();
+            return Err(AccessError::Forbidden { call, scope: scope.name() });
+        }
+        Ok(())
     }
 
     /// Follows changes of key files and providers until `stop`.
