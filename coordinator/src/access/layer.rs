@@ -17,6 +17,7 @@ use http_body_util::BodyExt;
 use tonic::Status;
 use tonic::service::Routes;
 
+use super::quota::Permit;
 use super::table::{Needs, needs};
 use super::{Access, AccessError, INVALID, Identity, Scope, Scopes};
 
@@ -46,6 +47,10 @@ async fn check(State(access): State<Arc<Access>>, mut request: Request, next: Ne
                 request.extensions_mut().insert(standing);
             }
             request.extensions_mut().insert(identity);
+            let permit = permit.map(Arc::new);
+            if let Some(permit) = &permit {
+                request.extensions_mut().insert(UnderWay::new(permit.clone()));
+            }
             let response = next.run(request).await;
             match permit {
                 // The call is under way as long as its answer.
@@ -59,6 +64,20 @@ async fn check(State(access): State<Arc<Access>>, mut request: Request, next: Ne
             }
         }
         Err(error) => status_of(&error).into_http(),
+    }
+}
+
+/// A call under way, in its request's extensions: it counts as long as its answer lasts, and as long as
+/// whoever works for it holds this.
+#[derive(Clone, Debug)]
+pub struct UnderWay {
+    _permit: Arc<Permit>,
+}
+
+impl UnderWay {
+    /// What lasts as long as this permit.
+    pub fn new(permit: Arc<Permit>) -> UnderWay {
+        UnderWay { _permit: permit }
     }
 }
 
