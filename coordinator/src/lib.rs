@@ -33,7 +33,6 @@ use crate::request::Requests;
 pub mod access;
 pub mod catalog;
 pub mod catalog_service;
-mod colormaps;
 pub mod dispatch;
 mod drain;
 pub mod fleet;
