@@ -33,7 +33,7 @@ use super::error::HttpError;
 use super::gather::gather;
 use super::layers::{self, Layer};
 use super::tile_query::{Range, TileQuery};
-use super::{Http, tiles};
+use super::{Http, extent, tiles};
 use crate::objects::{Made, ObjectError};
 use crate::planning::blocking;
 use crate::render::{Colormap, legend};
@@ -236,10 +236,10 @@ async fn stored(http: &Http, name: &str) -> Result<Option<Statistics>, HttpError
 }
 
 async fn compute(http: &Http, layer: &Layer, parameters: &Properties) -> Result<Statistics, HttpError> {
-    let bounds = layers::describe(http, layer).await?.bounds;
+    let bounds = extent::describe(http, layer).await?.bounds;
     let aoi = overview(bounds);
     let request = tiles::request(layer, wire::aoi_to(&aoi), parameters, (true, false));
-    let caller = Caller { tenant: layer.tenant.clone(), timeout: Some(WITHIN), parent: None };
+    let caller = Caller { tenant: layer.tenant.clone(), timeout: Some(WITHIN), parent: None, id: None };
     let gathered = gather(http, request, caller).await?;
     let counting = move || -> Result<Statistics, HttpError> {
         let (block, finished) = tiles::raster(&gathered)?;
@@ -418,8 +418,7 @@ mod tests {
     #[test]
     fn bands_of_a_stack_are_taken_over_its_images() {
         let values = vec![1.0, 10.0, 3.0, 30.0];
-        let block =
-            Block::new(Kind::Stack { images: 2, bands: 2 }, (1, 1), Samples::F32(values), vec![1; 4]);
+        let block = Block::new(Kind::Stack { images: 2, bands: 2 }, (1, 1), Samples::F32(values), vec![1; 4]);
         let found = bands(&block, &["a".to_owned(), "b".to_owned()]);
         assert_eq!((found[0].min, found[0].max), (Some(1.0), Some(3.0)));
         assert_eq!((found[1].min, found[1].max), (Some(10.0), Some(30.0)));

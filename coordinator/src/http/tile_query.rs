@@ -85,9 +85,8 @@ impl Look {
     /// The style where the layer's own ranges are known, or not asked for.
     pub(crate) fn style(&self, of_layer: &[Range]) -> TileStyle {
         let bands = self.scales.len().max(of_layer.len());
-        let range = |band: usize| {
-            self.scales.get(band).copied().flatten().or_else(|| of_layer.get(band).copied())
-        };
+        let range =
+            |band: usize| self.scales.get(band).copied().flatten().or_else(|| of_layer.get(band).copied());
         TileStyle {
             stretch: (0..bands).map(range).collect(),
             colours: self.colours.clone(),
@@ -110,8 +109,7 @@ impl Look {
             other => other.to_string(),
         };
         let given = members.iter().filter(|(_, value)| !value.is_null());
-        let said: BTreeMap<String, String> =
-            given.map(|(name, value)| (name.clone(), text(value))).collect();
+        let said: BTreeMap<String, String> = given.map(|(name, value)| (name.clone(), text(value))).collect();
         look(&said)
     }
 }
@@ -215,8 +213,7 @@ fn json(name: &str, expected: &str, text: &str) -> Result<Value, HttpError> {
 }
 
 fn scales(text: &str) -> Result<Vec<Option<Range>>, HttpError> {
-    const EXPECTED: &str =
-        "a JSON list of ranges of finite numbers, one for each band, such as `[[0, 0.4], [0, 0.4], [0, 0.4]]`";
+    const EXPECTED: &str = "a JSON list of ranges of finite numbers, one for each band, such as `[[0, 0.4], [0, 0.4], [0, 0.4]]`";
     let wrong = || wrong("scales", EXPECTED, text);
     let list = match json("scales", EXPECTED, text)? {
         Value::Null => return Ok(Vec::new()),
@@ -289,7 +286,8 @@ fn classes(text: &str, is_ranges: bool) -> Result<Option<Classes>, HttpError> {
         return Err(HttpError::invalid(message));
     }
     let of_class = |(at, value): (usize, &Value)| {
-        class(value, is_ranges).map_err(|problem| HttpError::invalid(format!("class {at} of `classes`: {problem}")))
+        class(value, is_ranges)
+            .map_err(|problem| HttpError::invalid(format!("class {at} of `classes`: {problem}")))
     };
     let classes = list.iter().enumerate().map(of_class).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(Classes::new(classes)?))
@@ -310,7 +308,8 @@ fn class(value: &Value, is_ranges: bool) -> Result<Class, &'static str> {
             Matches::Range(low, high)
         }
         false => Matches::Value(
-            number("value").ok_or("it must have a finite number as `value`; ranges of values need `val_range=true`")?,
+            number("value")
+                .ok_or("it must have a finite number as `value`; ranges of values need `val_range=true`")?,
         ),
     };
     let name = members.get("name").or(members.get("label")).and_then(Value::as_str).unwrap_or_default();
@@ -357,7 +356,8 @@ mod tests {
         assert!(!query.to_text().contains("param_id"));
         let plain = TileQuery::parse("").unwrap();
         assert_eq!(plain, TileQuery::default());
-        let same = TileQuery::parse("scales=[]&classes=null&val_range=null&parameters={}&param_id=9").unwrap();
+        let same =
+            TileQuery::parse("scales=[]&classes=null&val_range=null&parameters={}&param_id=9").unwrap();
         assert_eq!((same.look, same.parameters), (plain.look, plain.parameters));
     }
 
@@ -375,7 +375,8 @@ mod tests {
 
     #[test]
     fn classes_are_values_or_ranges() {
-        let list = r##"[{"color": "#FF8000", "value": 3, "name": "a"}, {"color": "#000001", "value": true}]"##;
+        let list =
+            r##"[{"color": "#FF8000", "value": 3, "name": "a"}, {"color": "#000001", "value": true}]"##;
         let Colours::Classes(classes) = parse(&[("classes", list)]).unwrap().look.colours else { panic!() };
         assert_eq!(classes.given()[0].colour, [255, 128, 0]);
         assert_eq!((classes.given()[0].matches, &*classes.given()[0].name), (Matches::Value(3.0), "a"));

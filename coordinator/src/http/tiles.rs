@@ -11,7 +11,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use bytes::Bytes;
 use graticule_common::aoi::xyz::XyzTile;
-use graticule_common::assembly::Outcome;
+use graticule_common::assembly::{Finished, Outcome};
 use graticule_common::block::{Block, Kind, Samples};
 use graticule_common::error::{ErrorClass, listing};
 use graticule_common::hash::Hasher;
@@ -111,7 +111,8 @@ impl Place {
             let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             text.parse::<u32>().ok().filter(|_| digits)
         };
-        let numbers = || HttpError::invalid("a tile is three whole numbers, `{z}/{x}/{y}`, such as 12/2200/1343");
+        let numbers =
+            || HttpError::invalid("a tile is three whole numbers, `{z}/{x}/{y}`, such as 12/2200/1343");
         let [z, x, y] = [z, x, y].map(|text| number(text).ok_or_else(numbers));
         let tile = XyzTile::new(z?, x?, y?).map_err(|error| HttpError::invalid(error.to_string()))?;
         Ok(Place { tile, format, is_2x })
@@ -126,6 +127,8 @@ struct Asked {
     size: u32,
     /// When it must be there.
     deadline: Instant,
+    /// Id of the request.
+    request_id: Arc<str>,
 }
 
 async fn tile(
@@ -147,7 +150,7 @@ pub(super) async fn respond(
     (id, [z, x, y]): (&str, [&str; 3]),
     query: &str,
     headers: &HeaderMap,
-    request_id: &str,
+    request_id: &Arc<str>,
 ) -> Response {
     let deadline = Instant::now() + TILE_WITHIN;
     // Pictures of errors have the size that was asked for, as far as that could be read.
@@ -164,7 +167,8 @@ pub(super) async fn respond(
             (None, false) => SIZE,
             (Some(size), _) => size,
         };
-        answer(http, Asked { layer, place, query, size, deadline }, headers).await
+        let request_id = request_id.clone();
+        answer(http, Asked { layer, place, query, size, deadline, request_id }, headers).await
     };
     let answered = tokio::time::timeout_at(deadline, answering).await.unwrap_or_else(|_| {
         let message = format!(
@@ -333,7 +337,8 @@ async fn computed(
     let mut retries = 0;
     loop {
         let timeout = Some(asked.deadline.saturating_duration_since(Instant::now()));
-        let caller = Caller { tenant: layer.tenant.clone(), timeout, parent: None };
+        let id = Some(asked.request_id.clone());
+        let caller = Caller { tenant: layer.tenant.clone(), timeout, parent: None, id };
         let error = match gather(http, request.clone(), caller).await {
             Err(error) if error.is_retryable() && retries < RETRIES_MAX => error,
             ended => return ended,
@@ -363,12 +368,11 @@ pub(super) fn request(
 }
 
 /// The one raster of a result.
-pub(super) fn raster(
-    gathered: &Gathered,
-) -> Result<(&Block, &graticule_common::assembly::Finished), HttpError> {
+pub(super) fn raster(gathered: &Gathered) -> Result<(&Block, &Finished), HttpError> {
     let [finished] = &gathered.results[..] else {
         let names = listing(gathered.results.iter().map(|result| &result.name));
-        let message = format!("the layer has several results ({names}), a tile shows one; make a layer of that");
+        let message =
+            format!("the layer has several results ({names}), a tile shows one; make a layer of that");
         return Err(HttpError::new(ErrorClass::Impossible, message));
     };
     let kind = match &finished.outcome {
@@ -377,6 +381,20 @@ pub(super) fn raster(
         Outcome::Value { .. } => Kind::Number,
     };
     Err(RenderError::NotAMosaic { kind }.into())
+}
+
+/// Names of the bands of a raster: those it has, else their numbers, from 1.
+pub(super) fn band_names(finished: &Finished, block: &Block) -> Vec<String> {
+    let count = block.kind().bands().unwrap_or(0) as usize;
+    let named = match &finished.outcome {
+        Outcome::Raster { props, .. } => props.dicts().next().and_then(|dict| {
+            let names = dict.get("bands")?.as_array()?.iter();
+            let names: Vec<String> = names.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+            (names.len() == count).then_some(names)
+        }),
+        Outcome::Value { .. } | Outcome::Array { .. } => None,
+    };
+    named.unwrap_or_else(|| (1..=count).map(|band| format!("band {band}")).collect())
 }
 
 fn picture(
@@ -396,7 +414,14 @@ fn picture(
 /// columns). What is not valid is NaN, truth values are 0 and 1.
 fn npy(block: &Block) -> Vec<u8> {
     let (rows, cols) = block.shape();
-    let axes: Vec<String> = block.kind().images().into_iter().chain(block.kind().bands()).chain([rows, cols]).map(|axis| axis.to_string()).collect();
+    let axes: Vec<String> = block
+        .kind()
+        .images()
+        .into_iter()
+        .chain(block.kind().bands())
+        .chain([rows, cols])
+        .map(|axis| axis.to_string())
+        .collect();
     /// What headers are filled up to.
     const ALIGNED: usize = 64;
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", axes.join(", "));
@@ -413,7 +438,9 @@ fn npy(block: &Block) -> Vec<u8> {
         out.extend_from_slice(&value.to_le_bytes());
     };
     match block.samples() {
-        Samples::F32(values) => values.iter().zip(block.valid()).for_each(|(value, valid)| put(*value, valid)),
+        Samples::F32(values) => {
+            values.iter().zip(block.valid()).for_each(|(value, valid)| put(*value, valid))
+        }
         Samples::Bool(values) => {
             values.iter().zip(block.valid()).for_each(|(value, valid)| put(f32::from(*value), valid));
         }
@@ -444,8 +471,23 @@ mod tests {
             assert_eq!(place(text), Ok(Place { tile, format, is_2x }), "{text}");
         }
         for text in [
-            "3/8/0", "3/0/8", "27/0/0", "-1/0/0", "+1/0/0", "a/0/0", "3//0", "3/0/", "3/0/0.gif", "3/0/0.",
-            "3/0/0@3x", "3/0/@2x", "3/0/0@2x@2x", "99999999999/0/0", "3/4294967297/0", "3/1.5/0", "3/0/0.png.png",
+            "3/8/0",
+            "3/0/8",
+            "27/0/0",
+            "-1/0/0",
+            "+1/0/0",
+            "a/0/0",
+            "3//0",
+            "3/0/",
+            "3/0/0.gif",
+            "3/0/0.",
+            "3/0/0@3x",
+            "3/0/@2x",
+            "3/0/0@2x@2x",
+            "99999999999/0/0",
+            "3/4294967297/0",
+            "3/1.5/0",
+            "3/0/0.png.png",
         ] {
             let error = place(text).unwrap_err();
             assert_eq!(error.status().as_u16(), 400, "{text}: {}", error.message);

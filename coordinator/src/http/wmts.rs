@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{OriginalUri, Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -18,7 +18,8 @@ use serde_json::json;
 
 use super::around::RequestId;
 use super::error::HttpError;
-use super::layers::{self, Described};
+use super::extent::{self, Described};
+use super::layers;
 use super::tile_query::{Auto, SIZE, TileQuery};
 use super::{Http, tiles};
 use crate::render::Colours;
@@ -82,7 +83,7 @@ async fn answer(
     let layer = layers::open(http, &id).await?;
     let query = TileQuery::parse(query)?;
     let base = base(headers, uri)?;
-    let described = layers::describe(http, &layer).await?;
+    let described = extent::describe(http, &layer).await?;
     Ok(Answer { described, layer: format!("{base}/layers/{id}"), style: style(&query) })
 }
 
@@ -90,7 +91,7 @@ async fn tilejson(
     State(http): State<Arc<Http>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    OriginalUri(uri): OriginalUri,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
     let query = query.unwrap_or_default();
@@ -117,7 +118,7 @@ async fn wmts(
     State(http): State<Arc<Http>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    OriginalUri(uri): OriginalUri,
+    uri: Uri,
     Extension(RequestId(request_id)): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Response {
@@ -150,16 +151,15 @@ async fn wmts(
                 None | Some("image/png") => "png",
                 Some("image/jpeg") => "jpg",
                 Some(_) => {
-                    return HttpError::invalid("`format` must be `image/png` or `image/jpeg`").into_response();
+                    return HttpError::invalid("`format` must be `image/png` or `image/jpeg`")
+                        .into_response();
                 }
             };
             let row = format!("{y}.{extension}");
             let query = TileQuery::parse(&query).map(|parsed| style(&parsed)).unwrap_or(query);
             tiles::respond(&http, (&id, [z, x, &row]), &query, &headers, &request_id).await
         }
-        Some(_) => {
-            HttpError::invalid("`request` must be `GetCapabilities` or `GetTile`").into_response()
-        }
+        Some(_) => HttpError::invalid("`request` must be `GetCapabilities` or `GetTile`").into_response(),
     }
 }
 

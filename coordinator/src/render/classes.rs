@@ -64,13 +64,18 @@ impl Classes {
         for class in &given {
             let (low, high) = (class.matches.low(), class.matches.high());
             if low.is_nan() || high.is_nan() || low > high {
-                return wrong(format!("a class from `{low}` to `{high}` holds no value; give the lower one first"));
+                return wrong(format!(
+                    "a class from `{low}` to `{high}` holds no value; give the lower one first"
+                ));
             }
         }
         let mut sorted = given.clone();
         sorted.sort_by(|a, b| a.matches.low().total_cmp(&b.matches.low()));
         if let Some(twice) = sorted.windows(2).find(|pair| pair[0].matches.low() == pair[1].matches.low()) {
-            return wrong(format!("two classes begin with `{}`; a value has one class", twice[0].matches.low()));
+            return wrong(format!(
+                "two classes begin with `{}`; a value has one class",
+                twice[0].matches.low()
+            ));
         }
         let highest = |so_far: &mut f32, class: &Class| {
             *so_far = so_far.max(class.matches.high());
@@ -114,7 +119,8 @@ mod tests {
     #[test]
     fn values_find_their_class_from_any_hint() {
         let ranges = [(2.0, 3.0), (0.0, 1.0), (1.0, 2.0), (7.0, 8.0)];
-        let ranges = Classes::new(ranges.map(|(low, high)| class(Matches::Range(low, high))).to_vec()).unwrap();
+        let ranges =
+            Classes::new(ranges.map(|(low, high)| class(Matches::Range(low, high))).to_vec()).unwrap();
         let nested = [(0.0, 10.0), (2.0, 3.0)].map(|(low, high)| class(Matches::Range(low, high)));
         let nested = Classes::new(nested.to_vec()).unwrap();
         let values = Classes::new([4.0, 2.0, 0.0].map(|at| class(Matches::Value(at))).to_vec()).unwrap();
@@ -137,7 +143,9 @@ mod tests {
             for (value, expected) in [(1.0, Some(0)), (2.5, Some(1)), (5.0, Some(0)), (11.0, None)] {
                 assert_eq!(nested.find(value, hint), expected, "{value} from {hint}");
             }
-            for (value, expected) in [(0.0, Some(0)), (2.0, Some(1)), (4.0, Some(2)), (1.0, None), (5.0, None)] {
+            for (value, expected) in
+                [(0.0, Some(0)), (2.0, Some(1)), (4.0, Some(2)), (1.0, None), (5.0, None)]
+            {
                 assert_eq!(values.find(value, hint), expected, "{value} from {hint}");
             }
         }

@@ -91,7 +91,9 @@ pub enum RenderError {
         problem: String,
     },
     /// An opacity that is not one value for every pixel.
-    #[error("the opacity (`alpha`) is a {kind} of {rows} x {cols} pixels; it must be a mosaic of one band on the tile")]
+    #[error(
+        "the opacity (`alpha`) is a {kind} of {rows} x {cols} pixels; it must be a mosaic of one band on the tile"
+    )]
     Alpha {
         /// What it is.
         kind: Kind,
@@ -144,4 +146,3 @@ pub fn check(kind: Kind, style: &Style) -> Result<(), RenderError> {
     }
     Ok(())
 }
-

@@ -166,12 +166,7 @@ fn mapped(
 
 /// Places of a palette of 256 that no pixel has. Where all are taken, the neighbours that differ least become
 /// one: a picture has no more than 256 colours.
-fn free_places(
-    palette: &mut [[u8; 4]],
-    used: &[bool; 256],
-    indices: &mut [u8],
-    count: usize,
-) -> Vec<u8> {
+fn free_places(palette: &mut [[u8; 4]], used: &[bool; 256], indices: &mut [u8], count: usize) -> Vec<u8> {
     let mut free: Vec<u8> = (0..=255).filter(|at| !used[usize::from(*at)]).take(count).collect();
     if free.len() == count {
         return free;
@@ -245,7 +240,9 @@ fn composite(block: &Block, style: &TileStyle, checkers: Option<Checkers>) -> Pi
                 [r, g, b]
             }
         };
-        return Pixels::Rgb(colours.zip(&shown).enumerate().map(or_square).collect::<Vec<_>>().into_flattened());
+        return Pixels::Rgb(
+            colours.zip(&shown).enumerate().map(or_square).collect::<Vec<_>>().into_flattened(),
+        );
     }
     let or_none = |([r, g, b], shown): ([u8; 3], &bool)| if *shown { [r, g, b, 255] } else { TRANSPARENT };
     Pixels::Rgba(colours.zip(&shown).map(or_none).collect::<Vec<_>>().into_flattened())
