@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn lines_are_wrapped_at_words() {
         assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("/a/long/path is", 6), ["", "/a/lon", "g/path", "is"]);
+        assert_eq!(wrapped("/a/long/path is", 6), ["/a/lon", "g/path", "is"]);
         assert_eq!(wrapped("\u{e9}", 6), ["?"]);
         assert_eq!(wrapped("", 6), [""]);
     }
