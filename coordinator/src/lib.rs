@@ -35,7 +35,6 @@ use crate::request::Requests;
 pub mod access;
 pub mod catalog;
 pub mod catalog_service;
-mod colormaps;
 pub mod dispatch;
 mod drain;
 pub mod fleet;

@@ -28,6 +28,7 @@ mod capability;
 mod catalog;
 mod earthone;
 mod error;
+mod extent;
 mod formats;
 mod gather;
 mod health;
@@ -35,6 +36,7 @@ mod layers;
 mod raster;
 mod serve;
 mod stretch;
+mod tile_query;
 mod tiles;
 mod web;
 mod wmts;
@@ -140,6 +142,7 @@ pub(crate) struct Http {
     pub(crate) limits: Limits,
     pub(crate) geotiff: Option<Arc<dyn RasterWriter>>,
     pub(crate) basemap: Option<String>,
+    pub(crate) statistics: stretch::Known,
     memory: Memory,
     places: Arc<Semaphore>,
     cors: Vec<String>,
@@ -175,6 +178,7 @@ impl Http {
             limits,
             geotiff: config.geotiff,
             basemap: config.basemap,
+            statistics: stretch::Known::default(),
             memory: Memory::new(rules.results_bytes, rules.results_within),
             places: Arc::new(Semaphore::new(rules.requests)),
             cors: config.cors,
