@@ -17,6 +17,7 @@ mod catalog;
 mod compute;
 mod explain;
 mod failure;
+mod http;
 mod interrupt;
 mod key;
 mod manual;

@@ -183,7 +183,7 @@ impl OutputArgs {
             .iter()
             .map(|out| {
                 let at = out.choose(results)?;
-                out.check(kind_of(&results[at])?, self)?;
+                out.check(kind_of(&results[at]).map_err(Failure::of)?, self)?;
                 Ok(at)
             })
             .collect()
@@ -375,7 +375,7 @@ pub fn band_names(kind: Kind, props: &Props) -> Vec<String> {
 
 /// Names and meanings of the bands of a file: those of a stack image by image, named `ID:BAND`. The one
 /// place that names them.
-fn band_notes(kind: Kind, props: &Props, meanings: &[pb::BandMeaning]) -> Vec<BandNote> {
+pub fn band_notes(kind: Kind, props: &Props, meanings: &[pb::BandMeaning]) -> Vec<BandNote> {
     let names = band_names(kind, props);
     let note = |at: usize, name: String| {
         let meaning = meanings.get(at).filter(|_| meanings.len() == names.len());

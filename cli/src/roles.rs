@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use graticule_common::telemetry::names::Role;
 use graticule_common::transform::Proj;
+use graticule_coordinator::Addresses;
 use graticule_coordinator::fleet::{Fleet, Timing};
 use tonic::service::RoutesBuilder;
 
@@ -15,6 +16,7 @@ use crate::admin::AdminArgs;
 use crate::allowance::AllowanceArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, print_line};
+use crate::http::HttpArgs;
 use crate::interrupt::{Interrupt, StopArgs};
 use crate::request::FileArgs;
 use crate::serve::sources;
@@ -41,6 +43,8 @@ pub struct Coordinator {
     stop: StopArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    http: HttpArgs,
 }
 
 impl Coordinator {
@@ -62,7 +66,13 @@ impl Coordinator {
         let catalog = Arc::new(self.store.open(global).await?);
         // A log that is closed is no reason to stop.
         let scheme = if config.tls.is_some() { "https" } else { "http" };
-        let ready = |address| _ = print_line(format_args!("coordinator on {scheme}://{address}"));
+        config.http = self.http.of_coordinator(catalog.objects().clone())?;
+        let ready = |at: Addresses| {
+            _ = print_line(format_args!("coordinator on {scheme}://{}", at.grpc));
+            if let Some(address) = at.http {
+                _ = print_line(format_args!("map on {scheme}://{address}/"));
+            }
+        };
         let (transform, mut extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
         extra.add_service(self.roots.service(&catalog)?);
         self.store.watch(&catalog, &stop);

@@ -11,6 +11,7 @@ use graticule_common::telemetry::Readiness;
 use graticule_common::telemetry::names::Role;
 use graticule_common::transform::Proj;
 use graticule_common::transport::{Credentials, Trust};
+use graticule_coordinator::Addresses;
 use graticule_coordinator::access::Access;
 use graticule_coordinator::fleet::{Fleet, Timing};
 use graticule_worker::source::Sources;
@@ -28,6 +29,7 @@ use crate::admin::AdminArgs;
 use crate::allowance::AllowanceArgs;
 use crate::catalog::CatalogRoots;
 use crate::failure::{Failure, say};
+use crate::http::HttpArgs;
 use crate::interrupt::{Interrupt, StopArgs};
 use crate::request::{EngineArgs, FileArgs};
 use crate::tls::TlsArgs;
@@ -52,6 +54,8 @@ pub struct Serve {
     allowance: AllowanceArgs,
     #[command(flatten)]
     stop: StopArgs,
+    #[command(flatten)]
+    http: HttpArgs,
 }
 
 /// What an engine for others has beside one for this process alone.
@@ -64,6 +68,7 @@ pub struct Public<'a> {
     grace: Duration,
     access: Access,
     tls: &'a TlsArgs,
+    http: &'a HttpArgs,
 }
 
 impl Serve {
@@ -76,7 +81,8 @@ impl Serve {
         self.access.warn_if_open(self.listen);
         let (listen, roots, grace) = (self.listen, &self.roots, self.stop.grace());
         let allowance = &self.allowance;
-        let public = Public { listen, roots, allowance, readiness, grace, access, tls: &self.tls };
+        let (tls, http) = (&self.tls, &self.http);
+        let public = Public { listen, roots, allowance, readiness, grace, access, tls, http };
         let mut engine = Engine::start(global, &self.engine, Some(public)).await?;
         say!(
             "serving on {}://{} with {} workers; Ctrl-C stops",
@@ -84,6 +90,9 @@ impl Serve {
             engine.address,
             self.engine.workers
         );
+        if let Some(address) = engine.http {
+            say!("map on {}://{address}/", engine.scheme);
+        }
         tokio::select! {
             () = interrupt.next() => interrupt.end_at_next(),
             failure = engine.failed() => return Err(failure),
@@ -100,6 +109,8 @@ const REGISTRATION_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Engine {
     /// Where the coordinator listens.
     pub address: SocketAddr,
+    /// Where it answers over HTTP.
+    http: Option<SocketAddr>,
     /// How its address begins.
     scheme: &'static str,
     front: CancellationToken,
@@ -139,6 +150,7 @@ impl Engine {
             config.fleet = Fleet::with_tls(Timing::default(), public.tls.workers()?);
             (config.listen, config.readiness, config.grace) = (public.listen, public.readiness, public.grace);
             public.allowance.apply(&mut config);
+            config.http = public.http.of_serve(catalog.objects().clone())?;
             extra.add_service(public.roots.service(&catalog)?);
             args.store.watch(&catalog, &front);
             let reflection = tonic_reflection::server::Builder::configure()
@@ -149,15 +161,17 @@ impl Engine {
         }
         let fleet = config.fleet.clone();
         let scheme = if config.tls.is_some() { "https" } else { "http" };
-        let (sender, address) = oneshot::channel();
+        let (sender, addresses) = oneshot::channel();
         let (stop, grace) = (front.clone(), config.grace);
         parts.spawn(async move {
             // Nobody waits for the address only when the start was given up.
-            let ready = |address| _ = sender.send(address);
+            let ready = |addresses| _ = sender.send(addresses);
             let run = graticule_coordinator::run(config, catalog, Arc::new(Proj::new()), extra, stop, ready);
             (Part::Coordinator, run.await.map_err(Failure::of))
         });
-        let Ok(address) = address.await else { return Err(end_of(&mut parts).await) };
+        let Ok(Addresses { grpc: address, http }) = addresses.await else {
+            return Err(end_of(&mut parts).await);
+        };
         let source = sources(&args.files);
         // The machine's threads are shared out: together the workers use each once.
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
@@ -195,7 +209,7 @@ impl Engine {
             _ = tokio::time::timeout(REGISTRATION_PATIENCE, all) => {}
             failure = end_of(&mut parts) => return Err(failure),
         }
-        Ok(Engine { address, scheme, front, back, grace, parts })
+        Ok(Engine { address, http, scheme, front, back, grace, parts })
     }
 
     /// Why a part of the engine ended, once one does.

@@ -88,6 +88,11 @@ impl ErrorClass {
 pub trait Classify: std::error::Error {
     /// What the caller can do about this error.
     fn class(&self) -> ErrorClass;
+
+    /// Where in the graft it arose, where it arose in one.
+    fn place(&self) -> Option<&GraftPath> {
+        None
+    }
 }
 
 /// A place in a graft, written as a JSON pointer (RFC 6901) into the document, such as `/ndvi/1`.
@@ -106,6 +111,11 @@ impl GraftPath {
         parts.push(key.into());
         GraftPath(parts)
     }
+
+    /// The JSON pointer itself; empty for the whole document.
+    pub fn pointer(&self) -> String {
+        self.0.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
+    }
 }
 
 impl fmt::Display for GraftPath {
@@ -113,11 +123,7 @@ impl fmt::Display for GraftPath {
         if self.0.is_empty() {
             return f.write_str("the graft");
         }
-        f.write_str("`")?;
-        for part in &self.0 {
-            write!(f, "/{}", part.replace('~', "~0").replace('/', "~1"))?;
-        }
-        f.write_str("`")
+        write!(f, "`{}`", self.pointer())
     }
 }
 

@@ -12,6 +12,8 @@
 //! | pixels | [`block::Block`] | [`eval::eval`] |
 
 pub mod aoi;
+#[cfg(feature = "net")]
+pub mod assembly;
 pub mod block;
 pub mod callable;
 pub mod error;

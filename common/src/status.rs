@@ -13,6 +13,9 @@ const CLASS_HEADER: &str = "graticule-error-class";
 /// Trailer that says after how many milliseconds to come back.
 const RETRY_AFTER_HEADER: &str = "graticule-retry-after-ms";
 
+/// Trailer that says where in the graft an error arose: a JSON pointer.
+const PATH_HEADER: &str = "graticule-error-path-bin";
+
 /// Longer texts break HTTP/2 header frames; what is cut is marked.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
@@ -72,7 +75,20 @@ pub fn exit_code(class: ErrorClass) -> u8 {
 
 /// An error as a gRPC status.
 pub fn to_status(error: &dyn Classify) -> Status {
-    status(error.class(), &error.to_string())
+    let mut status = status(error.class(), &error.to_string());
+    if let Some(place) = error.place() {
+        let pointer = place.pointer();
+        if pointer.len() <= MESSAGE_BYTES_MAX {
+            status.metadata_mut().insert_bin(PATH_HEADER, MetadataValue::from_bytes(pointer.as_bytes()));
+        }
+    }
+    status
+}
+
+/// Where in the graft an error arose, as a JSON pointer, where a status says so.
+pub fn path_of(status: &Status) -> Option<String> {
+    let bytes = status.metadata().get_bin(PATH_HEADER)?.to_bytes().ok()?;
+    String::from_utf8(bytes.to_vec()).ok()
 }
 
 /// A class and a message as a gRPC status.

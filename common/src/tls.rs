@@ -32,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The protocol that is spoken.
-const ALPN: &[u8] = b"h2";
+pub(crate) const ALPN: &[u8] = b"h2";
 
 /// What a part of a cluster is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,6 +266,13 @@ impl ServerTls {
     /// What new connections are taken with.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         self.config.get()
+    }
+
+    /// What new connections of browsers are taken with.
+    pub(crate) fn web_config(&self) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.config.get());
+        config.alpn_protocols = vec![ALPN.to_vec(), b"http/1.1".to_vec()];
+        Arc::new(config)
     }
 
     /// Reads files again that have changed. The answer says whether there is something new.

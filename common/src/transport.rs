@@ -26,7 +26,7 @@ use tonic::{Request, Status};
 use tracing::{debug, warn};
 
 use crate::telemetry::names;
-use crate::tls::{ClientTls, Role, ServerTls, reason, role_of};
+use crate::tls::{ALPN, ClientTls, Role, ServerTls, reason, role_of};
 
 /// HTTP/2 pings: a peer that is gone without a word is noticed within the sum of the two.
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -91,10 +91,36 @@ pub fn incoming(
     listener: TcpListener,
     tls: Option<Arc<ServerTls>>,
 ) -> ReceiverStream<io::Result<Connection>> {
+    take_from(listener, tls.map(|tls| (tls, Protocols::Grpc)), CONNECTIONS_MAX)
+}
+
+/// The same for browsers and other clients of HTTP, at most `connections` at a time.
+pub fn incoming_web(
+    listener: TcpListener,
+    tls: Option<Arc<ServerTls>>,
+    connections: usize,
+) -> ReceiverStream<io::Result<Connection>> {
+    take_from(listener, tls.map(|tls| (tls, Protocols::Web)), connections)
+}
+
+/// What is spoken over connections with TLS.
+#[derive(Clone, Copy, Debug)]
+enum Protocols {
+    /// HTTP/2.
+    Grpc,
+    /// HTTP/2 or HTTP/1.1, as the client has it.
+    Web,
+}
+
+fn take_from(
+    listener: TcpListener,
+    tls: Option<(Arc<ServerTls>, Protocols)>,
+    connections: usize,
+) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let handshakes_left = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-        let connections_left = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let connections_left = Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS)));
         let mut handshakes = JoinSet::new();
         loop {
             // Neither is ever closed.
@@ -145,11 +171,18 @@ pub fn incoming(
     ReceiverStream::new(receiver)
 }
 
-async fn take(stream: TcpStream, tls: Option<Arc<ServerTls>>) -> io::Result<(Stream, Option<Role>)> {
+async fn take(
+    stream: TcpStream,
+    tls: Option<(Arc<ServerTls>, Protocols)>,
+) -> io::Result<(Stream, Option<Role>)> {
     // tonic's own setting is for its own listener alone.
     stream.set_nodelay(true)?;
-    let Some(tls) = tls else { return Ok((Stream::Plain(stream), None)) };
-    let stream = TlsAcceptor::from(tls.config()).accept(stream).await?;
+    let Some((tls, protocols)) = tls else { return Ok((Stream::Plain(stream), None)) };
+    let config = match protocols {
+        Protocols::Grpc => tls.config(),
+        Protocols::Web => tls.web_config(),
+    };
+    let stream = TlsAcceptor::from(config).accept(stream).await?;
     let role = role_of(stream.get_ref().1.peer_certificates());
     Ok((Stream::Tls { stream: Box::new(stream.into()), first: None }, role))
 }
@@ -205,6 +238,21 @@ enum Stream {
         /// What was read while the connection came about.
         first: Option<Box<[u8]>>,
     },
+}
+
+impl Connection {
+    /// Whether both sides agreed on HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Tls { stream, .. } => stream.get_ref().1.alpn_protocol() == Some(ALPN),
+        }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
 }
 
 impl Connected for Connection {

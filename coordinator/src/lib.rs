@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::access::Access;
 use crate::access::layer::guard;
@@ -28,6 +28,8 @@ use crate::catalog::SceneCatalog;
 use crate::dispatch::Dispatcher;
 use crate::drain::Drain;
 use crate::fleet::Fleet;
+use crate::http::HttpConfig;
+use crate::objects::ObjectError;
 use crate::request::Requests;
 
 pub mod access;
@@ -39,6 +41,7 @@ mod drain;
 pub mod fleet;
 mod header;
 pub mod heavy;
+pub mod http;
 pub mod layers;
 pub mod objects;
 mod planning;
@@ -68,6 +71,17 @@ pub struct Config {
     pub readiness: watch::Sender<Readiness>,
     /// Time for requests under way after a request to stop.
     pub grace: Duration,
+    /// The HTTP port; without it there is none.
+    pub http: Option<HttpConfig>,
+}
+
+/// Where a coordinator listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For gRPC.
+    pub grpc: SocketAddr,
+    /// For HTTP.
+    pub http: Option<SocketAddr>,
 }
 
 impl Default for Config {
@@ -81,6 +95,7 @@ impl Default for Config {
             tls: None,
             readiness: watch::Sender::default(),
             grace: Duration::from_secs(30),
+            http: None,
         }
     }
 }
@@ -96,6 +111,11 @@ pub enum CoordinatorError {
         /// What the system said.
         reason: String,
     },
+    /// The HTTP port's secret cannot be had.
+    #[error(
+        "the secret of layer ids cannot be read or made in the store: {0}; `--layer-secret-file` names one"
+    )]
+    LayerSecret(ObjectError),
     /// Requests were still under way when the time for them was over.
     #[error("{requests} requests were cut off: they took longer than the grace period of {} s", grace.as_secs())]
     Cut {
@@ -116,12 +136,13 @@ impl Classify for CoordinatorError {
     fn class(&self) -> ErrorClass {
         match self {
             CoordinatorError::Listen { .. } | CoordinatorError::Serve { .. } => ErrorClass::Unavailable,
+            CoordinatorError::LayerSecret(error) => error.class(),
             CoordinatorError::Cut { .. } => ErrorClass::Timeout,
         }
     }
 }
 
-/// Runs a coordinator until `shutdown`; `ready` learns the address it listens on. `extra` are services
+/// Runs a coordinator until `shutdown`; `ready` learns the addresses it listens on. `extra` are services
 /// that the caller adds, such as reflection.
 ///
 /// From `shutdown` on it takes no new requests and finishes those under way within [`Config::grace`]. Its
@@ -135,7 +156,7 @@ pub async fn run(
     transform: Arc<dyn Transform>,
     mut extra: RoutesBuilder,
     shutdown: CancellationToken,
-    ready: impl FnOnce(SocketAddr),
+    ready: impl FnOnce(Addresses),
 ) -> Result<(), CoordinatorError> {
     let failed = |reason: std::io::Error| CoordinatorError::Listen {
         address: config.listen,
@@ -146,8 +167,20 @@ pub async fn run(
     let fleet = config.fleet;
     let fleet_tls = fleet.tls();
     let dispatcher = Dispatcher::start(config.schedule, fleet.clone());
+    let limits = config.requests.limits.clone();
+    let sources = (catalog.clone(), transform.clone());
     let requests = Requests::new(config.requests, catalog, transform, (fleet.clone(), dispatcher));
     let drain = Drain::default();
+    let web = match config.http {
+        Some(settings) => {
+            let (listener, at) = listen_for_web(&settings).await?;
+            let rules = settings.rules.clone();
+            let with = (config.access.clone(), drain.clone());
+            let http = http::Http::new(settings, requests.clone(), sources, with, limits).await;
+            Some((listener, at, http::router(http.map_err(CoordinatorError::LayerSecret)?), rules))
+        }
+        None => None,
+    };
     let (reporter, health) = tonic_health::server::health_reporter();
     let watching = drain::watch(drain.clone(), fleet.clone(), config.readiness, reporter);
     let watching = AbortOnDrop(tokio::spawn(watching));
@@ -160,12 +193,17 @@ pub async fn run(
     tokio::spawn(config.access.clone().follow(stop.clone()));
     tokio::spawn(tls::follow(config.tls.clone(), fleet_tls, stop.clone()));
     let _stops = stop.clone().drop_guard();
+    let web_address = web.as_ref().map(|(_, at, _, _)| *at);
+    let web = web.map(|(listener, _, router, rules)| {
+        let serving = http::serve(listener, config.tls.clone(), router, rules, stop.clone());
+        AbortOnDrop(tokio::spawn(serving))
+    });
     let server =
         transport::server().add_routes(guard(extra.routes(), config.access)).serve_with_incoming_shutdown(
             transport::incoming(listener, config.tls),
             stop.clone().cancelled_owned(),
         );
-    ready(address);
+    ready(Addresses { grpc: address, http: web_address });
     let mut server = std::pin::pin!(server);
     let served = |result: Result<(), tonic::transport::Error>| {
         result.map_err(|error| CoordinatorError::Serve { reason: error.to_string() })
@@ -188,7 +226,33 @@ pub async fn run(
         return Err(CoordinatorError::Cut { requests, grace: config.grace });
     }
     // What was sent last is on its way. Connections of clients that ask for nothing may stay open.
-    tokio::time::timeout(FAREWELL, server).await.map_or(Ok(()), served)
+    let web = async {
+        if let Some(mut web) = web {
+            // Its own failures are its connections'.
+            let _ = (&mut web.0).await;
+        }
+    };
+    let ends = async { tokio::join!(server, web).0 };
+    tokio::time::timeout(FAREWELL, ends).await.map_or(Ok(()), served)
+}
+
+/// The HTTP port. A page that is expected on a port that somebody else has finds another one, where that is
+/// allowed; a port that was named is not given up.
+async fn listen_for_web(settings: &HttpConfig) -> Result<(TcpListener, SocketAddr), CoordinatorError> {
+    let failed = |reason: std::io::Error| CoordinatorError::Listen {
+        address: settings.listen,
+        reason: reason.to_string(),
+    };
+    let listener = match TcpListener::bind(settings.listen).await {
+        Err(error) if settings.may_move && error.kind() == std::io::ErrorKind::AddrInUse => {
+            warn!(address = %settings.listen, "the HTTP port is in use, another one is taken");
+            TcpListener::bind(SocketAddr::new(settings.listen.ip(), 0)).await
+        }
+        bound => bound,
+    };
+    let listener = listener.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// A task that ends with whoever started it.

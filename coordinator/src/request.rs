@@ -83,6 +83,8 @@ pub struct Caller {
     pub timeout: Option<Duration>,
     /// What the request is part of, where the caller says so.
     pub parent: Option<TraceContext>,
+    /// Id of the request in logs and answers, where it has one already.
+    pub id: Option<Arc<str>>,
 }
 
 /// Everything a request needs.
@@ -215,6 +217,16 @@ impl Classify for RequestError {
             RequestError::Panicked { .. } => ErrorClass::Internal,
         }
     }
+
+    fn place(&self) -> Option<&GraftPath> {
+        match self {
+            RequestError::Graft(error) => error.place(),
+            RequestError::Bind(error) => error.place(),
+            RequestError::Stage(error) => error.place(),
+            RequestError::Selection { at, .. } | RequestError::Catalog { at, .. } => Some(at),
+            _ => None,
+        }
+    }
 }
 
 impl RequestError {
@@ -270,7 +282,7 @@ impl Requests {
 
     /// Computes a request into `out`: header, pieces of tiles, summary; or an error as the last message.
     pub async fn compute(&self, request: pb::ComputeRequest, caller: Caller, out: Out) {
-        let id: Arc<str> = telemetry::request_id().into();
+        let id = caller.id.clone().unwrap_or_else(|| telemetry::request_id().into());
         let span = info_span!("request", id = %id, trace = Empty);
         telemetry::follow(&span, caller.parent);
         self.answer(request, caller, id, out).instrument(span).await;

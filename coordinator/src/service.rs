@@ -55,7 +55,7 @@ impl ComputeService for Compute {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let parent = telemetry::parent_of(request.metadata());
         let timeout = timeout(request.metadata())?;
-        let caller = Caller { tenant: Identity::of(&request).tenant, timeout, parent };
+        let caller = Caller { tenant: Identity::of(&request).tenant, timeout, parent, id: None };
         let (requests, request) = (self.0.clone(), request.into_inner());
         tokio::spawn(async move { requests.compute(request, caller, sender).await });
         // Under way until the client has taken the last message, or has gone.

@@ -59,7 +59,7 @@ impl Secured {
         let mut parts = JoinSet::new();
         let token = stop.clone();
         parts.spawn(async move {
-            let ready = |address| _ = sender.send(address);
+            let ready = |at: graticule_coordinator::Addresses| _ = sender.send(at.grpc);
             let (transform, extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
             let run = graticule_coordinator::run(config, catalog(), transform, extra, token, ready);
             run.await.unwrap();

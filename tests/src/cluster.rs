@@ -124,7 +124,7 @@ impl Cluster {
         let catalog = setup.catalog.clone();
         let (coordinator, address) = Part::start(move |shutdown, ready| async move {
             let (transform, extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
-            let ready = |address| _ = ready.send(address);
+            let ready = |at: graticule_coordinator::Addresses| _ = ready.send(at.grpc);
             let run = graticule_coordinator::run(config, catalog, transform, extra, shutdown, ready);
             run.await.expect("a coordinator");
         })

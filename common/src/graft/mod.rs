@@ -36,6 +36,23 @@ pub fn resolve_with(bytes: &[u8], parameters: &Parameters, limits: &Limits) -> R
     resolve::resolve(syntax::parse(bytes, limits)?, parameters, limits)
 }
 
+/// Like [`resolve`], where the graft's parameters stay without values: what is kept of a graft until
+/// somebody gives them.
+///
+/// # Errors
+/// [`GraftError`].
+pub fn resolve_open(bytes: &[u8], limits: &Limits) -> Result<Expr, GraftError> {
+    resolve::resolve_open(syntax::parse(bytes, limits)?, limits)
+}
+
+/// Bounds the nesting of JSON before anything recurses over it.
+///
+/// # Errors
+/// [`GraftError::TooDeep`].
+pub fn check_depth(bytes: &[u8], limit: usize) -> Result<(), GraftError> {
+    syntax::check_depth(bytes, limit)
+}
+
 /// How the published client writes a call of an op, piece by piece: constants in quotes, `null`, and keys
 /// by the names of the op's parameters. `None` for ops that it does not have.
 pub fn published(op: &dyn Op) -> Option<Vec<String>> {
@@ -170,6 +187,20 @@ impl Classify for GraftError {
             GraftError::TooLong { .. } | GraftError::TooDeep { .. } | GraftError::Limit { .. } => {
                 ErrorClass::LimitExceeded
             }
+        }
+    }
+    fn place(&self) -> Option<&GraftPath> {
+        match self {
+            GraftError::Syntax { at, .. }
+            | GraftError::UnknownName { at, .. }
+            | GraftError::Cycle { at, .. }
+            | GraftError::Sort { at, .. }
+            | GraftError::Arguments { at, .. }
+            | GraftError::MissingParameter { at, .. }
+            | GraftError::Unsupported { at, .. }
+            | GraftError::Callable { at, .. }
+            | GraftError::Limit { at, .. } => Some(at),
+            GraftError::TooLong { .. } | GraftError::TooDeep { .. } | GraftError::Json { .. } => None,
         }
     }
 }

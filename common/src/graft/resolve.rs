@@ -49,6 +49,11 @@ pub(super) fn resolve(graft: Graft, parameters: &Parameters, limits: &Limits) ->
     }
 }
 
+/// Resolves a graft whose parameters have no values yet.
+pub(super) fn resolve_open(graft: Graft, limits: &Limits) -> Result<Expr, GraftError> {
+    resolve(graft, &Parameters::new(), limits)
+}
+
 /// A function body, its nested functions taken out.
 struct Body {
     parameters: Vec<String>,

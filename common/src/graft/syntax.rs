@@ -53,7 +53,7 @@ pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Graft, GraftError> 
 }
 
 /// Bounds nesting before anything recurses over it.
-fn check_depth(bytes: &[u8], limit: usize) -> Result<(), GraftError> {
+pub(super) fn check_depth(bytes: &[u8], limit: usize) -> Result<(), GraftError> {
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for (byte, c) in bytes.iter().enumerate() {
         match c {

@@ -108,4 +108,16 @@ impl Classify for BindError {
             | BindError::Partials { .. } => ErrorClass::LimitExceeded,
         }
     }
+    fn place(&self) -> Option<&GraftPath> {
+        match self {
+            BindError::Type { at, .. } | BindError::NoRaster { at, .. } => Some(at),
+            BindError::Output { .. }
+            | BindError::Memory { .. }
+            | BindError::Tiles { .. }
+            | BindError::Stages { .. }
+            | BindError::Stage { .. }
+            | BindError::Partials { .. }
+            | BindError::UnknownPass { .. } => None,
+        }
+    }
 }

@@ -18,7 +18,7 @@ use tonic::Status;
 use tonic::service::Routes;
 
 use super::table::{Needs, needs};
-use super::{Access, AccessError, INVALID, Identity, Scope, Scopes};
+use super::{Access, AccessError, Identity, Scope, Scopes};
 
 /// Puts the layer in front of services.
 pub fn guard(routes: Routes, access: Arc<Access>) -> Routes {
@@ -65,18 +65,12 @@ async fn identify(
     peer: Peer,
 ) -> Result<Identity, AccessError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX / 2, |now| now.as_secs());
-    let header = match &credentials[..] {
-        [] => None,
-        [header] => Some(header.as_bytes()),
-        // Two could be read differently in two places.
-        _ => return Err(access.refused(INVALID, "two `authorization` headers")),
-    };
     let is_worker = peer.role == Some(Role::Worker);
     let worker = Scopes::of([Scope::Worker]);
-    match access.identify(header, now).await {
+    match access.identify_header(&credentials, now).await {
         Ok(identity) if is_worker => Ok(Identity { scopes: identity.scopes.and(worker), ..identity }),
         // Its certificate says who it is; it needs no key beside.
-        Err(AccessError::Unauthenticated) if is_worker && header.is_none() => {
+        Err(AccessError::Unauthenticated) if is_worker && credentials.is_empty() => {
             Ok(Identity { tenant: "".into(), scopes: worker })
         }
         other => other,

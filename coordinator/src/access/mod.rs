@@ -39,6 +39,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Lines that say why somebody was refused, at most this often.
 const REASONS_EVERY: Duration = Duration::from_millis(100);
 
+/// Characters of a call's name in messages.
+const CALL_CHARS_MAX: usize = 64;
+
 /// Kinds of credentials that do not count, in metrics.
 const MISSING: &str = "missing";
 const INVALID: &str = "invalid";
@@ -238,6 +241,23 @@ impl Access {
         self.is_required
     }
 
+    /// Who calls, by the `authorization` headers of a request.
+    ///
+    /// # Errors
+    /// As [`identify`](Self::identify).
+    pub async fn identify_header(
+        &self,
+        headers: &[http::HeaderValue],
+        now: u64,
+    ) -> Result<Identity, AccessError> {
+        match headers {
+            [] => self.identify(None, now).await,
+            [header] => self.identify(Some(header.as_bytes()), now).await,
+            // Two could be read differently in two places.
+            _ => Err(self.refused(INVALID, "two `authorization` headers")),
+        }
+    }
+
     /// Who calls, by what the `authorization` header holds: a key or token, as it is or after `Bearer`.
     /// `now` is in seconds since 1970.
     ///
@@ -323,22 +343,65 @@ impl Access {
     /// # Errors
     /// [`AccessError::Forbidden`] or [`AccessError::TooMany`].
     pub fn admit(&self, identity: &Identity, path: &str) -> Result<Option<Permit>, AccessError> {
-        if let table::Needs::Scope(scope) = table::needs(path)
-            && !identity.scopes.has(scope)
-        {
-            metrics::counter!(names::ACCESS_REFUSED, "reason" => "scope").increment(1);
+        if let table::Needs::Scope(scope) = table::needs(path) {
             // Only as much of it as a name has: it may be anything.
-            let call = path.rsplit('/').next().unwrap_or_default().chars().take(64).collect();
-            return Err(AccessError::Forbidden { call, scope: scope.name() });
+            self.allow(identity, scope, path.rsplit('/').next().unwrap_or_default())?;
         }
         if !table::is_counted(path) {
             return Ok(None);
         }
-        let permit = self.quotas.take(&identity.tenant, self.uptime());
-        permit.map(Some).map_err(|retry_after| {
+        self.take(&identity.tenant).map(Some)
+    }
+
+    /// Whether a caller has a scope; `call` is what it is needed for.
+    ///
+    /// # Errors
+    /// [`AccessError::Forbidden`].
+    pub fn allow(&self, identity: &Identity, scope: Scope, call: &str) -> Result<(), AccessError> {
+        if identity.scopes.has(scope) {
+            return Ok(());
+        }
+        metrics::counter!(names::ACCESS_REFUSED, "reason" => "scope").increment(1);
+        let call = call.chars().take(CALL_CHARS_MAX).collect();
+        Err(AccessError::Forbidden { call, scope: scope.name() })
+    }
+
+    /// Counts a call of a tenant until the answer is dropped.
+    ///
+    /// # Errors
+    /// [`AccessError::TooMany`].
+    pub fn take(&self, tenant: &Arc<str>) -> Result<Permit, AccessError> {
+        let permit = self.quotas.take(tenant, self.uptime());
+        permit.map_err(|retry_after| {
             metrics::counter!(names::SHEDS, "reason" => "tenant").increment(1);
             AccessError::TooMany { retry_after }
         })
+    }
+
+    /// Counts a call of a tenant as [`take`](Self::take) does, and waits for its turn: a map asks for
+    /// more tiles at once than a tenant may have under way.
+    ///
+    /// # Errors
+    /// [`AccessError::TooMany`] where its turn has not come in time.
+    pub async fn take_in_turn(&self, tenant: &Arc<str>, within: Duration) -> Result<Permit, AccessError> {
+        let end = tokio::time::Instant::now() + within;
+        loop {
+            // Whoever ends between the look and the wait is heard, too.
+            let ended = self.quotas.ended();
+            let retry_after = match self.quotas.take(tenant, self.uptime()) {
+                Ok(permit) => return Ok(permit),
+                Err(retry_after) => retry_after,
+            };
+            if tokio::time::Instant::now() >= end {
+                metrics::counter!(names::SHEDS, "reason" => "tenant").increment(1);
+                return Err(AccessError::TooMany { retry_after });
+            }
+            let later = (tokio::time::Instant::now() + retry_after).min(end);
+            tokio::select! {
+                () = ended => {}
+                () = tokio::time::sleep_until(later) => {}
+            }
+        }
     }
 
     /// Follows changes of key files and providers until `stop`.

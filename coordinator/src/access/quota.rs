@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 /// Tenants that are remembered. Those that have not called for a while have full buckets and are
 /// forgotten first; when all are busy, one more waits.
 const TENANTS_MAX: usize = 10_000;
@@ -36,6 +38,8 @@ impl Default for Quota {
 pub struct Quotas {
     quota: Quota,
     tenants: Arc<Mutex<HashMap<Arc<str>, Used>>>,
+    /// Hears of calls that end.
+    ends: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -57,6 +61,7 @@ impl Drop for Permit {
             && let Some(used) = quotas.tenants().get_mut(&tenant)
         {
             used.under_way = used.under_way.saturating_sub(1);
+            quotas.ends.notify_waiters();
         }
     }
 }
@@ -64,12 +69,17 @@ impl Drop for Permit {
 impl Quotas {
     /// The same bounds for every tenant.
     pub fn new(quota: Quota) -> Quotas {
-        Quotas { quota, tenants: Arc::default() }
+        Quotas { quota, tenants: Arc::default(), ends: Arc::default() }
     }
 
     fn tenants(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Used>> {
         // The map is consistent after every statement.
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when a call of any tenant ends after this was called.
+    pub fn ended(&self) -> impl Future<Output = ()> + '_ {
+        self.ends.notified()
     }
 
     /// Takes a call in at `now`, a time since the start.

@@ -1,0 +1,1 @@
+//! Results as bytes that clients read.

@@ -1,0 +1,12 @@
+//! Statistics of layers, and the stretches of their pictures.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::Http;
+
+/// Its addresses.
+pub(super) fn routes() -> Router<Arc<Http>> {
+    Router::new()
+}

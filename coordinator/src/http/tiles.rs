@@ -1,0 +1,12 @@
+//! Tiles of layers: pictures, and arrays.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::Http;
+
+/// Its addresses.
+pub(super) fn routes() -> Router<Arc<Http>> {
+    Router::new()
+}
