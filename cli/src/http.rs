@@ -208,7 +208,9 @@ mod tests {
         }
         assert!(basemap("https://tile.example.org/{z}/{x}/{y}.png").is_ok());
         assert_eq!(public_url("https://maps.example.org/a/").unwrap(), "https://maps.example.org/a");
-        for text in ["", "maps.example.org", "https://", "https://a b", "https://u@a/", "https://a/?x", "ftp://a"] {
+        for text in
+            ["", "maps.example.org", "https://", "https://a b", "https://u@a/", "https://a/?x", "ftp://a"]
+        {
             assert!(public_url(text).is_err(), "{text}");
         }
         assert!(basemap("https://tile.example.org/").is_err() && basemap("javascript:{z}{x}{y}").is_err());

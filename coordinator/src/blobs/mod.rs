@@ -122,7 +122,9 @@ pub enum BlobError {
         limit: usize,
     },
     /// Too many blobs.
-    #[error("there are {limit} blobs, the limit for a tenant; delete some, and come back a quarter of an hour later")]
+    #[error(
+        "there are {limit} blobs, the limit for a tenant; delete some, and come back a quarter of an hour later"
+    )]
     TooMany {
         /// The limit.
         limit: usize,
@@ -134,7 +136,9 @@ pub enum BlobError {
         id: BlobId,
     },
     /// What is in the store is not what was kept.
-    #[error("the blob's object `{name}` is damaged in the store: {reason}; delete the blob and save it again")]
+    #[error(
+        "the blob's object `{name}` is damaged in the store: {reason}; delete the blob and save it again"
+    )]
     Damaged {
         /// The object.
         name: String,
@@ -398,9 +402,8 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Busy`], [`BlobError::Store`].
     pub async fn delete(&self, tenant: &str, id: &BlobId) -> Result<bool, BlobError> {
-        let deleted = self.append(tenant, id, |current| {
-            Ok(if current.is_some() { Next::IsNothing } else { Next::Stays })
-        });
+        let deleted = self
+            .append(tenant, id, |current| Ok(if current.is_some() { Next::IsNothing } else { Next::Stays }));
         let Some(was) = deleted.await?.0 else { return Ok(false) };
         // Nobody reaches it any more; should this fail, it is swept away later.
         let place = Place { tenant: digest(tenant), blob: id.digest(), upload: was.upload };

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::{Extension, Router};
 use axum::body::Body;
 use axum::extract::Request;
+use axum::{Extension, Router};
 use graticule_common::tls::ServerTls;
 use graticule_common::transport::{self, Connection};
 use hyper::body::Incoming;

@@ -69,7 +69,11 @@ mod tests {
     fn the_host_is_the_one_that_the_client_named() {
         for good in ["maps.example.org", "127.0.0.1:8080", "[::1]:80", "localhost:1"] {
             assert_eq!(host_of("/layers", &[good]).as_deref(), Some(good));
-            assert_eq!(host_of(&format!("http://{good}/layers"), &["other"]).as_deref(), Some(good), "HTTP/2");
+            assert_eq!(
+                host_of(&format!("http://{good}/layers"), &["other"]).as_deref(),
+                Some(good),
+                "HTTP/2"
+            );
         }
         for bad in ["", "a/b", "a b", "user@host", "a?b", "a\\b", "ä", "a:b:c"] {
             assert_eq!(host_of("/layers", &[bad]), None, "{bad}");

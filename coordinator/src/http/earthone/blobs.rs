@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Extension, Router};
@@ -44,7 +44,7 @@ async fn upload(
     State(http): State<Arc<Http>>,
     Extension(identity): Extension<Identity>,
     site: Site,
-    path: OriginalUri,
+    path: Uri,
     Plain(body): Plain,
 ) -> Result<Response, HttpError> {
     let mut upload = attributes(&mut Value::Object(body))?;
@@ -125,13 +125,12 @@ async fn download(
     State(http): State<Arc<Http>>,
     Extension(identity): Extension<Identity>,
     site: Site,
-    path: OriginalUri,
+    path: Uri,
     Named(id): Named,
 ) -> Result<Response, HttpError> {
     let tenant = &identity.tenant;
     let blob = http.blobs.get(tenant, &known(&id)?).await?;
-    let ticket =
-        http.tickets.sign(Deed::Get, &http.blobs.place(tenant, &blob), now() + TICKET_FOR.as_secs());
+    let ticket = http.tickets.sign(Deed::Get, &http.blobs.place(tenant, &blob), now() + TICKET_FOR.as_secs());
     let data = json!({
         "type": "storage_download",
         "id": random_name(),
@@ -184,7 +183,7 @@ async fn find(
     State(http): State<Arc<Http>>,
     Extension(identity): Extension<Identity>,
     site: Site,
-    path: OriginalUri,
+    path: Uri,
     Plain(body): Plain,
 ) -> Result<Response, HttpError> {
     let search = Search::read(&body, continuation(&path))?;
@@ -237,8 +236,9 @@ fn id_of(said: &Map<String, Value>) -> Result<BlobId, HttpError> {
     let kind = text("storage_type")?;
     if kind != STORAGE_TYPE {
         let kind: String = kind.chars().take(64).collect();
-        let message =
-            format!("blobs of the kind `{kind}` are not kept here, only saved computations: `{STORAGE_TYPE}`");
+        let message = format!(
+            "blobs of the kind `{kind}` are not kept here, only saved computations: `{STORAGE_TYPE}`"
+        );
         return Err(HttpError::new(graticule_common::error::ErrorClass::Unsupported, message));
     }
     Ok(BlobId::new(text("namespace")?, text("name")?)?)
@@ -255,7 +255,7 @@ fn unknown_url() -> HttpError {
 }
 
 /// The URL of content: below the address that the client used for its call.
-fn content_url(Site(site): &Site, path: &OriginalUri, ticket: &str) -> String {
+fn content_url(Site(site): &Site, path: &Uri, ticket: &str) -> String {
     let (prefix, _) = path.path().split_once("/storage").unwrap_or_default();
     format!("{site}{prefix}/storage/content/{ticket}")
 }

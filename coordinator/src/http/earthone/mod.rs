@@ -10,9 +10,9 @@ mod search;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
@@ -65,7 +65,7 @@ fn document(status: StatusCode, data: Value) -> Response {
 }
 
 /// What was found, with where there is more of it.
-fn found(kind: &str, page: search::Page, Site(site): &Site, path: &OriginalUri) -> Response {
+fn found(kind: &str, page: search::Page, Site(site): &Site, path: &Uri) -> Response {
     let resource = |mut attributes: search::Document| {
         let id = attributes.remove("id");
         json!({ "type": kind, "id": id, "attributes": attributes })
@@ -110,7 +110,7 @@ impl FromRequestParts<Arc<Http>> for Named {
 }
 
 /// What a search goes on with: it is in the address, as this server put it there.
-fn continuation(path: &OriginalUri) -> Option<&str> {
+fn continuation(path: &Uri) -> Option<&str> {
     path.query()?.split('&').find_map(|member| member.strip_prefix("continuation="))
 }
 

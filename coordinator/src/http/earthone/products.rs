@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{OriginalUri, State};
-use axum::http::StatusCode;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, put};
 use graticule_common::scene::Product;
@@ -35,7 +35,7 @@ async fn product(State(http): State<Arc<Http>>, Named(id): Named) -> Result<Resp
 async fn find(
     State(http): State<Arc<Http>>,
     site: Site,
-    path: OriginalUri,
+    path: Uri,
     Plain(body): Plain,
 ) -> Result<Response, HttpError> {
     let search = Search::read(&body, continuation(&path))?;
@@ -47,9 +47,9 @@ async fn find(
 /// What is said about a product.
 fn attributes(product: &Product) -> Document {
     let instant = |at: Option<String>| at.map_or(serde_json::Value::Null, Into::into);
-    let (start, end) = product.acquired.map_or((None, None), |(start, end)| {
-        (Some(start.to_string()), Some(end.to_string()))
-    });
+    let (start, end) = product
+        .acquired
+        .map_or((None, None), |(start, end)| (Some(start.to_string()), Some(end.to_string())));
     BTreeMap::from([
         ("id".to_owned(), json!(product.id)),
         ("name".to_owned(), json!(product.title)),

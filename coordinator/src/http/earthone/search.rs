@@ -252,9 +252,15 @@ mod tests {
         };
         assert_eq!(found(r#"[{"op":"eq","name":"storage_type","val":"dyncomp"}]"#), "abc");
         assert_eq!(found(r#"[{"op":"eq","name":"storage_type","val":"data"}]"#), "");
-        assert_eq!(found(r#"[{"op":"eq","name":"tags","val":"x"},{"op":"gt","name":"size_bytes","val":3}]"#), "a");
+        assert_eq!(
+            found(r#"[{"op":"eq","name":"tags","val":"x"},{"op":"gt","name":"size_bytes","val":3}]"#),
+            "a"
+        );
         assert_eq!(found(r#"[{"op":"prefix","name":"name","val":"b"}]"#), "b");
-        assert_eq!(found(r#"[{"or":[{"op":"eq","name":"id","val":"a"},{"op":"eq","name":"id","val":"c"}]}]"#), "ac");
+        assert_eq!(
+            found(r#"[{"or":[{"op":"eq","name":"id","val":"a"},{"op":"eq","name":"id","val":"c"}]}]"#),
+            "ac"
+        );
         assert_eq!(found(r#"[{"name":"id","op":"eq","val":["c","b","no"]}]"#), "bc");
         assert_eq!(found(r#"[{"op":"gte","name":"created","val":"2026-01-01T00:00:00+00:00"}]"#), "ac");
     }
@@ -280,7 +286,7 @@ mod tests {
             (from..2500).map(|at| serde_json::from_value(document(at)).unwrap()).collect()
         };
         for (body, expected) in [
-            (json!({}), 2500),
+            (json!({}), 2500_usize),
             (json!({"sort": "half"}), 2500),
             (json!({"sort": "-half"}), 2500),
             (json!({"limit": 1700}), 1700),
