@@ -63,6 +63,17 @@ pub struct HttpArgs {
         help_heading = "HTTP"
     )]
     basemap: Option<String>,
+    /// The address under which clients reach this server, such as https://maps.example.org/engine, where a
+    /// proxy stands before it [default: the one that each client names]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "GRATICULE_PUBLIC_URL",
+        hide_env_values = true,
+        value_parser = public_url,
+        help_heading = "HTTP"
+    )]
+    public_url: Option<String>,
 }
 
 /// Where to listen, if at all.
@@ -109,6 +120,19 @@ fn basemap(text: &str) -> Result<String, String> {
     }
 }
 
+/// An address with a path or without, and nothing after that.
+fn public_url(text: &str) -> Result<String, String> {
+    let text = text.trim().trim_end_matches('/');
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let (host, path) = rest.map_or(("", ""), |rest| rest.split_once('/').unwrap_or((rest, "")));
+    let is_path = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-.:[]_".contains(&b);
+    match !host.is_empty() && host.bytes().all(is_host) && path.bytes().all(is_path) {
+        true => Ok(text.to_owned()),
+        false => Err("an address such as `https://maps.example.org/engine` is needed".into()),
+    }
+}
+
 impl HttpArgs {
     /// Settings for `serve`, which opens the port without being asked.
     pub fn of_serve(&self, objects: Objects) -> Result<Option<HttpConfig>, Failure> {
@@ -138,6 +162,7 @@ impl HttpArgs {
             layer_secret: secret.transpose()?,
             geotiff: Some(Arc::new(GeoTiffs)),
             basemap: self.basemap.clone(),
+            public_url: self.public_url.clone(),
             rules: HttpRules::default(),
         }))
     }
@@ -182,6 +207,12 @@ mod tests {
             assert!(origin(text).is_err(), "{text}");
         }
         assert!(basemap("https://tile.example.org/{z}/{x}/{y}.png").is_ok());
+        assert_eq!(public_url("https://maps.example.org/a/").unwrap(), "https://maps.example.org/a");
+        for text in
+            ["", "maps.example.org", "https://", "https://a b", "https://u@a/", "https://a/?x", "ftp://a"]
+        {
+            assert!(public_url(text).is_err(), "{text}");
+        }
         assert!(basemap("https://tile.example.org/").is_err() && basemap("javascript:{z}{x}{y}").is_err());
     }
 }

@@ -33,6 +33,7 @@ use crate::objects::ObjectError;
 use crate::request::Requests;
 
 pub mod access;
+pub mod blobs;
 pub mod catalog;
 pub mod catalog_service;
 pub mod dispatch;

@@ -14,6 +14,7 @@ use graticule_common::transform::Transform;
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, quota::Permit};
+use crate::blobs::{Blobs, Tickets};
 use crate::catalog::SceneCatalog;
 use crate::drain::Drain;
 use crate::fleet::Fleet;
@@ -35,6 +36,7 @@ mod health;
 mod layers;
 mod raster;
 mod serve;
+mod site;
 mod stretch;
 mod tile_query;
 mod tiles;
@@ -68,6 +70,8 @@ pub struct HttpConfig {
     pub geotiff: Option<Arc<dyn RasterWriter>>,
     /// A base map of the page, as a URL with `{z}`, `{x}` and `{y}`; without it the page asks nobody else.
     pub basemap: Option<String>,
+    /// Under which address clients reach this server, where it is not the one they name.
+    pub public_url: Option<String>,
     /// What answers go by.
     pub rules: HttpRules,
 }
@@ -143,6 +147,9 @@ pub(crate) struct Http {
     pub(crate) geotiff: Option<Arc<dyn RasterWriter>>,
     pub(crate) basemap: Option<String>,
     pub(crate) statistics: stretch::Known,
+    pub(crate) blobs: Blobs,
+    pub(crate) tickets: Tickets,
+    pub(crate) public_url: Option<String>,
     memory: Memory,
     places: Arc<Semaphore>,
     cors: Vec<String>,
@@ -171,6 +178,9 @@ impl Http {
             catalog,
             transform,
             layers: Layers::new(config.objects.clone(), limits.graft_bytes),
+            blobs: Blobs::new(config.objects.clone(), rules.body_bytes),
+            tickets: Tickets::new(secret.bytes()),
+            public_url: config.public_url,
             objects: config.objects,
             access,
             drain,
