@@ -45,6 +45,7 @@ mod wmts;
 
 pub use capability::LayerSecret;
 pub use raster::{Raster, RasterError, RasterWriter};
+pub use web::Basemap;
 
 pub(crate) use serve::serve;
 
@@ -68,10 +69,10 @@ pub struct HttpConfig {
     pub layer_secret: Option<LayerSecret>,
     /// Who writes GeoTIFFs; without it there are none.
     pub geotiff: Option<Arc<dyn RasterWriter>>,
-    /// A base map of the page, as a URL with `{z}`, `{x}` and `{y}`; without it the page asks nobody else.
-    pub basemap: Option<String>,
     /// Under which address clients reach this server, where it is not the one they name.
     pub public_url: Option<String>,
+    /// A base map of the page; without it the page asks nobody else.
+    pub basemap: Option<Basemap>,
     /// What answers go by.
     pub rules: HttpRules,
 }
@@ -145,11 +146,11 @@ pub(crate) struct Http {
     /// What grafts may be.
     pub(crate) limits: Limits,
     pub(crate) geotiff: Option<Arc<dyn RasterWriter>>,
-    pub(crate) basemap: Option<String>,
     pub(crate) statistics: stretch::Known,
     pub(crate) blobs: Blobs,
     pub(crate) tickets: Tickets,
     pub(crate) public_url: Option<String>,
+    pub(crate) basemap: Option<Basemap>,
     memory: Memory,
     places: Arc<Semaphore>,
     cors: Vec<String>,
