@@ -69,7 +69,7 @@ impl Default for Rules {
             deadline: Duration::from_secs(300),
             patience: Duration::from_secs(5),
             slow_reader: Duration::from_secs(60),
-            requests_max: 4096,
+            requests_max: 1024,
         }
     }
 }

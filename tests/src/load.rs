@@ -244,13 +244,17 @@ impl fmt::Display for Tally {
 
 /// What processes took: processor seconds since a first look, and memory.
 #[derive(Debug, Default)]
-pub struct Usage(Vec<(String, u32, Duration)>);
+pub struct Usage {
+    processes: Vec<(String, u32, Duration)>,
+    /// That of this process, which asks.
+    own: Duration,
+}
 
 impl Usage {
     /// The first look.
     pub fn of<'a>(processes: impl IntoIterator<Item = (String, &'a Process)>) -> Usage {
         let look = |(name, process): (String, &Process)| (name, process.id(), process.cpu_time());
-        Usage(processes.into_iter().map(look).collect())
+        Usage { processes: processes.into_iter().map(look).collect(), own: own_cpu_time() }
     }
 
     /// The second look, as a line a process.
@@ -258,7 +262,7 @@ impl Usage {
         let mut lines = Vec::new();
         for (name, process) in processes {
             let before = self
-                .0
+                .processes
                 .iter()
                 .find(|(_, id, _)| *id == process.id())
                 .map_or(Duration::ZERO, |(_, _, time)| *time);
@@ -269,8 +273,15 @@ impl Usage {
                 process.memory_peak_bytes() as f64 / (1 << 20) as f64,
             ));
         }
+        let own = own_cpu_time().saturating_sub(self.own);
+        lines.push(format!("    {:<14} {:>7.2} s CPU", "the clients", own.as_secs_f64()));
         lines.join("\n")
     }
+}
+
+fn own_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 #[cfg(test)]
