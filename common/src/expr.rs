@@ -143,10 +143,9 @@ impl Expr {
     fn constants(&self, args: &[ExprId]) -> Vec<Arg<'_>> {
         let constant = |arg: &ExprId| match &self.nodes[arg.index()] {
             ExprNode::Literal(literal) => Arg::Literal(literal),
-            ExprNode::Call { .. }
-            | ExprNode::Param(_)
-            | ExprNode::Function { .. }
-            | ExprNode::Open(_) => Arg::Literal(&Literal::Null),
+            ExprNode::Call { .. } | ExprNode::Param(_) | ExprNode::Function { .. } | ExprNode::Open(_) => {
+                Arg::Literal(&Literal::Null)
+            }
         };
         args.iter().map(constant).collect()
     }

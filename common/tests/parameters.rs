@@ -72,7 +72,13 @@ fn open(graft: &Value) -> Result<Expr, GraftError> {
 fn renamed(graft: &Value) -> Value {
     let Value::Object(members) = graft else { panic!() };
     let is_key = |name: &str| members.contains_key(name) && name != "returns" && name != "parameters";
-    let name = |text: &str| if is_key(text) { format!("z{}", text.len() * 7 + text.bytes().map(usize::from).sum::<usize>()) } else { text.into() };
+    let name = |text: &str| {
+        if is_key(text) {
+            format!("z{}", text.len() * 7 + text.bytes().map(usize::from).sum::<usize>())
+        } else {
+            text.into()
+        }
+    };
     let value = |value: &Value| match value {
         Value::Array(items) if items.len() > 1 => items
             .iter()
@@ -118,7 +124,8 @@ fn a_normal_form_does_not_depend_on_keys_and_is_its_own() {
 
 #[test]
 fn a_parameter_that_hides_an_op_is_refused() {
-    let graft = json!({"parameters": ["add"], "a": 1, "x": ["math", "n", "a", "add"], "n": "sub", "returns": "x"});
+    let graft =
+        json!({"parameters": ["add"], "a": 1, "x": ["math", "n", "a", "add"], "n": "sub", "returns": "x"});
     let error = open(&graft).unwrap_err();
     assert!(error.to_string().contains("`add`"), "{error}");
 }

@@ -537,8 +537,7 @@ impl Machine<'_> {
     fn bind_dates(&mut self, op: &'static dyn Op, args: &mut [ExprId], at: &GraftPath) {
         for (arg, param) in args.iter_mut().zip(op.doc().params) {
             let text = self.builder.as_literal(*arg).and_then(Literal::as_str);
-            let value =
-                text.filter(|_| is_date(param.name)).and_then(|name| self.parameters.get(name));
+            let value = text.filter(|_| is_date(param.name)).and_then(|name| self.parameters.get(name));
             if let Some(value) = value {
                 *arg = self.builder.literal(value.clone(), at);
             }

@@ -120,7 +120,9 @@ impl Classify for BindError {
     }
     fn place(&self) -> Option<&GraftPath> {
         match self {
-            BindError::Type { at, .. } | BindError::NoRaster { at, .. } | BindError::Open { at, .. } => Some(at),
+            BindError::Type { at, .. } | BindError::NoRaster { at, .. } | BindError::Open { at, .. } => {
+                Some(at)
+            }
             BindError::Output { .. }
             | BindError::Memory { .. }
             | BindError::Tiles { .. }

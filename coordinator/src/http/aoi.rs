@@ -31,7 +31,10 @@ impl Asked {
     /// The first member that is not what it must be.
     pub(super) fn read(members: Vec<(String, Literal)>) -> Result<Self, HttpError> {
         let members: BTreeMap<String, Literal> = members.into_iter().collect();
-        let member = |name: &'static str| Member { name, value: members.get(name).filter(|value| !matches!(value, Literal::Null)) };
+        let member = |name: &'static str| Member {
+            name,
+            value: members.get(name).filter(|value| !matches!(value, Literal::Null)),
+        };
         let sampling = match (member("resolution").value, member("shape").value) {
             (Some(_), None) => {
                 let (x, y) = member("resolution").resolution()?;
@@ -97,8 +100,7 @@ pub(crate) fn request(
     parameters: &Parameters,
     options: pb::Options,
 ) -> pb::ComputeRequest {
-    let members =
-        parameters.iter().map(|(name, value)| (name.clone(), wire::literal_to(value))).collect();
+    let members = parameters.iter().map(|(name, value)| (name.clone(), wire::literal_to(value))).collect();
     pb::ComputeRequest {
         graft: graft.to_vec(),
         aoi: Some(wire::aoi_to(aoi)),
@@ -231,7 +233,10 @@ mod tests {
         for (name, values) in [
             ("geometry", json!(["x", 1, {}, {"type": "Circle"}, {"type": "Polygon", "coordinates": []}])),
             ("resolution", json!(["30", 0, -1, [1, 2, 3], true, [], [30, "x"], {}])),
-            ("bounds", json!([1, [1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, null], "1,2,3,4", {}, [1, 2, 3, true]])),
+            (
+                "bounds",
+                json!([1, [1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, null], "1,2,3,4", {}, [1, 2, 3, true]]),
+            ),
             ("crs", json!([null, 32613, "", " ", []])),
             ("bounds_crs", json!([4326, "", {}])),
             ("align_pixels", json!(["true", 1, []])),
@@ -246,7 +251,9 @@ mod tests {
                 assert_eq!(error.path, Some(format!("/{name}")), "{name}: {value}: {}", error.message);
             }
         }
-        for shape in [json!([0, 1]), json!([1]), json!([1.0, 1.0]), json!([1, 2, 3]), json!(1), json!([-1, 1])] {
+        for shape in
+            [json!([0, 1]), json!([1]), json!([1.0, 1.0]), json!([1, 2, 3]), json!(1), json!([-1, 1])]
+        {
             let mut body = with("shape", shape.clone());
             body["resolution"] = Value::Null;
             assert_eq!(read(body).unwrap_err().path.as_deref(), Some("/shape"), "{shape}");

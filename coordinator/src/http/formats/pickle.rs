@@ -231,3 +231,73 @@ fn json(out: &mut Writer, value: &Value) {
         Value::Object(members) => dict(out, members, json),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::gather::Memory;
+    use graticule_common::block::{Kind, Samples};
+    use graticule_common::grid::{Crs, Grid, Lattice, Window};
+    use graticule_common::ops::Props;
+    use serde_json::json;
+    use std::time::Duration;
+
+    async fn pickled(results: Vec<(&str, Outcome)>) -> Vec<u8> {
+        let share = Memory::new(1 << 20, Duration::ZERO).take(1).await.unwrap();
+        let finished =
+            |(name, outcome): (&str, Outcome)| Finished { name: name.into(), outcome, bands: Vec::new() };
+        encode(results.into_iter().map(finished).collect(), share).concat()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn raster() -> Outcome {
+        let lattice = Lattice::try_new(Crs::from_canonical("EPSG:32613"), (1.0, 1.0), (0.0, 0.0)).unwrap();
+        let grid = Grid::from_window(lattice, Window { row: 0, col: 0, rows: 2, cols: 2 });
+        let values = Samples::F32(vec![1.5, 0.0, -2.0, 3.25]);
+        let block = Block::new(Kind::Mosaic { bands: 1 }, (2, 2), values, vec![1, 0, 1, 1]);
+        let dict = json!({"bands": ["red"], "cloud": 0.25, "id": null, "ok": true, "pad": -300});
+        let Value::Object(dict) = dict else { panic!() };
+        Outcome::Raster { grid, block, props: Props::one(dict.into_iter().collect()) }
+    }
+
+    /// As a program in Python writes them that knows nothing of this one, and reads them with `pickle`:
+    /// a masked array of 1 x 2 x 2 with metadata, and groups of images.
+    #[tokio::test]
+    async fn the_bytes_are_those_of_the_recipe() {
+        const ARRAY: &str = "80047d2858050000006172726179636e756d70792e6d612e636f72650a5f6d617265636f6e7374727563740a\
+             28636e756d70792e6d612e636f72650a4d61736b656441727261790a636e756d70790a6e6461727261790a4b\
+             00858e0100000000000000627452284b01284b014b024b0274636e756d70790a64747970650a285803000000\
+             3c66347452898e10000000000000000000c03f00000000000000c0000050408e040000000000000000010000\
+             4e7462580a00000070726f706572746965737d28580500000062616e64735d28580300000072656465580500\
+             0000636c6f7564473fd0000000000000580200000069644e58020000006f6b8858030000007061644ad4feff\
+             ff75752e";
+        const GROUPS: &str = "80047d28580500000061727261795d28284b015d28580100000061580100000062657428284ae80700005801\
+             00000078745d28657465580a00000070726f706572746965737d2875752e";
+        assert_eq!(hex(&pickled(vec![("", raster())]).await), ARRAY);
+        let list =
+            |items: &[&str]| Literal::List(items.iter().map(|item| Literal::Str((*item).into())).collect());
+        let key = Literal::List(vec![Literal::Int(2024), Literal::Str("x".into())]);
+        let literal = Literal::List(vec![
+            Literal::List(vec![Literal::Int(1), list(&["a", "b"])]),
+            Literal::List(vec![key, list(&[])]),
+        ]);
+        let groups = Outcome::Value { literal, props: Props::none() };
+        assert_eq!(hex(&pickled(vec![("", groups)]).await), GROUPS);
+    }
+
+    #[tokio::test]
+    async fn numbers_and_several_results() {
+        let number = |literal| Outcome::Value { literal, props: Props::none() };
+        let large = pickled(vec![("", number(Literal::Int(1 << 40)))]).await;
+        // LONG1 of eight bytes.
+        assert!(hex(&large).contains("8a080000000000010000"), "{}", hex(&large));
+        let both = pickled(vec![("a", number(Literal::Float(1.0))), ("b", raster())]).await;
+        let text = String::from_utf8_lossy(&both);
+        assert_eq!(text.matches("_mareconstruct").count(), 1);
+        assert!(both.starts_with(b"\x80\x04}(X\x05\x00\x00\x00array}(X\x01\x00\x00\x00aG\x3f\xf0"));
+        assert!(both.ends_with(b"uu."));
+    }
+}
