@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clap::Args;
 use graticule_common::error::{Classify, ErrorClass};
-use graticule_coordinator::http::{Basemap, HttpConfig, HttpRules, LayerSecret, Raster, RasterError, RasterWriter};
+use graticule_coordinator::http::{
+    Basemap, HttpConfig, HttpRules, LayerSecret, Raster, RasterError, RasterWriter,
+};
 use graticule_coordinator::objects::Objects;
 use graticule_worker::sink::{Encoding, RasterFile, write_geotiff};
 
