@@ -108,7 +108,8 @@ const FILES: &[File] = &[
 ];
 
 /// The tag of each file: a hash of its bytes.
-static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| FILES.iter().map(|file| tag(file.bytes)).collect());
+static TAGS: LazyLock<Vec<HeaderValue>> =
+    LazyLock::new(|| FILES.iter().map(|file| tag(file.bytes)).collect());
 
 fn tag(bytes: &[u8]) -> HeaderValue {
     let hash = blake3::hash(bytes).to_hex();
