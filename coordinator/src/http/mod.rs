@@ -22,10 +22,12 @@ use crate::objects::{ObjectError, Objects};
 use crate::request::Requests;
 
 mod access;
+mod aoi;
 mod around;
 mod body;
 mod capability;
 mod catalog;
+mod describe;
 mod earthone;
 mod error;
 mod extent;
@@ -33,11 +35,13 @@ mod formats;
 mod gather;
 mod health;
 mod layers;
+mod query;
 mod raster;
 mod serve;
 mod stretch;
 mod tile_query;
 mod tiles;
+mod value;
 mod web;
 mod wmts;
 
