@@ -158,14 +158,13 @@ pub(super) async fn respond(
     let answering = async {
         let layer = layers::open(http, id).await?;
         let place = Place::parse(z, x, y)?;
+        size = if place.is_2x { SIZE_2X } else { SIZE };
         let query = TileQuery::parse(query)?;
         size = match (query.size, place.is_2x) {
             (Some(SIZE), true) => {
                 return Err(HttpError::invalid("`@2x` is a size of 512; leave `size=256` out, or `@2x`"));
             }
-            (None, true) => SIZE_2X,
-            (None, false) => SIZE,
-            (Some(size), _) => size,
+            (asked, _) => asked.unwrap_or(size),
         };
         let request_id = request_id.clone();
         answer(http, Asked { layer, place, query, size, deadline, request_id }, headers).await
