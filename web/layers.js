@@ -7,7 +7,7 @@ import { show } from "./numbers.js";
 import { scalesOf, stretchPanel } from "./stretch.js";
 import { coloured } from "./templates.js";
 
-/** The list, kept in step with `layers`. `actions`: `edit zoomTo download copy duplicate products`. */
+/** The list, kept in step with `layers`. `actions`: `edit zoomTo download copy duplicate retry products`. */
 export class LayerList {
   constructor(layers, mapView, actions) {
     Object.assign(this, { layers, mapView, actions, cards: new Map() });
@@ -195,7 +195,7 @@ class Card {
     this.shownError = text;
     if (!isNew) return;
     this.error.hidden = !text;
-    if (text) put(this.error, icon("warning"), h("span", { text }), layer.error && button("Edit", () => list.actions.edit(layer)));
+    if (text) put(this.error, icon("warning"), h("span", { text }), layer.error && (layer.error.path === null ? button("Try again", () => list.actions.retry(layer)) : button("Edit", () => list.actions.edit(layer))));
     else put(this.error);
   }
 
