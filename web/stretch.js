@@ -77,7 +77,7 @@ function bandRow(layer, at, count, change) {
     return { small, gap: small / 10 };
   };
   const slider = rangeSlider({
-    names: [`Lowest ${name()} shown`, `Highest ${name()} shown`],
+    names: [() => `Lowest ${name()} shown`, () => `Highest ${name()} shown`],
     text: (value) => show(value, limits[1] - limits[0]),
     steps,
     picture,
@@ -126,6 +126,7 @@ function bandRow(layer, at, count, change) {
     const values = scalesOf(layer)?.[at] ?? null;
     const known = band();
     element.classList.toggle("waiting", !known || !values);
+    element.inert = !values;
     label.textContent = layer.style.unit ? `${name()}, ${layer.style.unit}` : name();
     if (!values) return;
     const edges = histogramOf(known)?.edges ?? values;
