@@ -48,7 +48,7 @@ export class Inspector {
     this.element.hidden = false;
     await Promise.all(bodies.map(async ({ layer, body }) => {
       try {
-        const answer = await api.value(layer.id, latlng.lng, latlng.lat, stop.signal);
+        const answer = await api.value(layer.id, { lon: latlng.lng, lat: latlng.lat, z: Math.round(this.map.getZoom()) }, stop.signal);
         put(body, rows(layer, answer));
       } catch (error) {
         if (error.name !== "AbortError") put(body, h("tr", {}, h("td", { colspan: 2, class: "failing", text: error.message })));
