@@ -30,7 +30,6 @@ mod catalog;
 mod describe;
 mod earthone;
 mod error;
-mod extent;
 mod formats;
 mod gather;
 mod health;

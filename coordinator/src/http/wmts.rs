@@ -17,8 +17,8 @@ use graticule_common::aoi::xyz::HALF_WORLD;
 use serde_json::json;
 
 use super::around::RequestId;
+use super::describe::{self, Described};
 use super::error::HttpError;
-use super::extent::{self, Described};
 use super::layers;
 use super::tile_query::{Auto, SIZE, TileQuery};
 use super::{Http, tiles};
@@ -83,7 +83,7 @@ async fn answer(
     let layer = layers::open(http, &id).await?;
     let query = TileQuery::parse(query)?;
     let base = base(headers, uri)?;
-    let described = extent::describe(http, &layer).await?;
+    let described = describe::describe(http, &layer).await?;
     Ok(Answer { described, layer: format!("{base}/layers/{id}"), style: style(&query) })
 }
 
@@ -104,10 +104,10 @@ async fn tilejson(
         "scheme": "xyz",
         "tiles": [format!("{layer}/tile/{{z}}/{{x}}/{{y}}.png?{style}")],
         "tileSize": SIZE,
-        "minzoom": described.minzoom,
-        "maxzoom": described.maxzoom,
+        "minzoom": 0,
+        "maxzoom": described.max_zoom,
         "bounds": described.bounds,
-        "center": [middle[0], middle[1], described.maxzoom.saturating_sub(6).max(described.minzoom)],
+        "center": [middle[0], middle[1], described.max_zoom.saturating_sub(5)],
         "vector_layers": [],
     });
     let store = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -189,10 +189,10 @@ fn capabilities(Answer { described, layer, style }: &Answer) -> String {
     };
     let [west, south, east, north] = described.bounds;
     // The limit of the projection; and a standard that knows no boxes across the antimeridian.
-    let (west, east) = if west < east { (west.max(-180.0), east.min(180.0)) } else { (-180.0, 180.0) };
+    let (west, east) = if east > 180.0 { (-180.0, 180.0) } else { (west, east) };
     let (south, north) = (south.clamp(-85.051_128, 85.051_128), north.clamp(-85.051_128, 85.051_128));
     let mut matrices = String::new();
-    for zoom in described.minzoom..=described.maxzoom {
+    for zoom in 0..=described.max_zoom {
         let tiles = 1u64 << zoom;
         let scale = SCALE_0 / tiles as f64;
         // Writing to a string does not fail.
