@@ -13,7 +13,6 @@ use graticule_common::graft;
 use graticule_common::literal::Literal;
 use serde_json::json;
 
-use super::tile_query::Look;
 use super::aoi::Asked;
 use super::around::RequestId;
 use super::body::Json;
@@ -21,6 +20,7 @@ use super::capability::unknown;
 use super::error::HttpError;
 use super::formats::{Format, Pieces, arrow, choose, counted, npz, pickle};
 use super::gather::{Gathered, gather_copies};
+use super::tile_query::Look;
 use super::{Http, describe, value};
 use crate::access::Identity;
 use crate::http::Raster;
