@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use graticule_common::aoi::xyz::XyzTile;
 use graticule_common::block::{Block, Samples};
+use graticule_common::grid::Crs;
 use graticule_common::proto::v1 as pb;
+use graticule_common::scene::{Affine, AssetGrid};
 use graticule_common::wire;
 use graticule_coordinator::objects::Objects;
 use graticule_coordinator::render::Colormap;
@@ -279,7 +281,8 @@ async fn what_fails_is_a_picture_with_a_status() {
         assert_eq!(reply.header("cache-control"), "no-store", "{rest}");
         assert_eq!(reply.header("etag"), "", "{rest}");
         assert!(!reply.header("x-request-id").is_empty(), "{rest}");
-        assert_eq!(size(&reply), (256, 256), "{rest}");
+        let side = if rest.contains("@2x") { 512 } else { 256 };
+        assert_eq!(size(&reply), (side, side), "{rest}");
         let accept = [("accept", "application/json")];
         let told = world.site.ask(hyper::Method::GET, &path, &accept, "").await;
         assert_eq!(told.status, status, "{rest}");
@@ -441,4 +444,55 @@ async fn what_passes_is_tried_again() {
     assert_eq!((reply.status, reply.header("cache-control")), (503, "no-store"));
     assert!(!reply.header("retry-after").is_empty());
     assert_eq!(picture(&reply).0, (256, 256));
+}
+
+/// Pictures of a large area over very many scenes read some of them, and say so; where the grid is hardly
+/// coarser than the files they are exact, and say that.
+#[tokio::test(flavor = "multi_thread")]
+async fn low_zooms_over_many_scenes_are_of_display_quality() {
+    const SIDE: usize = 100;
+    let whole = XyzTile::new(3, 4, 3).unwrap();
+    let [west, _, _, north] = whole.bounds();
+    let step = whole.resolution(SIDE as u32);
+    let grid = |at: usize| {
+        let corner = (west + (at % SIDE) as f64 * step, north - (at / SIDE) as f64 * step);
+        Some(AssetGrid {
+            crs: Crs::from_canonical("EPSG:3857"),
+            affine: Affine::upright(corner, step / 5000.0, -step / 5000.0),
+            rows: 5000,
+            cols: 5000,
+        })
+    };
+    let catalog = MadeUp::default().series("many", SIDE * SIDE, &["a"], grid);
+    let catalog = catalog.with_everywhere("few", 2, &["a"]);
+    let setup = Setup::new(1, Arc::new(catalog), Arc::new(Sources::synthetic_only()));
+    let cluster = Cluster::start(Setup { http: Some(Objects::memory()), ..setup }).await;
+    let site = Site::new(cluster.http.unwrap());
+    for (graft, reads_max) in [
+        (json!({"p": "many", "b": "a", "r": ["mosaic", "p", "b"], "returns": "r"}).to_string(), 1000),
+        (reduce("many", "a", "median"), 256),
+    ] {
+        let layer = site.layer(&graft).await;
+        let before = cluster.reads();
+        let reply = site.get(&address(&layer, (3, 4, 3), "?scales=%5B%5B-10,10%5D%5D")).await;
+        assert_eq!((reply.status, reply.header("graticule-quality")), (200, "display"));
+        let reads = cluster.reads() - before;
+        assert!((100..=4 * reads_max).contains(&reads), "{reads} reads of 10,000 scenes");
+        let pixels = picture(&reply).1;
+        // In each corner something is seen.
+        for corner in [0, 192, 192 * 256, 192 * 257] {
+            let rows = (0..64).map(|row| &pixels[corner + 256 * row..][..64]);
+            let shown = rows.flatten().filter(|pixel| pixel[3] == 255).count();
+            assert!(shown > 64, "{shown} pixels from {corner}");
+        }
+        assert_eq!(
+            site.get(&address(&layer, (3, 4, 3), "?scales=%5B%5B-10,10%5D%5D")).await.body,
+            reply.body
+        );
+        let exact = site.get(&address(&layer, (3, 4, 3), "?quality=exact")).await;
+        assert_eq!(exact.status, 413, "exactness has its limits");
+        // Pixels of ten metres: nothing is left out.
+        let fine = site.get(&address(&layer, (14, 4 << 11 | 9, 3 << 11 | 9), "")).await;
+        assert_eq!((fine.status, fine.header("graticule-quality")), (200, "exact"));
+    }
 }
