@@ -33,9 +33,9 @@ use crate::objects::ObjectError;
 use crate::request::Requests;
 
 pub mod access;
+pub mod blobs;
 pub mod catalog;
 pub mod catalog_service;
-mod colormaps;
 pub mod dispatch;
 mod drain;
 pub mod fleet;
@@ -45,6 +45,7 @@ pub mod http;
 pub mod layers;
 pub mod objects;
 mod planning;
+pub mod reader;
 pub mod render;
 pub mod request;
 pub mod schedule;
