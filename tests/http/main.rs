@@ -1,3 +1,4 @@
 //! The engine over HTTP: real servers, real connections.
 
 mod tiles;
+mod wmts;

@@ -21,10 +21,10 @@ use graticule_worker::source::Sources;
 use serde_json::{Value, json};
 
 /// A place in the middle of the sample imagery: longitude and latitude.
-const MIDDLE: (f64, f64) = (-106.9142, 40.2882);
+pub const MIDDLE: (f64, f64) = (-106.9142, 40.2882);
 
 /// Column and row of a tile that holds a place.
-fn at(zoom: u32, (lon, lat): (f64, f64)) -> (u32, u32, u32) {
+pub fn at(zoom: u32, (lon, lat): (f64, f64)) -> (u32, u32, u32) {
     let tiles = f64::from(1u32 << zoom);
     let x = (lon + 180.0) / 360.0 * tiles;
     let y = (1.0 - lat.to_radians().tan().asinh() / std::f64::consts::PI) / 2.0 * tiles;
@@ -36,7 +36,7 @@ fn address(layer: &str, (z, x, y): (u32, u32, u32), rest: &str) -> String {
 }
 
 /// Percent-encodes what JSON has.
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => (byte as char).to_string(),
@@ -46,7 +46,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// Rows, columns and pixels of a PNG.
-fn picture(reply: &Reply) -> ((u32, u32), Vec<[u8; 4]>) {
+pub fn picture(reply: &Reply) -> ((u32, u32), Vec<[u8; 4]>) {
     assert_eq!(reply.header("content-type"), "image/png", "{:?}", reply.headers);
     let mut decoder = png::Decoder::new(std::io::Cursor::new(&reply.body[..]));
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::ALPHA);
@@ -79,14 +79,14 @@ fn values(block: &Block) -> Vec<Option<f32>> {
 }
 
 /// The sample imagery behind HTTP.
-struct World {
+pub struct World {
     _imagery: Imagery,
-    cluster: Cluster,
-    site: Site,
+    pub cluster: Cluster,
+    pub site: Site,
 }
 
 impl World {
-    async fn start() -> World {
+    pub async fn start() -> World {
         World::over(Objects::memory()).await
     }
 
@@ -111,7 +111,7 @@ fn true_colour() -> String {
 }
 
 /// (nir - red) / (nir + red) of a summer.
-fn ndvi() -> String {
+pub fn ndvi() -> String {
     let band = |name: &str| json!(["band_op", "m", "pick", name, "none"]);
     json!({
         "product": colorado::PRODUCT, "bands": "red nir", "none": null, "pick": "pick_bands",
