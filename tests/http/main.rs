@@ -6,6 +6,8 @@ mod bad;
 mod catalog;
 mod layers;
 mod limits;
+mod tiles;
+mod wmts;
 
 use std::sync::Arc;
 

@@ -123,7 +123,6 @@ pub(crate) async fn gather_copies(
     caller: Caller,
     copies: u64,
 ) -> Result<Gathered, HttpError> {
-    let is_display = request.options.as_ref().is_some_and(|options| options.display_quality);
     let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
     let requests = http.requests.clone();
     // It ends when the receiver is dropped.
@@ -144,6 +143,7 @@ pub(crate) async fn gather_copies(
             Some(Message::Chunk(chunk)) => _ = assembly.add(chunk)?,
             Some(Message::Summary(summary)) => {
                 let results = assembly.finish(&header)?;
+                let is_display = header.display_quality;
                 return Ok(Gathered { header, results, summary, is_display, share });
             }
             _ => return Err(AssemblyError::OutOfOrder.into()),
