@@ -23,21 +23,25 @@ use crate::objects::{ObjectError, Objects};
 use crate::request::Requests;
 
 mod access;
+mod aoi;
 mod around;
 mod body;
 mod capability;
 mod catalog;
+mod describe;
 mod earthone;
 mod error;
 mod formats;
 mod gather;
 mod health;
 mod layers;
+mod query;
 mod raster;
 mod serve;
 mod site;
 mod stretch;
 mod tiles;
+mod value;
 mod web;
 mod wmts;
 
