@@ -36,7 +36,6 @@ pub mod access;
 pub mod blobs;
 pub mod catalog;
 pub mod catalog_service;
-mod colormaps;
 pub mod dispatch;
 mod drain;
 pub mod fleet;

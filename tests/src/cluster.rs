@@ -10,6 +10,8 @@ use graticule_common::proto::v1::fleet_service_client::FleetServiceClient;
 use graticule_common::transform::Proj;
 use graticule_coordinator::catalog::SceneCatalog;
 use graticule_coordinator::fleet::{Fleet, Timing};
+use graticule_coordinator::http::{HttpConfig, HttpRules};
+use graticule_coordinator::objects::Objects;
 use graticule_worker::source::TileSource;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -40,6 +42,8 @@ pub struct Setup {
     pub schedule: graticule_coordinator::schedule::Rules,
     /// How often workers announce themselves.
     pub timing: Timing,
+    /// Where layers are kept, if it has an HTTP port.
+    pub http: Option<Objects>,
 }
 
 impl Setup {
@@ -54,6 +58,7 @@ impl Setup {
             requests: Default::default(),
             schedule: Default::default(),
             timing: Timing::default(),
+            http: None,
         }
     }
 }
@@ -63,6 +68,8 @@ impl Setup {
 pub struct Cluster {
     /// Where the coordinator listens.
     pub address: SocketAddr,
+    /// Where the coordinator's HTTP port is, if it has one.
+    pub http: Option<SocketAddr>,
     /// Where the workers listen.
     pub worker_addresses: Vec<SocketAddr>,
     /// What each worker reads through.
@@ -109,6 +116,20 @@ impl Drop for Part {
     }
 }
 
+/// An HTTP port of this machine on any free port.
+fn http_config(objects: Objects) -> HttpConfig {
+    HttpConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        may_move: false,
+        objects,
+        cors: Vec::new(),
+        layer_secret: None,
+        geotiff: None,
+        basemap: None,
+        rules: HttpRules::default(),
+    }
+}
+
 impl Cluster {
     /// Starts a cluster and waits until the coordinator knows all workers.
     pub async fn start(setup: Setup) -> Cluster {
@@ -119,12 +140,17 @@ impl Cluster {
             },
             schedule: setup.schedule.clone(),
             fleet: Fleet::new(setup.timing),
+            http: setup.http.clone().map(http_config),
             ..graticule_coordinator::Config::default()
         };
         let catalog = setup.catalog.clone();
+        let (web, http) = oneshot::channel();
         let (coordinator, address) = Part::start(move |shutdown, ready| async move {
             let (transform, extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
-            let ready = |at: graticule_coordinator::Addresses| _ = ready.send(at.grpc);
+            let ready = |at: graticule_coordinator::Addresses| {
+                _ = web.send(at.http);
+                _ = ready.send(at.grpc);
+            };
             let run = graticule_coordinator::run(config, catalog, transform, extra, shutdown, ready);
             run.await.expect("a coordinator");
         })
@@ -132,6 +158,7 @@ impl Cluster {
         let client = Client::connect(address).await;
         let mut cluster = Cluster {
             address,
+            http: http.await.expect("it listens"),
             worker_addresses: Vec::new(),
             probes: Vec::new(),
             client,

@@ -9,6 +9,7 @@ pub mod colorado;
 pub mod conform;
 pub mod fake;
 pub mod fleet;
+pub mod http;
 pub mod load;
 pub mod probe;
 pub mod process;

@@ -31,6 +31,7 @@ mod catalog;
 mod describe;
 mod earthone;
 mod error;
+mod extent;
 mod formats;
 mod gather;
 mod health;
@@ -40,6 +41,7 @@ mod raster;
 mod serve;
 mod site;
 mod stretch;
+mod tile_query;
 mod tiles;
 mod value;
 mod web;
@@ -151,6 +153,7 @@ pub(crate) struct Http {
     pub(crate) blobs: Blobs,
     pub(crate) tickets: Tickets,
     pub(crate) public_url: Option<String>,
+    pub(crate) statistics: stretch::Known,
     memory: Memory,
     places: Arc<Semaphore>,
     cors: Vec<String>,
@@ -189,6 +192,7 @@ impl Http {
             limits,
             geotiff: config.geotiff,
             basemap: config.basemap,
+            statistics: stretch::Known::default(),
             memory: Memory::new(rules.results_bytes, rules.results_within),
             places: Arc::new(Semaphore::new(rules.requests)),
             cors: config.cors,
