@@ -85,7 +85,8 @@ class Errors(unittest.TestCase):
             self.assertEqual(answer.json()["code"], "invalid_request")
 
     def test_layers(self):
-        answer = requests.post(f"{HOST}/layers/unknown/aoi", json={}, timeout=60)
+        body = {"shape": [1, 1], "crs": "EPSG:4326", "bounds": [0, 0, 1, 1], "bounds_crs": "EPSG:4326"}
+        answer = requests.post(f"{HOST}/layers/unknown/aoi", json=body, timeout=60)
         self.assertEqual((answer.status_code, answer.json()["code"]), (404, "not_found"))
 
         def layer(graft):

@@ -73,7 +73,9 @@ class Forms(unittest.TestCase):
             at = mercantile.tile(LON, LAT, zoom)
             found = red().compute(eo.geo.XYZTile(x=at.x, y=at.y, z=zoom)).ndarray
             self.assertEqual(found.shape, (1, 256, 256))
-            self.alike(found, warped("EPSG:3857", mercantile.xy_bounds(at), (256, 256)), 0.98)
+            # Places are exact to an eighth of a pixel: the coarser, the more land on another one.
+            share = 0.95 if zoom == 12 else 0.99
+            self.alike(found, warped("EPSG:3857", mercantile.xy_bounds(at), (256, 256)), share)
 
     def test_shape_and_degrees(self):
         bounds = (LON - 0.01, LAT - 0.005, LON + 0.01, LAT + 0.005)
@@ -89,7 +91,7 @@ class Forms(unittest.TestCase):
         self.alike(found, warped("EPSG:32633", (333000, 5816000, 333800, 5816640), (64, 80)))
 
     def test_geometry(self):
-        ring = [(333050, 5816050), (333700, 5816100), (333400, 5816600), (333050, 5816050)]
+        ring = [(333053, 5816051), (333697, 5816104), (333391, 5816598), (333053, 5816051)]
         outline = shapely.Polygon([TO_DEGREES.transform(*point) for point in ring])
         for all_touched in (False, True):
             aoi = eo.geo.AOI(
@@ -105,8 +107,8 @@ class Forms(unittest.TestCase):
             transform = from_bounds(*LAKE.bounds, 80, 64)
             outside = geometry_mask([shapely.Polygon(ring)], (64, 80), transform, all_touched)
             hidden = np.ma.getmaskarray(found)[0]
-            # Straight in degrees is not straight in metres: some pixels along the edge.
-            self.assertLess((hidden != outside).sum(), 12)
+            # Pixels whose centre is within millimetres of an edge.
+            self.assertLessEqual((hidden != outside).sum(), 2)
             self.assertGreater((~hidden).sum(), 1000)
 
     def test_points(self):

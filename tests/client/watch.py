@@ -9,7 +9,7 @@ import requests
 # Whatever else a pickle names, it could do harm with.
 ALLOWED = {
     "numpy.ma.core _mareconstruct",
-    "numpy.ma MaskedArray",
+    "numpy.ma.core MaskedArray",
     "numpy ndarray",
     "numpy dtype",
 }
