@@ -46,7 +46,7 @@ pub struct AllowanceArgs {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     request_deadline_s: u64,
-    /// A client that takes nothing of its result for this long is cut off, in seconds
+    /// A client that takes nothing of its result for this long, or too little for longer, is cut off, in seconds
     #[arg(
         long,
         value_name = "S",

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clap::Args;
 use graticule_common::error::{Classify, ErrorClass};
-use graticule_coordinator::http::{HttpConfig, HttpRules, LayerSecret, Raster, RasterError, RasterWriter};
+use graticule_coordinator::http::{
+    Basemap, HttpConfig, HttpRules, LayerSecret, Raster, RasterError, RasterWriter,
+};
 use graticule_coordinator::objects::Objects;
 use graticule_worker::sink::{Encoding, RasterFile, write_geotiff};
 
@@ -74,6 +76,18 @@ pub struct HttpArgs {
         help_heading = "HTTP"
     )]
     public_url: Option<String>,
+    /// Who made the base map, as its licence wants it said
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "GRATICULE_BASEMAP_ATTRIBUTION",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true,
+        requires = "basemap",
+        help_heading = "HTTP"
+    )]
+    basemap_attribution: String,
 }
 
 /// Where to listen, if at all.
@@ -112,12 +126,7 @@ fn origin(text: &str) -> Result<String, String> {
 }
 
 fn basemap(text: &str) -> Result<String, String> {
-    let is_url = text.starts_with("https://") || text.starts_with("http://") || text.starts_with('/');
-    let has_all = ["{z}", "{x}", "{y}"].iter().all(|part| text.contains(part));
-    match is_url && has_all {
-        true => Ok(text.to_owned()),
-        false => Err("a URL with {z}, {x} and {y} is needed".into()),
-    }
+    Basemap::new(text, "").map(|_| text.to_owned())
 }
 
 /// An address with a path or without, and nothing after that.
@@ -154,6 +163,7 @@ impl HttpArgs {
             };
             LayerSecret::from_text(&text).ok_or_else(short)
         });
+        let basemap = self.basemap.as_ref().map(|url| Basemap::new(url, &self.basemap_attribution));
         Ok(Some(HttpConfig {
             listen,
             may_move,
@@ -161,8 +171,8 @@ impl HttpArgs {
             cors: self.cors.clone(),
             layer_secret: secret.transpose()?,
             geotiff: Some(Arc::new(GeoTiffs)),
-            basemap: self.basemap.clone(),
             public_url: self.public_url.clone(),
+            basemap: basemap.transpose().map_err(Failure::usage)?,
             rules: HttpRules::default(),
         }))
     }

@@ -79,7 +79,9 @@ pub fn exit_codes() -> String {
             ErrorClass::NotFound => "a product, band, result or file that is named does not exist",
             ErrorClass::LimitExceeded => "a limit is exceeded; the message names both numbers",
             ErrorClass::Source => "a source file is missing, changed or corrupt",
-            ErrorClass::Unavailable => "no worker, or a coordinator that cannot be reached; try again",
+            ErrorClass::Unavailable => {
+                "no worker, or a coordinator or source that cannot be reached; try again"
+            }
             ErrorClass::Overloaded => {
                 "too much to do just now; try again after the time that the message names"
             }

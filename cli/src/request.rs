@@ -92,6 +92,16 @@ pub struct EngineArgs {
     /// Redis that workers share intermediate results through: redis://HOST[:PORT][/DB]
     #[arg(long, value_name = "URL", help_heading = "Engine")]
     pub cache: Option<String>,
+    /// A text that enters the key of all that is remembered: another one disowns it
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "GRATICULE_CACHE_SALT",
+        default_value = "",
+        hide_default_value = true,
+        help_heading = "Engine"
+    )]
+    pub cache_salt: String,
     #[command(flatten)]
     pub files: FileArgs,
     #[command(flatten)]

@@ -101,6 +101,15 @@ pub struct Worker {
     /// Redis to share intermediate results through: redis://HOST[:PORT][/DB]
     #[arg(long, value_name = "URL", env = "GRATICULE_CACHE", hide_env_values = true)]
     cache: Option<String>,
+    /// A text that enters the key of all that is remembered: another one disowns it. The same for all workers
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "GRATICULE_CACHE_SALT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    cache_salt: String,
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
@@ -124,6 +133,7 @@ impl Worker {
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32)),
             memory_bytes: self.memory << 20,
             cache_url: self.cache,
+            cache_salt: self.cache_salt,
             grace: self.stop.grace(),
             ..graticule_worker::Config::default()
         };

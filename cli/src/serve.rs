@@ -181,6 +181,7 @@ impl Engine {
                 trust: trust.clone(),
                 slots: threads.div_ceil(args.workers),
                 cache_url: args.cache.clone(),
+                cache_salt: args.cache_salt.clone(),
                 grace,
                 ..graticule_worker::Config::default()
             };

@@ -33,26 +33,53 @@ impl TokenArgs {
     }
 }
 
+/// What a part shows of itself: a certificate with its key.
+#[derive(Args, Clone, Debug, Default)]
+struct CertArgs {
+    /// Certificate to show to the other side, with its chain, in PEM [default: none; a server without one does
+    /// not encrypt]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "GRATICULE_TLS_CERT",
+        hide_env_values = true,
+        requires = "tls_key"
+    )]
+    tls_cert: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "GRATICULE_TLS_KEY",
+        hide_env_values = true,
+        requires = "tls_cert"
+    )]
+    tls_key: Option<PathBuf>,
+}
+
+impl CertArgs {
+    fn files(&self) -> Option<CertFiles> {
+        self.tls_cert.clone().zip(self.tls_key.clone()).map(|(cert, key)| CertFiles { cert, key })
+    }
+}
+
+/// Which coordinators are trusted.
+#[derive(Args, Clone, Debug, Default)]
+struct CaArgs {
+    /// CA of coordinators' certificates, in PEM [default: those that this machine trusts]
+    #[arg(long, value_name = "FILE", env = "GRATICULE_TLS_CA", hide_env_values = true)]
+    tls_ca: Option<PathBuf>,
+}
+
 /// How a command calls a coordinator.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ConnectArgs {
     #[command(flatten)]
     token: TokenArgs,
-    /// CA of the coordinator's certificate, in PEM [default: those that this machine trusts]
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "GRATICULE_TLS_CA",
-        hide_env_values = true,
-        help_heading = "Connection"
-    )]
-    tls_ca: Option<PathBuf>,
-    /// Certificate to show to the coordinator, in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "Connection")]
-    tls_cert: Option<PathBuf>,
-    /// Its key, in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Connection")]
-    tls_key: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Connection")]
+    ca: CaArgs,
+    #[command(flatten, next_help_heading = "Connection")]
+    cert: CertArgs,
 }
 
 impl ConnectArgs {
@@ -61,9 +88,8 @@ impl ConnectArgs {
         let is_encrypted = address.starts_with("https:");
         let tls = match is_encrypted {
             true => {
-                let servers = self.tls_ca.clone().map_or(Servers::Public, Servers::Named);
-                let cert = files(&self.tls_cert, &self.tls_key);
-                Some(Arc::new(ClientTls::new(servers, cert).map_err(unusable)?))
+                let servers = self.ca.tls_ca.clone().map_or(Servers::Public, Servers::Named);
+                Some(Arc::new(ClientTls::new(servers, self.cert.files()).map_err(unusable)?))
             }
             false => None,
         };
@@ -89,33 +115,11 @@ fn unusable(error: TlsError) -> Failure {
     Failure::io(error)
 }
 
-fn files(cert: &Option<PathBuf>, key: &Option<PathBuf>) -> Option<CertFiles> {
-    cert.clone().zip(key.clone()).map(|(cert, key)| CertFiles { cert, key })
-}
-
 /// TLS of a coordinator's port.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TlsArgs {
-    /// Certificate of this server with its chain, in PEM [default: connections are not encrypted]
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "GRATICULE_TLS_CERT",
-        hide_env_values = true,
-        requires = "tls_key",
-        help_heading = "Security"
-    )]
-    tls_cert: Option<PathBuf>,
-    /// Its key, in PEM
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "GRATICULE_TLS_KEY",
-        hide_env_values = true,
-        requires = "tls_cert",
-        help_heading = "Security"
-    )]
-    tls_key: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Security")]
+    cert: CertArgs,
     /// CA of the cluster, in PEM: workers show a certificate from it, and are called over TLS
     #[arg(
         long,
@@ -136,16 +140,17 @@ impl TlsArgs {
 
     /// For those who call this coordinator.
     pub fn server(&self) -> Result<Option<Arc<ServerTls>>, Failure> {
-        let Some(cert) = files(&self.tls_cert, &self.tls_key) else { return Ok(None) };
+        let Some(cert) = self.cert.files() else { return Ok(None) };
         let clients = self.tls_client_ca.clone().map_or(Clients::All, Clients::Known);
         Ok(Some(Arc::new(ServerTls::new(cert, clients).map_err(unusable)?)))
     }
 
     /// For the workers that this coordinator calls.
     pub fn workers(&self) -> Result<Option<Arc<ClientTls>>, Failure> {
-        let cert = files(&self.tls_cert, &self.tls_key);
         let Some(ca) = self.tls_client_ca.clone() else { return Ok(None) };
-        Ok(Some(Arc::new(ClientTls::new(Servers::Only(ca, Role::Worker), cert).map_err(unusable)?)))
+        Ok(Some(Arc::new(
+            ClientTls::new(Servers::Only(ca, Role::Worker), self.cert.files()).map_err(unusable)?,
+        )))
     }
 }
 
@@ -154,43 +159,30 @@ impl TlsArgs {
 pub struct WorkerTlsArgs {
     #[command(flatten)]
     token: TokenArgs,
-    /// CA of the coordinators' certificates, in PEM [default: those that this machine trusts]
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "GRATICULE_TLS_CA",
-        hide_env_values = true,
-        help_heading = "Security"
-    )]
-    tls_ca: Option<PathBuf>,
-    /// Certificate of this worker, in PEM: coordinators of --tls-ca call it over TLS, nobody else calls it
-    #[arg(long, value_name = "FILE", env = "GRATICULE_TLS_CERT", hide_env_values = true, requires_all = ["tls_key", "tls_ca"], help_heading = "Security")]
-    tls_cert: Option<PathBuf>,
-    /// Its key, in PEM
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "GRATICULE_TLS_KEY",
-        hide_env_values = true,
-        requires = "tls_cert",
-        help_heading = "Security"
-    )]
-    tls_key: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Security")]
+    ca: CaArgs,
+    #[command(flatten, next_help_heading = "Security")]
+    cert: CertArgs,
 }
 
 impl WorkerTlsArgs {
     /// For a worker of these coordinators.
     pub fn trust(&self, coordinators: &[String]) -> Result<Trust, Failure> {
         let credentials = self.token.credentials()?;
-        let cert = files(&self.tls_cert, &self.tls_key);
-        let (server, servers) = match (cert.clone(), self.tls_ca.clone()) {
+        let cert = self.cert.files();
+        let (server, servers) = match (cert.clone(), self.ca.tls_ca.clone()) {
             (Some(cert), Some(ca)) => {
                 let clients = Clients::Only(ca.clone(), Role::Coordinator);
                 let server = ServerTls::new(cert, clients).map_err(unusable)?;
                 (Some(Arc::new(server)), Servers::Only(ca, Role::Coordinator))
             }
-            (_, Some(ca)) => (None, Servers::Named(ca)),
-            (_, None) => (None, Servers::Public),
+            (Some(_), None) => {
+                let missing =
+                    "--tls-cert of a worker needs --tls-ca: coordinators of that CA call it, and nobody else";
+                return Err(Failure::usage(missing));
+            }
+            (None, Some(ca)) => (None, Servers::Named(ca)),
+            (None, None) => (None, Servers::Public),
         };
         // To read what this machine trusts takes a while, and is for nothing without an address that needs it.
         let needs_tls = server.is_some() || coordinators.iter().any(|address| address.starts_with("https:"));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -33,6 +34,11 @@ pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 
 /// Time for the answer to a ping.
 pub const KEEPALIVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The system's own probes of a connection on which nothing is under way: after so long, so often, so many.
+/// They notice within the same time a peer that has gone before it said what pings could be sent to, and one
+/// whose connection outlives its server here.
+const PROBES: (Duration, Duration, u32) = (Duration::from_secs(9), Duration::from_secs(2), 3);
 
 /// Time for a connection to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
@@ -171,12 +177,22 @@ fn take_from(
     ReceiverStream::new(receiver)
 }
 
+/// Settings of every connection, on both sides. tonic's own are for its own listener alone.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    let (idle, interval, count) = PROBES;
+    stream.set_nodelay(true)?;
+    sockopt::set_tcp_keepidle(stream, idle)?;
+    sockopt::set_tcp_keepintvl(stream, interval)?;
+    sockopt::set_tcp_keepcnt(stream, count)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
+}
+
 async fn take(
     stream: TcpStream,
     tls: Option<(Arc<ServerTls>, Protocols)>,
 ) -> io::Result<(Stream, Option<Role>)> {
-    // tonic's own setting is for its own listener alone.
-    stream.set_nodelay(true)?;
+    prepare(&stream)?;
     let Some((tls, protocols)) = tls else { return Ok((Stream::Plain(stream), None)) };
     let config = match protocols {
         Protocols::Grpc => tls.config(),
@@ -439,7 +455,7 @@ impl Connector {
     async fn connect(self, uri: Uri) -> io::Result<TokioIo<Connection>> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
-        stream.set_nodelay(true)?;
+        prepare(&stream)?;
         let peer = Peer { address: stream.peer_addr().ok(), role: None };
         let stream = match self.0 {
             None => Stream::Plain(stream),

@@ -84,9 +84,10 @@ fn renamed(graft: &Value) -> Value {
             .iter()
             .map(|item| match item {
                 Value::String(text) => name(text).into(),
-                Value::Object(named) => {
-                    named.iter().map(|(key, of)| (key.clone(), name(of.as_str().unwrap()).into())).collect()
-                }
+                Value::Object(named) => named
+                    .iter()
+                    .map(|(key, of)| (key.clone(), Value::from(name(of.as_str().unwrap()))))
+                    .collect(),
                 other => other.clone(),
             })
             .collect(),

@@ -20,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::access::layer::UnderWay;
 use crate::catalog::{AddOptions, CatalogError, Checked, Fault, Input, LocalCatalog, SceneCatalog};
 
 /// Messages that wait for the other side.
@@ -182,6 +183,8 @@ impl CatalogService for Catalog {
     }
 
     async fn check(&self, request: Request<pb::CheckRequest>) -> Result<Response<Self::CheckStream>, Status> {
+        // Counts against its tenant until it has stopped, also when the client has gone before.
+        let under_way = request.extensions().get::<UnderWay>().cloned();
         let pb::CheckRequest { product, pixels } = request.into_inner();
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let service = self.clone();
@@ -190,15 +193,17 @@ impl CatalogService for Catalog {
             id => vec![self.catalog.product(id).await.map_err(|e| to_status(&e))?],
         };
         tokio::task::spawn_blocking(move || {
+            let _until_the_end = under_way;
             let mut sum = Checked::default();
             for product in products {
-                // A client that has gone ends the check.
+                // A client that has gone ends the check, whether there are faults to tell it of or not.
+                let goes_on = &mut |_: &Checked| !sender.is_closed();
                 let found = &mut |fault| {
                     let fault = Some(fault_to(fault));
                     sender.blocking_send(Ok(pb::CheckResponse { fault, ..Default::default() })).is_ok()
                 };
                 let (inspect, transform) = (service.inspect.as_ref(), service.transform.as_ref());
-                match service.catalog.check(&product.id, pixels, inspect, transform, found, &mut |_| ()) {
+                match service.catalog.check(&product.id, pixels, inspect, transform, found, goes_on) {
                     Ok(checked) => {
                         sum.items += checked.items;
                         sum.assets += checked.assets;
@@ -306,4 +311,98 @@ fn scene_to(scene: &Scene) -> pb::CatalogScene {
 fn fault_to(fault: Fault) -> pb::check_response::Fault {
     let Fault { product, item, asset, href, kind, reason } = fault;
     pb::check_response::Fault { product, item, asset, href, kind: kind.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::{Mutex, PoisonError};
+
+    use graticule_common::file::{FileBand, FileInfo};
+    use graticule_common::grid::Crs;
+    use graticule_common::scene::{Affine, Asset, AssetGrid};
+    use graticule_common::transform::Proj;
+
+    use super::*;
+    use crate::access::quota::{Quota, Quotas};
+
+    /// Long enough for anything that works.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Finds nothing wrong with any file, each as soon as it is let.
+    #[derive(Debug)]
+    struct Gate {
+        began: Sender<()>,
+        may_end: Mutex<Receiver<()>>,
+    }
+
+    impl Inspect for Gate {
+        fn inspect(&self, _: &Asset, _: bool) -> Result<FileInfo, String> {
+            let _ = self.began.send(());
+            let may_end = self.may_end.lock().unwrap_or_else(PoisonError::into_inner);
+            may_end.recv_timeout(PATIENCE).map_err(|error| error.to_string())?;
+            let affine = Affine::upright((0.0, 0.0), 10.0, -10.0);
+            Ok(FileInfo {
+                driver: "GTiff".into(),
+                version: String::new(),
+                grid: Ok(AssetGrid { crs: Crs::from_canonical("EPSG:32613"), affine, rows: 1, cols: 1 }),
+                shape: (1, 1),
+                bands: vec![FileBand { data_type: "uint8".into(), ..FileBand::default() }],
+                tags: Default::default(),
+                notes: Vec::new(),
+            })
+        }
+    }
+
+    fn with_items(folder: &Path, count: usize) -> LocalCatalog {
+        let item = |at| {
+            serde_json::json!({
+                "type": "Feature", "stac_version": "1.0.0", "id": format!("i{at}"), "collection": "p",
+                "geometry": {"type": "Point", "coordinates": [10, 40]}, "bbox": [10, 40, 10, 40],
+                "properties": {"datetime": "2024-02-01T00:00:00Z"}, "links": [],
+                "assets": {"red": {
+                    "href": format!("s3://bucket/{at}.tif"), "type": "image/tiff", "roles": ["data"],
+                }},
+            })
+        };
+        let lines = (0..count).map(|at| item(at).to_string() + "\n").collect::<String>();
+        let path = folder.join("items.ndjson");
+        std::fs::write(&path, lines).unwrap();
+        let catalog = LocalCatalog::open(&folder.join("data")).unwrap();
+        catalog.add(&path, &Proj::new()).unwrap();
+        catalog
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_check_stops_when_its_client_goes_and_counts_until_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let ((began, begins), (lets, may_end)) = (channel(), channel());
+        let service = Catalog {
+            catalog: with_items(folder.path(), 50),
+            transform: Arc::new(Proj::new()),
+            inspect: Arc::new(Gate { began, may_end: may_end.into() }),
+            roots: Vec::new(),
+        };
+        let (quotas, tenant) = (Quotas::new(Quota { per_second: 0, at_once: 1 }), "t".into());
+        let mut request = Request::new(pb::CheckRequest { product: "p".into(), pixels: true });
+        let permit = quotas.take(&tenant, Duration::ZERO).unwrap();
+        request.extensions_mut().insert(UnderWay::new(permit.into()));
+
+        let answers = service.check(request).await.unwrap().into_inner();
+        begins.recv_timeout(PATIENCE).unwrap();
+        lets.send(()).unwrap();
+        begins.recv_timeout(PATIENCE).unwrap();
+        // It goes in the middle of the second file.
+        drop(answers);
+        assert!(quotas.take(&tenant, Duration::ZERO).is_err(), "it is still under way");
+        // All others could be looked at, but are not.
+        (0..50).for_each(|_| lets.send(()).unwrap());
+        let ended = async {
+            while quotas.take(&tenant, Duration::ZERO).is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.unwrap();
+        assert_eq!(begins.try_iter().count(), 0, "files were looked at for nobody");
+    }
 }

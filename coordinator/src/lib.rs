@@ -45,6 +45,7 @@ pub mod http;
 pub mod layers;
 pub mod objects;
 mod planning;
+pub mod reader;
 pub mod render;
 pub mod request;
 pub mod schedule;

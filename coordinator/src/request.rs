@@ -29,6 +29,7 @@ use crate::dispatch::{Answer, DispatchError, Dispatcher, Running, Task, Work};
 use crate::fleet::{Fleet, FleetError};
 use crate::heavy::{Heavy, TooHeavy};
 use crate::planning::{Estimate, How, Planner, Prepared, blocking, task};
+use crate::reader::Client;
 use crate::stages;
 use crate::sums::Sums;
 
@@ -55,7 +56,8 @@ pub struct Rules {
     pub deadline: Duration,
     /// Time to wait for a worker when there is none.
     pub patience: Duration,
-    /// A client that takes nothing for this long is cut off.
+    /// A client that takes nothing for this long is cut off, and one that takes less than
+    /// [`RATE_MIN`](crate::reader::RATE_MIN) somewhat later.
     pub slow_reader: Duration,
     /// Requests at a time.
     pub requests_max: usize,
@@ -292,11 +294,12 @@ impl Requests {
         let started = Instant::now();
         let limit = caller.timeout.map_or(self.rules.deadline, |timeout| timeout.min(self.rules.deadline));
         let asked = Asked { id, tenant: caller.tenant, started, deadline: started + limit, limit };
+        let client = Client::new(out, self.rules.slow_reader);
         let result = {
             let _active = Active::enter(&self.totals);
             tokio::select! {
-                result = self.stream(&request, &asked, &out) => result,
-                () = out.closed() => Err(DispatchError::Gone.into()),
+                result = self.stream(&request, &asked, &client) => result,
+                () = client.gone() => Err(DispatchError::Gone.into()),
             }
         };
         self.totals.requests.fetch_add(1, Ordering::Relaxed);
@@ -336,15 +339,14 @@ impl Requests {
         }
         let wall_ms = total.as_secs_f64() * 1e3;
         info!(request = %asked.id, tenant = %asked.tenant, class = class.name(), error = %error, wall_ms, "request failed");
-        // Fails only when the client has gone, or reads nothing, and then nobody needs the error.
-        let _ = tokio::time::timeout(self.rules.slow_reader, out.send(Err(error.status()))).await;
+        client.fail(error.status()).await;
     }
 
     async fn stream(
         &self,
         request: &pb::ComputeRequest,
         asked: &Asked,
-        out: &Out,
+        client: &Client,
     ) -> Result<pb::Summary, RequestError> {
         let late = |_| DispatchError::Deadline { limit: asked.limit };
         let prepared = tokio::time::timeout_at(asked.deadline, self.prepare(request, asked))
@@ -353,13 +355,13 @@ impl Requests {
         record_stage("plan", asked.started.elapsed());
         let mut sums = Sums::default();
         let (header, task) = match &prepared.outcome {
-            Outcome::Staged(_) => self.stages(&prepared, request, asked, &mut sums, out).await?,
+            Outcome::Staged(_) => self.stages(&prepared, request, asked, &mut sums, client).await?,
             _ => (prepared.header.clone(), prepared.task.clone()),
         };
-        self.send(out, Message::Header(header)).await?;
+        self.send(client, Message::Header(header)).await?;
         if let Some(task) = task {
             let running = self.submit(asked, task);
-            self.pass_on(running, asked, &mut sums, out).await?;
+            self.pass_on(running, asked, &mut sums, client).await?;
         }
         failpoint!("coordinator.before_summary", return Err(DispatchError::Ended.into()));
         if let Some(queued) = sums.queued() {
@@ -367,7 +369,7 @@ impl Requests {
         }
         let wall_ms = asked.started.elapsed().as_secs_f64() * 1e3;
         let summary = pb::Summary { wall_ms, request_id: asked.id.to_string(), ..sums.summary() };
-        self.send(out, Message::Summary(summary.clone())).await?;
+        self.send(client, Message::Summary(summary.clone())).await?;
         Ok(summary)
     }
 
@@ -413,10 +415,10 @@ impl Requests {
         request: &pb::ComputeRequest,
         asked: &Asked,
         sums: &mut Sums,
-        out: &Out,
+        client: &Client,
     ) -> Result<(pb::Header, Option<Arc<Task>>), RequestError> {
         let how = How::of(request.options.as_ref());
-        let outcome = stages::run(self, prepared.outcome.clone(), (asked, how), sums, out).await?;
+        let outcome = stages::run(self, prepared.outcome.clone(), (asked, how), sums, client).await?;
         // What is read was known before the stages; values were not.
         let scenes = prepared.header.scenes.clone();
         let header = pb::Header { scenes, ..prepared.sources.header(&outcome) };
@@ -444,7 +446,7 @@ impl Requests {
         mut running: Running,
         asked: &Asked,
         sums: &mut Sums,
-        out: &Out,
+        client: &Client,
     ) -> Result<(), RequestError> {
         let submitted = Instant::now();
         let mut is_first = true;
@@ -456,7 +458,7 @@ impl Requests {
                         let data = chunk.data.slice(at..(at + PIECE_BYTES).min(chunk.data.len()));
                         let bytes = data.len() as u64;
                         let offset = chunk.offset + at as u64;
-                        self.send(out, Message::Chunk(pb::TileChunk { offset, data, ..chunk.clone() }))
+                        self.send(client, Message::Chunk(pb::TileChunk { offset, data, ..chunk.clone() }))
                             .await?;
                         metrics::counter!(names::RESULT_BYTES).increment(bytes);
                         failpoint!("coordinator.mid_pass_on", return Err(DispatchError::Ended.into()));
@@ -471,12 +473,8 @@ impl Requests {
     }
 
     /// Sends a message, if the client takes one in time.
-    async fn send(&self, out: &Out, sent: Message) -> Result<(), DispatchError> {
-        let limit = self.rules.slow_reader;
-        match tokio::time::timeout(limit, out.send(Ok(message(sent)))).await {
-            Ok(result) => result.map_err(|_| DispatchError::Gone),
-            Err(_) => Err(DispatchError::Slow { limit }),
-        }
+    async fn send(&self, client: &Client, sent: Message) -> Result<(), DispatchError> {
+        client.send(sent, || self.dispatcher.is_full()).await
     }
 
     /// Workers, requests and counts at this moment.

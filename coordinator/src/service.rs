@@ -12,6 +12,7 @@ use graticule_common::status::{status, to_status};
 use graticule_common::telemetry::{self, names};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataMap;
@@ -20,13 +21,17 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
-use crate::access::Identity;
+use crate::access::layer::Standing;
+use crate::access::{AccessError, Identity};
 use crate::drain::Drain;
 use crate::fleet::Timing;
 use crate::request::{Caller, Requests};
 
 /// Messages of a result that wait for a slow client.
 const WAITING_MAX: usize = 4;
+
+/// How often a registration that stands is judged anew: as often as keys are read.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -107,6 +112,7 @@ impl FleetService for Workers {
         &self,
         request: Request<Streaming<pb::RegisterRequest>>,
     ) -> Result<Response<Self::RegisterStream>, Status> {
+        let standing = request.extensions().get::<Standing>().cloned();
         let mut announcements = request.into_inner();
         let Timing { heartbeat, silence_max } = self.0.fleet.timing();
         let first = tokio::time::timeout(silence_max, announcements.message()).await;
@@ -123,8 +129,19 @@ impl FleetService for Workers {
             let answer = pb::RegisterResponse { heartbeat_ms: heartbeat.as_millis() as u32 };
             let mut goes_on = sender.send(Ok(answer)).await.is_ok();
             let mut cause = "ended";
+            let mut look = tokio::time::interval(LOOK_EVERY);
+            look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while goes_on {
                 goes_on = tokio::select! {
+                    _ = look.tick(), if standing.is_some() => match still_allowed(standing.as_ref()).await {
+                        Ok(()) => true,
+                        Err(error) => {
+                            cause = "access";
+                            // What it is told with; one that does not listen is not waited for.
+                            let _ = sender.try_send(Err(to_status(&error)));
+                            false
+                        }
+                    },
                     () = registration.lost.cancelled() => {
                         cause = "call";
                         false
@@ -148,6 +165,14 @@ impl FleetService for Workers {
             drop(registration);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+/// Whether a worker that registered could register again.
+async fn still_allowed(standing: Option<&Standing>) -> Result<(), AccessError> {
+    match standing {
+        Some(standing) => standing.check().await,
+        None => Ok(()),
     }
 }
 

@@ -18,7 +18,8 @@ use tracing::{Instrument, info_span};
 
 use crate::dispatch::{Answer, Running};
 use crate::planning::{Estimate, How, blocking, task};
-use crate::request::{Asked, Out, RequestError, Requests, message};
+use crate::reader::Client;
+use crate::request::{Asked, RequestError, Requests};
 use crate::sums::Sums;
 
 /// Whole tiles that wait to be merged.
@@ -33,7 +34,7 @@ pub(crate) async fn run(
     mut outcome: Outcome,
     (asked, how): (&Asked, How),
     sums: &mut Sums,
-    client: &Out,
+    client: &Client,
 ) -> Result<Outcome, RequestError> {
     while let Outcome::Staged(staged) = outcome {
         let (stage, stages) = (staged.stage() as u32, staged.stages() as u32);
@@ -63,7 +64,7 @@ async fn round(
     requests: &Requests,
     rounds: Rounds,
     (asked, how, estimate): (&Asked, How, Estimate),
-    client: (&Out, &mut pb::Progress),
+    client: (&Client, &mut pb::Progress),
     sums: &mut Sums,
 ) -> Result<RoundEnd, RequestError> {
     let planned = move || {
@@ -97,7 +98,7 @@ async fn collect(
     requests: &Requests,
     mut running: Running,
     tiles: mpsc::Sender<Bytes>,
-    (client, progress): (&Out, &mut pb::Progress),
+    (client, progress): (&Client, &mut pb::Progress),
     sums: &mut Sums,
 ) -> Result<(), RequestError> {
     let submitted = Instant::now();
@@ -118,7 +119,7 @@ async fn collect(
                 sums.add(*done, submitted, requests.fleet.shape().workers)?;
                 progress.done += 1;
                 // A client that is slow to read is shown the next one.
-                let _ = client.try_send(Ok(message(Message::Progress(*progress))));
+                client.offer(Message::Progress(*progress));
             }
         }
     }

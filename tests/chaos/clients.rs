@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use graticule_common::status::class_of;
 use graticule_tests::cases::{self, Case};
 use graticule_tests::client::request;
 use graticule_tests::colorado::{Imagery, examples};
 use graticule_tests::fleet::{Fleet, Setup, asking, open, receive};
-use graticule_tests::proxy::{Side, Weather};
+use graticule_tests::proxy::{Proxy, Side, Weather};
 use graticule_tests::scenes::{AREA, CRS};
 use graticule_tests::{soon, until};
 
@@ -112,5 +113,57 @@ mod chaos {
         let status = ended.expect_err("cut off");
         eprintln!("cut off: {status:?}");
         fleet.computes(&cases::focal().await).await;
+    }
+
+    /// Expected: they are cut off with an error of their own although they always take something; meanwhile
+    /// everybody else is served at once, one who takes a mebibyte a second too.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "chaos"]
+    async fn clients_that_read_too_slowly_are_cut_off_and_in_nobodys_way() {
+        const SLOW: u32 = 40;
+        /// A piece of 128 KiB in this time is half of what must be taken.
+        const PAUSE: Duration = Duration::from_secs(8);
+        /// Afterwards they read what waits for them, as fast as anybody.
+        const SLOWLY: Duration = Duration::from_secs(40);
+        let _turn = turn().await;
+        let imagery = Imagery::committed();
+        let mut setup = Setup { slots: 2, ..Setup::default() };
+        setup.coordinator_arguments.extend(["--slow-reader-s".into(), "10".into()]);
+        let fleet = Fleet::start(&imagery, &setup).await;
+        let (large, small) = (cases::mosaic().await.anew(), cases::focal().await.anew());
+        let started = Instant::now();
+        let mut slow = Vec::new();
+        for at in 0..SLOW {
+            // Each has tiles of its own.
+            let case = large.clone().with(|options| options.tile_size = 200 + at);
+            let mut stream = open(&fleet.endpoint(0), &case.request).await.unwrap();
+            slow.push(tokio::spawn(async move {
+                loop {
+                    match stream.message().await {
+                        Ok(Some(_)) if started.elapsed() < SLOWLY => tokio::time::sleep(PAUSE).await,
+                        Ok(Some(_)) => {}
+                        Ok(None) => return None,
+                        Err(status) => return Some(status),
+                    }
+                }
+            }));
+        }
+        let metered = Proxy::before(fleet.coordinators[0].address).await;
+        metered.set(Side::Server, Weather::narrow(8 << 20));
+        let steady = asking(metered.url("http"), &large, graticule_tests::PATIENCE);
+        while started.elapsed() < SLOWLY {
+            let asked = Instant::now();
+            fleet.computes(&small).await;
+            assert!(asked.elapsed() < WORK / 2, "{:?}", asked.elapsed());
+        }
+        let all_gone =
+            async || fleet.coordinators[0].describe().await.is_ok_and(|fleet| fleet.requests.is_empty());
+        until("nothing is left of them", all_gone).await;
+        for slow in slow {
+            let status = soon("the end of a slow client", slow).await.unwrap().expect("cut off");
+            assert_eq!(class_of(&status).name(), "timeout", "{status:?}");
+            assert!(status.message().contains("too slowly"), "{status:?}");
+        }
+        steady.outcome().await.is_right();
     }
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
 
 mod cached;
+mod certificates;
 mod clients;
 mod coordinators;
 mod links;

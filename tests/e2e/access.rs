@@ -286,3 +286,32 @@ async fn a_worker_may_also_show_a_key() {
     let request = on_area(&masked_index("made-up", ["a", "b", "c"]));
     assert!(client.compute(&request).await.is_ok());
 }
+
+/// A key is made worthless in its file: whoever registered with it is no worker any more, though it never
+/// went away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_key_is_revoked_is_let_go() {
+    let keys = Keys::new();
+    let [first, second] = [(); 2].map(|()| keys.key("acme", &[Scope::Worker]));
+    let mut cluster = Secured::start(keys.access(None).await, None, None).await;
+    for key in [&first, &second] {
+        let credentials = Credentials::new(key).unwrap();
+        cluster.add_worker("http", Trust { credentials, ..Trust::default() }).await;
+    }
+    let mut changes = cluster.fleet.changes();
+    assert!(keys.file.revoke(&first, Timestamp(1)).unwrap());
+    let let_go = async {
+        while cluster.fleet.snapshot().len() > 1 {
+            changes.changed().await.unwrap();
+        }
+    };
+    let revoked = std::time::Instant::now();
+    soon("the worker is let go", let_go).await;
+    // Keys are read every two seconds, registrations judged as often.
+    assert!(revoked.elapsed() < std::time::Duration::from_secs(8), "{:?}", revoked.elapsed());
+    // It asks again, and is refused; the other one stays.
+    let refused =
+        register(cluster.connect(None, Some(&first)).await, "http://127.0.0.1:9").await.unwrap_err();
+    assert_eq!(class_of(&refused), ErrorClass::Unauthenticated);
+    assert_eq!(cluster.fleet.snapshot().len(), 1);
+}

@@ -93,6 +93,9 @@ async fn a_worker_that_is_not_where_it_says_is_given_up() {
     let _standing = register(&cluster, announcement("http://127.0.0.1:1".into())).await.unwrap();
     let failure = cluster.compute(&on_area(&reduce("made-up", "a", "max"))).await.unwrap_err();
     assert_eq!(failure.class, "unavailable", "{}", failure.message);
+    // Clients learn that, and no addresses.
+    assert!(failure.message.contains("can be reached"), "{}", failure.message);
+    assert!(!failure.message.contains("127.0.0.1"), "{}", failure.message);
 }
 
 /// Answers every call with the same messages, about its first tile.
@@ -159,5 +162,6 @@ async fn answers_that_make_no_sense() {
     ] {
         assert_eq!(failure.class, "internal", "{what}: {}", failure.message);
         assert!(failure.message.contains("makes no sense"), "{what}: {}", failure.message);
+        assert!(!failure.message.contains("`fake`"), "{what}: {}", failure.message);
     }
 }

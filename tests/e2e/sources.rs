@@ -101,6 +101,40 @@ async fn an_error_in_the_middle_ends_the_stream_without_a_summary() {
     assert!(cluster.compute(&request).await.is_ok());
 }
 
+/// One worker cannot reach the server of the files: the other one computes its tiles.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_one_worker_cannot_reach_is_read_by_another() {
+    let cluster = Cluster::start(Setup { workers: 2, ..made_up() }).await;
+    let request = with(on_area(&masked_index("made-up", ["a", "b", "c"])), |options| {
+        (options.tile_size, options.no_cache) = (32, true);
+    });
+    let expected = cluster.compute(&request).await.unwrap();
+    let one = with(request.clone(), |options| options.tile_size = 2048);
+    assert_eq!(cluster.compute(&one).await.unwrap().header.tiles, 1);
+    cluster.probes[0].set(Behaviour::Unreachable);
+    let answer = cluster.compute(&request).await.unwrap();
+    assert!(answer.summary.retries > 0, "{:?}", answer.summary);
+    assert_eq!(answer.block, expected.block);
+
+    // Nobody reaches it: tried as often as a tile may be, then an error that names it.
+    cluster.probes[1].set(Behaviour::Unreachable);
+    let before = cluster.reads();
+    let failure = cluster.compute(&one).await.unwrap_err();
+    assert_eq!(failure.class, "unavailable", "{}", failure.message);
+    for part in ["scene `made-up", "cannot be reached", "connection refused"] {
+        assert!(failure.message.contains(part), "{part}: {}", failure.message);
+    }
+    let attempts = graticule_coordinator::schedule::Rules::default().attempts_max;
+    assert_eq!(cluster.reads() - before, u64::from(attempts), "one read an attempt");
+
+    // Who skips what cannot be read does not wait for it.
+    let skipping = with(request, |options| options.skip_faulty = true);
+    let holes = cluster.compute(&skipping).await.unwrap();
+    assert_eq!(holes.summary.retries, 0);
+    assert!(!holes.summary.skipped.is_empty());
+    assert!(holes.summary.skipped.iter().all(|source| source.reason.contains("cannot be reached")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_defect_of_a_source_ends_one_request_and_no_more() {
     let cluster = Cluster::start(made_up()).await;

@@ -1,6 +1,7 @@
 //! A certificate authority of a test, whose certificates are files.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use graticule_common::tls::{CertFiles, ClientTls, Clients, Role, ServerTls, Servers};
 use rcgen::{
@@ -24,6 +25,8 @@ pub enum Time {
     Past,
     /// It will.
     Future,
+    /// Now, and so much longer, to the second.
+    For(Duration),
 }
 
 impl Authority {
@@ -63,6 +66,10 @@ impl Authority {
             Time::Now => (date_time_ymd(2020, 1, 1), date_time_ymd(2200, 1, 1)),
             Time::Past => (date_time_ymd(2020, 1, 1), date_time_ymd(2020, 1, 2)),
             Time::Future => (date_time_ymd(2199, 1, 1), date_time_ymd(2200, 1, 1)),
+            Time::For(rest) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
+                (date_time_ymd(2020, 1, 1), date_time_ymd(1970, 1, 1) + now + rest)
+            }
         };
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");

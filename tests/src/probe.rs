@@ -18,6 +18,8 @@ pub enum Behaviour {
     Hold,
     /// So many go through, then one after the other fails.
     FailAfter(u64),
+    /// They fail as those from a server that cannot be reached.
+    Unreachable,
     /// They panic.
     Panic,
 }
@@ -97,6 +99,9 @@ impl Probe {
             Behaviour::Panic => {
                 drop(gate);
                 panic!("a defect of the source")
+            }
+            Behaviour::Unreachable => {
+                Err(read.error(ReadProblem::Unreachable { reason: "connection refused".into() }))
             }
             Behaviour::FailAfter(0) => Err(read.error(ReadProblem::Corrupt { reason: "as planned".into() })),
             Behaviour::FailAfter(left) => {

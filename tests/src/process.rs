@@ -182,7 +182,7 @@ impl Process {
     /// The address a server says it listens on.
     pub async fn address(&mut self) -> SocketAddr {
         let text = self.prints("\n").await;
-        let (_, address) = text.split_once("http://").expect("an address");
+        let (_, address) = text.split_once("://").expect("an address");
         address.split_whitespace().next().expect("an address").parse().expect("an address")
     }
 

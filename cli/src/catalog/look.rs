@@ -390,8 +390,13 @@ impl Check {
                         failure = bar.suspend(|| print(&fault, json)).err();
                         failure.is_none()
                     };
-                    let done = &mut |_: &Checked| bar.inc(1);
-                    let checked = catalog.check(&product.id, pixels, inspect.as_ref(), &proj, found, done)?;
+                    let before = bar.position();
+                    let looked = &mut |checked: &Checked| {
+                        bar.set_position(before + checked.items);
+                        true
+                    };
+                    let checked =
+                        catalog.check(&product.id, pixels, inspect.as_ref(), &proj, found, looked)?;
                     Ok::<_, graticule_coordinator::catalog::CatalogError>((checked, failure))
                 })
                 .await?;

@@ -131,8 +131,8 @@ metrics! {
         Gauge LOST_SLOTS Count "graticule_lost_slots"
             "Slots that computations which cannot be stopped hold for good.";
         Counter WORKERS_LOST Count "graticule_workers_lost_total"
-            { cause: &["ended", "silent", "call"] }
-            "Workers lost: their registration ended, they said nothing for too long, or a call to them failed.";
+            { cause: &["ended", "silent", "call", "access"] }
+            "Workers lost: their registration ended, they said nothing for too long, a call to them failed, or their credentials do not count any more.";
         Counter WORKERS_REFUSED Count "graticule_workers_refused_total"
             "Announcements refused: other versions, or no address.";
         Counter SUSPECTS Count "graticule_suspects_total"
@@ -140,7 +140,7 @@ metrics! {
         Gauge QUARANTINED Count "graticule_quarantined"
             "Tiles that are refused because they killed workers.";
         Counter SLOW_READERS Count "graticule_slow_readers_total"
-            "Clients cut off because they took no byte for too long.";
+            "Clients cut off because they took their results too slowly.";
         Counter ACCESS_REFUSED Count "graticule_access_refused_total"
             { reason: &["missing", "invalid", "expired", "scope"] }
             "Calls refused for their credentials.";

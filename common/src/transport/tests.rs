@@ -29,7 +29,7 @@ fn credentials_are_texts_of_a_header() {
 }
 
 #[tokio::test]
-async fn small_packets_are_not_held_back() {
+async fn both_sides_hold_nothing_back_and_notice_a_peer_that_is_gone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut taken = incoming(listener, None);
@@ -38,6 +38,9 @@ async fn small_packets_are_not_held_back() {
     let theirs = taken.next().await.unwrap().unwrap();
     for connection in [ours, theirs] {
         let Stream::Plain(stream) = connection.stream else { panic!("no TLS was asked for") };
-        assert!(stream.nodelay().unwrap());
+        assert!(stream.nodelay().unwrap() && sockopt::socket_keepalive(&stream).unwrap());
+        let (idle, interval) = (sockopt::tcp_keepidle(&stream), sockopt::tcp_keepintvl(&stream));
+        let noticed = idle.unwrap() + interval.unwrap() * sockopt::tcp_keepcnt(&stream).unwrap();
+        assert!(noticed <= Duration::from_secs(15), "{noticed:?}");
     }
 }

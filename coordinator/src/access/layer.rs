@@ -17,6 +17,7 @@ use http_body_util::BodyExt;
 use tonic::Status;
 use tonic::service::Routes;
 
+use super::quota::Permit;
 use super::table::{Needs, needs};
 use super::{Access, AccessError, Identity, Scope, Scopes};
 
@@ -32,16 +33,24 @@ async fn check(State(access): State<Arc<Access>>, mut request: Request, next: Ne
         return next.run(request).await;
     }
     // What it carries is not needed any more, and so cannot appear in a log.
-    let credentials = request.headers().get_all(AUTHORIZATION).iter().cloned().collect();
+    let credentials: Vec<_> = request.headers().get_all(AUTHORIZATION).iter().cloned().collect();
     request.headers_mut().remove(AUTHORIZATION);
     let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
-    let admitted = match identify(&access, credentials, peer).await {
+    let admitted = match identify(&access, &credentials, peer).await {
         Ok(identity) => access.admit(&identity, &path).map(|permit| (identity, permit)),
         Err(error) => Err(error),
     };
     match admitted {
         Ok((identity, permit)) => {
+            if needs(&path) == Needs::Scope(Scope::Worker) {
+                let standing = Standing { access, credentials, peer, path };
+                request.extensions_mut().insert(standing);
+            }
             request.extensions_mut().insert(identity);
+            let permit = permit.map(Arc::new);
+            if let Some(permit) = &permit {
+                request.extensions_mut().insert(UnderWay::new(permit.clone()));
+            }
             let response = next.run(request).await;
             match permit {
                 // The call is under way as long as its answer.
@@ -58,16 +67,51 @@ async fn check(State(access): State<Arc<Access>>, mut request: Request, next: Ne
     }
 }
 
-/// Who makes a request: whoever its header names; a worker also by its certificate.
-async fn identify(
-    access: &Access,
+/// A call under way, in its request's extensions: it counts as long as its answer lasts, and as long as
+/// whoever works for it holds this.
+#[derive(Clone, Debug)]
+pub struct UnderWay {
+    _permit: Arc<Permit>,
+}
+
+impl UnderWay {
+    /// What lasts as long as this permit.
+    pub fn new(permit: Arc<Permit>) -> UnderWay {
+        UnderWay { _permit: permit }
+    }
+}
+
+/// The credentials of a call that lasts, in its request's extensions: what was let in once is not let in for
+/// ever.
+#[derive(Clone)]
+pub struct Standing {
+    access: Arc<Access>,
     credentials: Vec<HeaderValue>,
     peer: Peer,
-) -> Result<Identity, AccessError> {
+    path: String,
+}
+
+impl Standing {
+    /// Whether the call would be let in again now. That it cannot be judged just now is no reason to end it.
+    ///
+    /// # Errors
+    /// [`AccessError::Unauthenticated`] or [`AccessError::Forbidden`], once credentials are revoked, have
+    /// expired or are worth less.
+    pub async fn check(&self) -> Result<(), AccessError> {
+        match identify(&self.access, &self.credentials, self.peer).await {
+            Ok(identity) => self.access.allows(&identity, &self.path),
+            Err(error @ AccessError::Unauthenticated) => Err(error),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Who makes a request: whoever its header names; a worker also by its certificate.
+async fn identify(access: &Access, credentials: &[HeaderValue], peer: Peer) -> Result<Identity, AccessError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX / 2, |now| now.as_secs());
     let is_worker = peer.role == Some(Role::Worker);
     let worker = Scopes::of([Scope::Worker]);
-    match access.identify_header(&credentials, now).await {
+    match access.identify_header(credentials, now).await {
         Ok(identity) if is_worker => Ok(Identity { scopes: identity.scopes.and(worker), ..identity }),
         // Its certificate says who it is; it needs no key beside.
         Err(AccessError::Unauthenticated) if is_worker && credentials.is_empty() => {

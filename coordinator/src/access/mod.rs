@@ -343,10 +343,7 @@ impl Access {
     /// # Errors
     /// [`AccessError::Forbidden`] or [`AccessError::TooMany`].
     pub fn admit(&self, identity: &Identity, path: &str) -> Result<Option<Permit>, AccessError> {
-        if let table::Needs::Scope(scope) = table::needs(path) {
-            // Only as much of it as a name has: it may be anything.
-            self.allow(identity, scope, path.rsplit('/').next().unwrap_or_default())?;
-        }
+        self.allows(identity, path)?;
         if !table::is_counted(path) {
             return Ok(None);
         }
@@ -376,6 +373,17 @@ impl Access {
             metrics::counter!(names::SHEDS, "reason" => "tenant").increment(1);
             AccessError::TooMany { retry_after }
         })
+    }
+
+    /// Whether a caller has the scope that the call at a path needs.
+    fn allows(&self, identity: &Identity, path: &str) -> Result<(), AccessError> {
+        match table::needs(path) {
+            // Only as much of it as a name has: it may be anything.
+            table::Needs::Scope(scope) => {
+                self.allow(identity, scope, path.rsplit('/').next().unwrap_or_default())
+            }
+            table::Needs::Nothing | table::Needs::Anybody => Ok(()),
+        }
     }
 
     /// Counts a call of a tenant as [`take`](Self::take) does, and waits for its turn: a map asks for

@@ -53,7 +53,8 @@ impl Checked {
 
 impl LocalCatalog {
     /// Opens every asset of a product and compares it with what is registered; with `pixels`, decodes all
-    /// of it. `found` hears of each fault, `done` of each item. Blocks.
+    /// of it. `found` hears of each fault, `looked` of each asset that was looked at; either ends it by saying
+    /// `false`. Blocks.
     ///
     /// # Errors
     /// [`CatalogError::UnknownProduct`]; faults are no errors.
@@ -64,7 +65,7 @@ impl LocalCatalog {
         inspect: &dyn Inspect,
         transform: &dyn Transform,
         found: &mut dyn FnMut(Fault) -> bool,
-        done: &mut dyn FnMut(&Checked),
+        looked: &mut dyn FnMut(&Checked) -> bool,
     ) -> Result<Checked, CatalogError> {
         let mut checked = Checked::default();
         let mut after = 0;
@@ -90,8 +91,10 @@ impl LocalCatalog {
                             return Ok(checked);
                         }
                     }
+                    if !looked(&checked) {
+                        return Ok(checked);
+                    }
                 }
-                done(&checked);
             }
         }
     }

@@ -261,7 +261,8 @@ impl Actor {
         metrics::counter!(names::CALLS, "outcome" => outcome).increment(1);
         if let End::Broken(status) = end {
             let worker = &call.worker;
-            warn!(worker = %worker.id, error = %status.message(), "worker lost, its tiles go elsewhere");
+            let (id, address) = (&worker.id, &worker.address);
+            warn!(worker = %id, %address, error = %status.message(), "worker lost, its tiles go elsewhere");
             // Its loss comes back as a change of the fleet: the one path on which workers are lost.
             self.fleet.give_up(worker);
             return;

@@ -12,7 +12,7 @@ use graticule_common::proto::v1::worker_service_client::WorkerServiceClient;
 use graticule_common::{telemetry, wire};
 use tokio::sync::mpsc;
 use tonic::Status;
-use tracing::Span;
+use tracing::{Span, warn};
 
 use super::flight::Flight;
 use super::{Command, DispatchError};
@@ -168,14 +168,16 @@ impl Call {
 
     /// What is unanswered of a call that its worker ended.
     fn is_cut(&self) {
-        let message = format!("worker `{}` ended the call before it was answered", self.worker.id);
+        warn!(worker = %self.worker.id, "the worker ended a call before it was answered");
+        let message = "a worker ended its call before it was answered; try again".to_owned();
         let error = DispatchError::Tile { class: ErrorClass::Unavailable, message };
         self.flights.iter().for_each(|(_, flight)| flight.give_up(error.clone()));
     }
 
     /// A worker whose answers make no sense would say the same again.
     fn is_nonsense(&self, problem: String) {
-        self.fail_all(&DispatchError::Nonsense { worker: self.worker.id.clone(), problem });
+        warn!(worker = %self.worker.id, problem, "the worker gave an answer that makes no sense");
+        self.fail_all(&DispatchError::Nonsense { problem });
     }
 
     fn fail_all(&self, error: &DispatchError) {

@@ -23,7 +23,8 @@ use tokio::time::Instant;
 pub use flight::{Answer, TileSums};
 
 use crate::fleet::{Fleet, FleetError};
-use crate::schedule::{CallId, Failure, FlightId, Load, RequestId, Rules, Schedule, TileFailure, WorkerId};
+use crate::reader::{PRESSED, RATE_MIN};
+use crate::schedule::{CallId, Failure, FlightId, Load, RequestId, Rules, Schedule, TileFailure};
 use call::End;
 use flight::Inbox;
 
@@ -90,11 +91,9 @@ pub enum DispatchError {
         /// The limit.
         limit: Duration,
     },
-    /// A worker's answer makes no sense.
-    #[error("worker `{worker}` gave an answer that makes no sense: {problem}")]
+    /// A worker's answer makes no sense. Which one's is for the log.
+    #[error("a worker gave an answer that makes no sense: {problem}; the coordinator's log names it")]
     Nonsense {
-        /// The worker.
-        worker: WorkerId,
         /// What is wrong.
         problem: String,
     },
@@ -107,8 +106,13 @@ pub enum DispatchError {
     /// The client has gone.
     #[error("the client has gone")]
     Gone,
-    /// The client does not read.
-    #[error("the client has taken nothing of the result for {} s", limit.as_secs())]
+    /// The client does not read, or too slowly.
+    #[error(
+        "the client takes the result too slowly: less than {} KiB a second over {} s, or {} KiB a second over \
+         {:.0} s while others have to wait for room; read faster, or ask for a smaller AOI",
+        RATE_MIN >> 10, limit.as_secs(), (RATE_MIN * u64::from(PRESSED)) >> 10,
+        (*limit / PRESSED).as_secs_f64()
+    )]
     Slow {
         /// Time it had.
         limit: Duration,
@@ -240,6 +244,11 @@ impl Dispatcher {
     /// How much waits, as the tenant of a request that takes `own` CPU time sees it.
     pub fn load(&self, tenant: &str, own: Duration) -> Load {
         lock(&self.schedule).load(tenant, own)
+    }
+
+    /// Whether so much is held for clients that others have to wait.
+    pub fn is_full(&self) -> bool {
+        lock(&self.schedule).is_full()
     }
 
     /// Workers and requests at this moment; counts are those of tiles.

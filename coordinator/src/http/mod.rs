@@ -49,6 +49,7 @@ mod wmts;
 
 pub use capability::LayerSecret;
 pub use raster::{Raster, RasterError, RasterWriter};
+pub use web::Basemap;
 
 pub(crate) use serve::serve;
 
@@ -72,10 +73,10 @@ pub struct HttpConfig {
     pub layer_secret: Option<LayerSecret>,
     /// Who writes GeoTIFFs; without it there are none.
     pub geotiff: Option<Arc<dyn RasterWriter>>,
-    /// A base map of the page, as a URL with `{z}`, `{x}` and `{y}`; without it the page asks nobody else.
-    pub basemap: Option<String>,
     /// Under which address clients reach this server, where it is not the one they name.
     pub public_url: Option<String>,
+    /// A base map of the page; without it the page asks nobody else.
+    pub basemap: Option<Basemap>,
     /// What answers go by.
     pub rules: HttpRules,
 }
@@ -149,11 +150,11 @@ pub(crate) struct Http {
     /// What grafts may be.
     pub(crate) limits: Limits,
     pub(crate) geotiff: Option<Arc<dyn RasterWriter>>,
-    pub(crate) basemap: Option<String>,
+    pub(crate) statistics: stretch::Known,
     pub(crate) blobs: Blobs,
     pub(crate) tickets: Tickets,
     pub(crate) public_url: Option<String>,
-    pub(crate) statistics: stretch::Known,
+    pub(crate) basemap: Option<Basemap>,
     memory: Memory,
     places: Arc<Semaphore>,
     cors: Vec<String>,

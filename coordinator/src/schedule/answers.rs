@@ -156,27 +156,35 @@ impl Schedule {
                 self.fail(other, Failure::Crashes { tile }, actions);
             }
         } else {
-            self.retry(id, Failure::Lost { tile, attempts }, Duration::ZERO, actions);
+            let reasons = [Failure::Lost { tile, attempts }, Failure::RetryBudget { tile }];
+            self.retry(id, reasons, Duration::ZERO, actions);
         }
     }
 
     fn transient(&mut self, id: FlightId, actions: &mut Vec<Action>) {
         let Some(flight) = self.flights.get(&id) else { return };
         let pause = self.rules.retry_pause * 2u32.saturating_pow(flight.attempts.saturating_sub(1).min(8));
-        self.retry(id, Failure::Tile { flight: id }, pause, actions);
+        let reason = Failure::Tile { flight: id };
+        // Also of one that is not tried again: whoever asked hears what is wrong with it.
+        self.retry(id, [reason.clone(), reason], pause, actions);
     }
 
-    /// Tries a flight again if it was not tried too often and not too many are; `otherwise` its requests
-    /// fail.
-    fn retry(&mut self, id: FlightId, otherwise: Failure, pause: Duration, actions: &mut Vec<Action>) {
+    /// Tries a flight again if it was not tried too often and not too many are; otherwise its requests
+    /// fail, for the one reason or the other.
+    fn retry(
+        &mut self,
+        id: FlightId,
+        [too_often, too_many]: [Failure; 2],
+        pause: Duration,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(flight) = self.flights.get(&id) else { return };
-        let tile = flight.tile;
         if flight.requesters.is_empty() {
             self.drop_flight(id);
         } else if flight.attempts >= self.rules.attempts_max {
-            self.fail_flight(id, otherwise, actions);
+            self.fail_flight(id, too_often, actions);
         } else if !self.retries.retry(&self.rules, self.now) {
-            self.fail_flight(id, Failure::RetryBudget { tile }, actions);
+            self.fail_flight(id, too_many, actions);
         } else {
             self.counts.retries += 1;
             self.wait_again(id, pause);

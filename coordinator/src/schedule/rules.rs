@@ -27,8 +27,8 @@ pub struct Rules {
     pub retry_pause: Duration,
     /// Bytes of answers that a request may have under way: dispatched and not taken by its consumer.
     pub window_bytes: u64,
-    /// Bytes of answers that the coordinator holds before windows shrink; at twice as many nothing new
-    /// goes out.
+    /// Bytes of answers that the coordinator holds before each request has one tile at a time; windows
+    /// shrink from half as many on, and at twice as many nothing new goes out.
     pub spool_bytes: u64,
     /// Requests of one tenant that wait for their first tile.
     pub waiting_max: usize,

@@ -49,12 +49,20 @@ impl Schedule {
         self.spool > self.rules.spool_bytes / 2
     }
 
-    /// Tiles that a request's window has room for.
+    /// Whether the coordinator holds so much that a request goes on tile by tile.
+    pub fn is_full(&self) -> bool {
+        self.spool >= self.rules.spool_bytes
+    }
+
+    /// Tiles that a request's window has room for. The first half of what the coordinator may hold is
+    /// everybody's; of the other half each request has one tile at a time. So those whose clients do not
+    /// read leave room for those whose clients do.
     pub(super) fn tiles_in_window(&self, id: RequestId) -> u64 {
         let Some(request) = self.requests.get(&id) else { return 0 };
         let share = self.rules.spool_bytes / self.requests.len().max(1) as u64;
         let window = self.rules.window_bytes.min(if self.is_pressed() { share } else { u64::MAX });
-        let tiles = window.saturating_sub(request.held) / request.bytes;
+        let left = self.rules.spool_bytes.saturating_sub(self.spool);
+        let tiles = window.saturating_sub(request.held).min(left) / request.bytes;
         tiles.max(u64::from(request.held == 0))
     }
 

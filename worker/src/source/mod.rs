@@ -306,9 +306,9 @@ impl Classify for ReadProblem {
             | ReadProblem::Refers { .. }
             | ReadProblem::Sidecar { .. }
             | ReadProblem::UnknownCrs { .. }
-            // It was tried as often as is sensible: another worker would fare no better.
-            | ReadProblem::Unreachable { .. }
             | ReadProblem::NoSuchBand { .. } => ErrorClass::Source,
+            // Nothing is wrong with the data: another worker or a later moment may fare better.
+            ReadProblem::Unreachable { .. } => ErrorClass::Unavailable,
             ReadProblem::TooComplex { .. } => ErrorClass::LimitExceeded,
             ReadProblem::NoPlace { .. }
             | ReadProblem::OnlyPoints { .. }

@@ -75,7 +75,9 @@ impl Around<'_> {
 
     /// Goes on without a source, where that was asked for and the source is at fault.
     fn skip(&mut self, product: &str, error: ReadError) -> Result<(), TileError> {
-        let Some(skipped) = self.skipped.as_mut().filter(|_| error.class() == ErrorClass::Source) else {
+        // One that cannot be reached too: who skips does not wait for it to come back.
+        let is_faulty = matches!(error.class(), ErrorClass::Source | ErrorClass::Unavailable);
+        let Some(skipped) = self.skipped.as_mut().filter(|_| is_faulty) else {
             return Err(error.into());
         };
         let is_known = |known: &Skipped| known.product == product && known.place == *error.place;

@@ -205,6 +205,16 @@ fn a_source_that_fails_is_tried_elsewhere_and_not_for_ever() {
 }
 
 #[test]
+fn a_source_that_is_not_tried_again_is_named_all_the_same() {
+    let mut schedule = Schedule::new(Rules { retry_floor: 0, retry_share: 0.0, ..Rules::default() });
+    ready(&mut schedule, ms(0), "a", 1, 100);
+    let actions = schedule.on_event(ms(0), Event::Submitted(want(1, 1)));
+    let (call, _, flights, _) = sent(&actions)[0].clone();
+    let told = schedule.on_event(ms(1), failed(call, flights[0], TileFailure::Transient));
+    assert_eq!(failures(&told), [(1, &Failure::Tile { flight: flights[0] })]);
+}
+
+#[test]
 fn handing_back_costs_no_attempt() {
     let mut schedule = schedule(&[("w0", 1, 100)]);
     let mut actions = schedule.on_event(ms(0), Event::Submitted(want(1, 1)));
@@ -245,6 +255,54 @@ fn a_window_bounds_what_a_client_leaves_unread_and_stops_its_clock() {
     assert_eq!(schedule.next_wake(), Some(hour + Duration::from_secs(299)));
     let actions = schedule.on_event(hour + Duration::from_secs(299), Event::Tick);
     assert_eq!(failures(&actions), [(1, &Failure::Deadline)]);
+}
+
+/// Computes all that goes out.
+fn compute(schedule: &mut Schedule, now: Now, mut actions: Vec<Action>) {
+    loop {
+        let calls: Vec<(CallId, Vec<FlightId>)> =
+            sent(&actions).into_iter().map(|(call, _, flights, _)| (call, flights)).collect();
+        if calls.is_empty() {
+            return;
+        }
+        actions = Vec::new();
+        for (call, flights) in calls {
+            for flight in flights {
+                actions.extend(schedule.on_event(now, done(call, flight)));
+            }
+            actions.extend(schedule.on_event(now, Event::CallEnded { call }));
+        }
+    }
+}
+
+#[test]
+fn clients_that_do_not_read_leave_room_for_those_that_do() {
+    const SLOW: u64 = 100;
+    let mut schedule = schedule(&[("a", 64, 10_000)]);
+    for request in 1..=SLOW {
+        let actions = schedule.on_event(ms(0), Event::Submitted(want(request, 100)));
+        compute(&mut schedule, ms(0), actions);
+    }
+    let held = |schedule: &Schedule| schedule.describe().spool_bytes >> 20;
+    assert!(schedule.is_full() && held(&schedule) < 2 * 128, "{} MiB", held(&schedule));
+    // One after the other, whoever reads has all of its tiles.
+    let reader = SLOW + 1;
+    let mut actions = schedule.on_event(ms(1), Event::Submitted(want(reader, 20)));
+    for _ in 0..20 {
+        let joined = actions.iter().find_map(|action| match action {
+            Action::Join { request: RequestId(id), tile, .. } if *id == reader => Some(*tile),
+            _ => None,
+        });
+        let (tile, mut next) = (joined.expect("its next tile"), Vec::new());
+        assert_eq!(sent(&actions).len(), 1);
+        for (call, _, flights, _) in sent(&actions) {
+            next.extend(schedule.on_event(ms(1), done(call, flights[0])));
+            next.extend(schedule.on_event(ms(1), Event::CallEnded { call }));
+        }
+        next.extend(schedule.on_event(ms(1), Event::Delivered { request: RequestId(reader), tile }));
+        actions = next;
+    }
+    assert!(schedule.describe().requests.iter().all(|request| request.request.0 != reader), "it has ended");
 }
 
 #[test]

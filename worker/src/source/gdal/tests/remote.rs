@@ -51,12 +51,23 @@ fn a_good_file_reads_as_the_local_one() {
 fn failures_on_the_way_are_no_pixels() {
     let dir = TempDir::new().unwrap();
     let (_, bytes) = raster(&dir);
-    for bad in [Answer::Status(503), Answer::Cut, Answer::Less, Answer::Tagged("\"two\""), Answer::Whole] {
+    let (gone, faulty) = (ErrorClass::Unavailable, ErrorClass::Source);
+    for (bad, class) in [
+        (Answer::Status(503), gone),
+        (Answer::Status(429), gone),
+        (Answer::Cut, gone),
+        (Answer::Silence, gone),
+        (Answer::Status(404), faulty),
+        (Answer::Status(403), faulty),
+        (Answer::Less, faulty),
+        (Answer::Tagged("\"two\""), faulty),
+        (Answer::Whole, faulty),
+    ] {
         let shown = format!("{bad:?}");
         let server =
             Server::start(bytes.clone(), move |n, _| if n == 0 { Answer::Good } else { bad.clone() });
         let error = read(&source_of(&server), &server, "\"one\"").unwrap_err();
-        assert_eq!(error.class(), ErrorClass::Source, "{shown}: {error}");
+        assert_eq!(error.class(), class, "{shown}: {error}");
         assert!(!matches!(error.problem, ReadProblem::Corrupt { .. }), "{shown}: {error}");
         // The address stands in the message, a signature in it does not.
         assert!(error.to_string().contains("/scene/B04.tif`"), "{error}");
