@@ -15,7 +15,6 @@ GRAFTS = sorted(Path(os.environ["GRATICULE_SHARED"]).glob("compat/grafts/*.json"
 
 class Captured(unittest.TestCase):
     def test_they_are_all_there(self):
-        self.assertEqual(len(GRAFTS), int(os.environ.get("GRAFTS", len(GRAFTS))))
         self.assertGreater(len(GRAFTS), 60)
 
     def test_layers(self):
@@ -28,9 +27,9 @@ class Captured(unittest.TestCase):
                     "dynamic_compute_version": case["client_version"],
                 }
                 answer = requests.post(f"{HOST}/layers/", json=body, timeout=60)
-                if case["callables"]:
+                if case.get("callables"):
                     said = answer.json()
-                    self.assertEqual((answer.status_code, said["code"]), (422, "unsupported"), said)
+                    self.assertEqual((answer.status_code, said.get("code")), (422, "unsupported"), said)
                     self.assertIn("pickled", said["message"])
                     self.assertTrue(said["path"].startswith("/"), said)
                 else:
