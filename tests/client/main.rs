@@ -144,8 +144,7 @@ async fn published_client_access() {
     let folder = data.path().display().to_string();
     let key = async |tenant: &str, scopes: &str| {
         let arguments = ["--data", &folder, "key", "create", "--keys", &keys, "--jwt", "--name", "notebooks"];
-        let ended =
-            run(arguments.into_iter().chain(["--tenant", tenant, "--scope", scopes])).await;
+        let ended = run(arguments.into_iter().chain(["--tenant", tenant, "--scope", scopes])).await;
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         ended.stdout.trim().to_owned()
     };

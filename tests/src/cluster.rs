@@ -126,6 +126,7 @@ fn http_config(objects: Objects) -> HttpConfig {
         layer_secret: None,
         geotiff: None,
         basemap: None,
+        public_url: None,
         rules: HttpRules::default(),
     }
 }
