@@ -36,16 +36,14 @@ class Access(unittest.TestCase):
         self.assertEqual(list(dc.catalog.find_blobs()), [])
         with self.assertRaises(eo.exceptions.NotFoundError):
             dc.catalog.load_from_blob(blob)
-        with self.assertRaises(requests.HTTPError) as caught:
-            layer_id = url.split("/layers/")[1].split("/")[0]
-            answer = requests.post(
-                f"{os.environ['API_HOST']}/layers/{layer_id[:-4]}AAAA/aoi",
-                json={},
-                headers={"Authorization": os.environ["TOKEN_OF_B"]},
-                timeout=60,
-            )
-            answer.raise_for_status()
-        self.assertEqual(caught.exception.response.status_code, 404)
+        layer_id = url.split("/layers/")[1].split("/")[0]
+        forged = requests.post(
+            f"{os.environ['API_HOST']}/layers/{layer_id[:-4]}AAAA/aoi",
+            json={"shape": [1, 1], "crs": "EPSG:4326", "bounds": [0, 0, 1, 1], "bounds_crs": "EPSG:4326"},
+            headers={"Authorization": os.environ["TOKEN_OF_B"]},
+            timeout=60,
+        )
+        self.assertEqual(forged.status_code, 404)
         as_user(os.environ["TOKEN_OF_A"])
         self.assertEqual([found.id for found in dc.catalog.find_blobs()], [blob])
         dc.catalog.delete_blob(blob)
