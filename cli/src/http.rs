@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clap::Args;
 use graticule_common::error::{Classify, ErrorClass};
-use graticule_coordinator::http::{HttpConfig, HttpRules, LayerSecret, Raster, RasterError, RasterWriter};
+use graticule_coordinator::http::{
+    Basemap, HttpConfig, HttpRules, LayerSecret, Raster, RasterError, RasterWriter,
+};
 use graticule_coordinator::objects::Objects;
 use graticule_worker::sink::{Encoding, RasterFile, write_geotiff};
 
@@ -63,6 +65,29 @@ pub struct HttpArgs {
         help_heading = "HTTP"
     )]
     basemap: Option<String>,
+    /// The address under which clients reach this server, such as https://maps.example.org/engine, where a
+    /// proxy stands before it [default: the one that each client names]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "GRATICULE_PUBLIC_URL",
+        hide_env_values = true,
+        value_parser = public_url,
+        help_heading = "HTTP"
+    )]
+    public_url: Option<String>,
+    /// Who made the base map, as its licence wants it said
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "GRATICULE_BASEMAP_ATTRIBUTION",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true,
+        requires = "basemap",
+        help_heading = "HTTP"
+    )]
+    basemap_attribution: String,
 }
 
 /// Where to listen, if at all.
@@ -101,11 +126,19 @@ fn origin(text: &str) -> Result<String, String> {
 }
 
 fn basemap(text: &str) -> Result<String, String> {
-    let is_url = text.starts_with("https://") || text.starts_with("http://") || text.starts_with('/');
-    let has_all = ["{z}", "{x}", "{y}"].iter().all(|part| text.contains(part));
-    match is_url && has_all {
+    Basemap::new(text, "").map(|_| text.to_owned())
+}
+
+/// An address with a path or without, and nothing after that.
+fn public_url(text: &str) -> Result<String, String> {
+    let text = text.trim().trim_end_matches('/');
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let (host, path) = rest.map_or(("", ""), |rest| rest.split_once('/').unwrap_or((rest, "")));
+    let is_path = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-.:[]_".contains(&b);
+    match !host.is_empty() && host.bytes().all(is_host) && path.bytes().all(is_path) {
         true => Ok(text.to_owned()),
-        false => Err("a URL with {z}, {x} and {y} is needed".into()),
+        false => Err("an address such as `https://maps.example.org/engine` is needed".into()),
     }
 }
 
@@ -130,6 +163,7 @@ impl HttpArgs {
             };
             LayerSecret::from_text(&text).ok_or_else(short)
         });
+        let basemap = self.basemap.as_ref().map(|url| Basemap::new(url, &self.basemap_attribution));
         Ok(Some(HttpConfig {
             listen,
             may_move,
@@ -137,7 +171,8 @@ impl HttpArgs {
             cors: self.cors.clone(),
             layer_secret: secret.transpose()?,
             geotiff: Some(Arc::new(GeoTiffs)),
-            basemap: self.basemap.clone(),
+            public_url: self.public_url.clone(),
+            basemap: basemap.transpose().map_err(Failure::usage)?,
             rules: HttpRules::default(),
         }))
     }
@@ -182,6 +217,12 @@ mod tests {
             assert!(origin(text).is_err(), "{text}");
         }
         assert!(basemap("https://tile.example.org/{z}/{x}/{y}.png").is_ok());
+        assert_eq!(public_url("https://maps.example.org/a/").unwrap(), "https://maps.example.org/a");
+        for text in
+            ["", "maps.example.org", "https://", "https://a b", "https://u@a/", "https://a/?x", "ftp://a"]
+        {
+            assert!(public_url(text).is_err(), "{text}");
+        }
         assert!(basemap("https://tile.example.org/").is_err() && basemap("javascript:{z}{x}{y}").is_err());
     }
 }

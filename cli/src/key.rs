@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use graticule_common::scene::Timestamp;
-use graticule_coordinator::access::keys::{KeyFile, NewKey};
+use graticule_coordinator::access::keys::{KeyFile, NewKey, as_token};
 use graticule_coordinator::access::{Scope, Scopes};
 
 use crate::Global;
@@ -37,6 +37,9 @@ pub struct Create {
     /// The instant from which it does not count, such as 2027-01-01 [default: never]
     #[arg(long, value_name = "DATE", value_parser = instant)]
     expires: Option<Timestamp>,
+    /// Print it in the look of a JSON web token, which clients of EarthOne need: the value for EARTHONE_TOKEN
+    #[arg(long)]
+    jwt: bool,
     #[command(flatten)]
     keys: KeyArgs,
 }
@@ -81,12 +84,12 @@ fn now() -> Timestamp {
 impl Key {
     pub fn run(self, global: &Global) -> Result<(), Failure> {
         match self {
-            Key::Create(Create { tenant, scope, name, expires, keys }) => {
+            Key::Create(Create { tenant, scope, name, expires, jwt, keys }) => {
                 let wanted = NewKey { name, tenant, scopes: Scopes::of(scope), expires };
                 let secret = keys.secret(global)?;
                 let (key, record) = file(&keys)?.create(&secret, wanted, now()).map_err(Failure::io)?;
                 eprintln!("key `{}` of `{}`; it is shown this once", record.id, record.tenant);
-                say!("{key}");
+                say!("{}", if jwt { as_token(&key, &record) } else { key });
             }
             Key::List(List { json, keys }) => {
                 for record in file(&keys)?.records().map_err(Failure::io)? {

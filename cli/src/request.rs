@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use graticule_common::aoi::xyz::{WEB_MERCATOR, XyzTile};
 use graticule_common::aoi::{Aoi, Geometry, Sampling};
 use graticule_common::error::ErrorClass;
 use graticule_common::limits::Limits;
@@ -260,29 +261,18 @@ struct Tile {
     resolution: f64,
 }
 
+/// Pixels along a tile of a web map.
+const XYZ_PIXELS: u32 = 256;
+
 /// `Z/X/Y`: row 0 is the northernmost.
 fn xyz(text: &str) -> Result<Tile, String> {
-    const ZOOM_MAX: u32 = 26;
-    /// Half the width of the world in EPSG:3857.
-    const HALF: f64 = std::f64::consts::PI * 6378137.0;
     let bad = || "three whole numbers are needed, Z/X/Y, such as 12/2200/1343".to_owned();
     let parts: Vec<u32> =
         text.split('/').map(|part| part.parse().map_err(|_| bad())).collect::<Result<_, _>>()?;
     let [z, x, y] = parts[..] else { return Err(bad()) };
-    if z > ZOOM_MAX {
-        return Err(format!("zoom {z} is beyond {ZOOM_MAX}"));
-    }
-    let tiles = 1u32 << z;
-    if x >= tiles || y >= tiles {
-        return Err(format!("zoom {z} has columns and rows 0 to {}", tiles - 1));
-    }
-    let size = 2.0 * HALF / f64::from(tiles);
-    let (west, north) = (f64::from(x) * size - HALF, HALF - f64::from(y) * size);
-    Ok(Tile {
-        crs: "EPSG:3857".into(),
-        bounds: [west, north - size, west + size, north],
-        resolution: size / 256.0,
-    })
+    let tile = XyzTile::new(z, x, y).map_err(|error| error.to_string())?;
+    let (bounds, resolution) = (tile.bounds(), tile.resolution(XYZ_PIXELS));
+    Ok(Tile { crs: WEB_MERCATOR.into(), bounds, resolution })
 }
 
 /// `TILESIZE:PAD:RESOLUTION:ZONE:I:J`: tiles count from the zone's central meridian and the equator, in

@@ -6,6 +6,7 @@ mod clip;
 mod geojson;
 mod outline;
 mod project;
+pub mod xyz;
 
 pub use geojson::{Geometry, GeometryError, Line, Polygon};
 pub use outline::Outline;

@@ -1,6 +1,6 @@
 //! Expressions: a DAG of ops in which equal computations exist once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use crate::error::GraftPath;
@@ -9,7 +9,7 @@ use crate::literal::Literal;
 use crate::ops::object::Object;
 use crate::ops::source::{FromImageIds, Mosaic, SelectScenes};
 use crate::ops::{Arg, Op, TypeError};
-use crate::scene::SceneQuery;
+use crate::scene::{SceneQuery, Timestamp};
 
 /// A node of an [`Expr`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,13 +43,16 @@ pub enum ExprNode {
         /// Its value.
         body: ExprId,
     },
+    /// A parameter of the graft, by name, that has no value yet: of what
+    /// [`resolve_open`](crate::graft::resolve_open) gives alone.
+    Open(String),
 }
 
 impl ExprNode {
     /// The nodes that it needs.
     pub fn inputs(&self) -> &[ExprId] {
         match self {
-            ExprNode::Literal(_) | ExprNode::Param(_) => &[],
+            ExprNode::Literal(_) | ExprNode::Param(_) | ExprNode::Open(_) => &[],
             ExprNode::Call { args, .. } => args,
             ExprNode::Function { body, .. } => std::slice::from_ref(body),
         }
@@ -57,7 +60,7 @@ impl ExprNode {
 
     fn inputs_mut(&mut self) -> &mut [ExprId] {
         match self {
-            ExprNode::Literal(_) | ExprNode::Param(_) => &mut [],
+            ExprNode::Literal(_) | ExprNode::Param(_) | ExprNode::Open(_) => &mut [],
             ExprNode::Call { args, .. } => args,
             ExprNode::Function { body, .. } => std::slice::from_mut(body),
         }
@@ -140,7 +143,7 @@ impl Expr {
     fn constants(&self, args: &[ExprId]) -> Vec<Arg<'_>> {
         let constant = |arg: &ExprId| match &self.nodes[arg.index()] {
             ExprNode::Literal(literal) => Arg::Literal(literal),
-            ExprNode::Call { .. } | ExprNode::Param(_) | ExprNode::Function { .. } => {
+            ExprNode::Call { .. } | ExprNode::Param(_) | ExprNode::Function { .. } | ExprNode::Open(_) => {
                 Arg::Literal(&Literal::Null)
             }
         };
@@ -154,7 +157,7 @@ impl Expr {
             inside.push(match node {
                 ExprNode::Param(_) => true,
                 ExprNode::Call { args, .. } => args.iter().any(|arg| inside[arg.index()]),
-                ExprNode::Literal(_) | ExprNode::Function { .. } => false,
+                ExprNode::Literal(_) | ExprNode::Function { .. } | ExprNode::Open(_) => false,
             });
         }
         inside
@@ -182,40 +185,118 @@ impl Expr {
         (own, outer)
     }
 
-    /// The expression as a graft that means the same. Calls name ops directly.
+    /// Names of the parameters that a request gives values: the graft's own, and those that stand where a
+    /// date is expected and are none. By name, each once.
+    pub fn parameters(&self) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        for node in &self.nodes {
+            match node {
+                ExprNode::Open(name) => _ = names.insert(name.clone()),
+                ExprNode::Call { op, args } => {
+                    let dates = op.doc().params.iter().zip(args).filter(|(param, _)| is_date(param.name));
+                    for (_, arg) in dates {
+                        if let ExprNode::Literal(Literal::Str(text)) = &self.nodes[arg.index()]
+                            && Timestamp::parse(text).is_none()
+                        {
+                            names.insert(text.clone());
+                        }
+                    }
+                }
+                ExprNode::Literal(_) | ExprNode::Param(_) | ExprNode::Function { .. } => {}
+            }
+        }
+        names.into_iter().collect()
+    }
+
+    /// Products that the expression names.
+    pub fn products(&self) -> Vec<String> {
+        let queries = self.scene_queries().unwrap_or_default();
+        let names: BTreeSet<String> = queries.into_iter().map(|(query, _)| query.product).collect();
+        names.into_iter().collect()
+    }
+
+    /// The expression as a graft that means the same, in normal form: whatever the keys of the graft it
+    /// came from were, and in whatever order they stood. Calls name ops directly.
     pub fn to_graft(&self) -> serde_json::Value {
         let mut graft = serde_json::Map::new();
         let inside = self.inside_functions();
+        let keys = self.keys();
         for (id, node) in self.iter().filter(|(id, _)| !inside[id.index()]) {
             let value = match node {
                 ExprNode::Function { parameters, body } => {
                     let (own, _) = self.body(id, &inside);
-                    let keys = own.iter().filter(|id| !matches!(self.nodes[id.index()], ExprNode::Param(_)));
+                    let own = own.iter().filter(|id| !matches!(self.nodes[id.index()], ExprNode::Param(_)));
                     let mut function: serde_json::Map<_, _> =
-                        keys.map(|id| (self.key(*id), self.definition(*id))).collect();
-                    let names: Vec<String> = (0..*parameters).map(parameter).collect();
+                        own.map(|id| (keys.of(*id), self.definition(*id, &keys))).collect();
+                    let names: Vec<String> =
+                        (0..*parameters).map(|position| keys.parameter(position)).collect();
                     function.insert("parameters".into(), names.into());
-                    function.insert("returns".into(), self.key(*body).into());
+                    function.insert("returns".into(), keys.of(*body).into());
                     function.into()
                 }
-                _ => self.definition(id),
+                ExprNode::Open(_) => continue,
+                _ => self.definition(id, &keys),
             };
-            graft.insert(self.key(id), value);
+            graft.insert(keys.of(id), value);
         }
-        graft.insert("returns".into(), self.key(self.root).into());
+        let open: BTreeSet<&str> = self.open().collect();
+        if !open.is_empty() {
+            let open: Vec<&str> = open.into_iter().collect();
+            graft.insert("parameters".into(), open.into());
+        }
+        graft.insert("returns".into(), keys.of(self.root).into());
         graft.into()
     }
 
-    /// The name of a node in a graft.
-    fn key(&self, id: ExprId) -> String {
-        match self.nodes[id.index()] {
-            ExprNode::Param(position) => parameter(position),
-            _ => id.0.to_string(),
+    /// Names of the parameters without values.
+    fn open(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().filter_map(|node| match node {
+            ExprNode::Open(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The keys of a graft in normal form: nodes are counted arguments first, in the order of arguments.
+    fn keys(&self) -> Keys<'_> {
+        let mut numbers = vec![None; self.nodes.len()];
+        let mut count = 0u32;
+        // With how many of a node's inputs have been looked at.
+        let mut stack = vec![(self.root, 0usize)];
+        while let Some((id, looked)) = stack.pop() {
+            if numbers[id.index()].is_some() {
+                continue;
+            }
+            match self.nodes[id.index()].inputs().get(looked) {
+                Some(input) => {
+                    stack.push((id, looked + 1));
+                    stack.push((*input, 0));
+                }
+                None => {
+                    numbers[id.index()] = Some(count);
+                    count += 1;
+                }
+            }
         }
+        let numbers = numbers.into_iter().map(Option::unwrap_or_default).collect();
+        // A parameter keeps its name, so keys give way.
+        let is_taken = |prefix: &str| {
+            self.open().any(|name| {
+                let rest = name.strip_prefix(prefix);
+                rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+            })
+        };
+        let free = |first: &str| {
+            let mut prefix = first.to_owned();
+            while is_taken(&prefix) {
+                prefix.push('_');
+            }
+            prefix
+        };
+        Keys { expr: self, numbers, key: free(""), parameter: free("p") }
     }
 
     /// What stands at the key of a constant or a call.
-    fn definition(&self, id: ExprId) -> serde_json::Value {
+    fn definition(&self, id: ExprId, keys: &Keys<'_>) -> serde_json::Value {
         match &self.nodes[id.index()] {
             ExprNode::Literal(literal @ (Literal::List(_) | Literal::Object(_))) => {
                 serde_json::Value::Array(vec![literal.to_json()])
@@ -226,22 +307,46 @@ impl Expr {
                     Some(ExprNode::Literal(names)) => Object::names(names),
                     _ => Vec::new(),
                 };
-                let keys = args.iter().skip(1).map(|arg| serde_json::Value::from(self.key(*arg)));
-                let results: serde_json::Map<_, _> = names.into_iter().zip(keys).collect();
+                let values = args.iter().skip(1).map(|arg| serde_json::Value::from(keys.of(*arg)));
+                let results: serde_json::Map<_, _> = names.into_iter().zip(values).collect();
                 serde_json::json!([op.name(), results])
             }
             ExprNode::Call { op, args } => {
-                let keys = args.iter().map(|arg| self.key(*arg));
-                std::iter::once(op.name().to_owned()).chain(keys).collect::<Vec<_>>().into()
+                let args = args.iter().map(|arg| keys.of(*arg));
+                std::iter::once(op.name().to_owned()).chain(args).collect::<Vec<_>>().into()
             }
-            ExprNode::Param(_) | ExprNode::Function { .. } => serde_json::Value::Null,
+            ExprNode::Param(_) | ExprNode::Function { .. } | ExprNode::Open(_) => serde_json::Value::Null,
         }
     }
 }
 
-/// Name of a function's parameter in a graft.
-fn parameter(position: u32) -> String {
-    format!("p{position}")
+/// Names of nodes in a graft.
+struct Keys<'a> {
+    expr: &'a Expr,
+    numbers: Vec<u32>,
+    /// What keys begin with.
+    key: String,
+    /// What names of functions' parameters begin with.
+    parameter: String,
+}
+
+impl Keys<'_> {
+    fn of(&self, id: ExprId) -> String {
+        match &self.expr.nodes[id.index()] {
+            ExprNode::Param(position) => self.parameter(*position),
+            ExprNode::Open(name) => name.clone(),
+            _ => format!("{}{}", self.key, self.numbers[id.index()]),
+        }
+    }
+
+    fn parameter(&self, position: u32) -> String {
+        format!("{}{position}", self.parameter)
+    }
+}
+
+/// Whether a parameter of an op is a date, which a request may give by name.
+pub(crate) fn is_date(parameter: &str) -> bool {
+    matches!(parameter, "start_datetime" | "end_datetime")
 }
 
 impl fmt::Display for Expr {
@@ -284,8 +389,15 @@ impl ExprBuilder {
     pub fn as_literal(&self, id: ExprId) -> Option<&Literal> {
         match &self.nodes[id.index()] {
             ExprNode::Literal(literal) => Some(literal),
-            ExprNode::Call { .. } | ExprNode::Param(_) | ExprNode::Function { .. } => None,
+            _ => None,
         }
+    }
+
+    /// A parameter of the graft that has no value yet.
+    pub fn open(&mut self, name: &str, path: &GraftPath) -> ExprId {
+        let mut hasher = Hasher::new("open");
+        hasher.str(name);
+        self.intern(hasher.finish(), path, || ExprNode::Open(name.to_owned()))
     }
 
     /// A parameter of the function that is being built.

@@ -1,7 +1,7 @@
 //! Parameters of a request become constants of its expression.
 
 use graticule_common::expr::{Expr, ExprNode};
-use graticule_common::graft::{GraftError, Parameters, resolve_with};
+use graticule_common::graft::{GraftError, Parameters, resolve_open, resolve_with};
 use graticule_common::limits::Limits;
 use graticule_common::literal::Literal;
 use serde_json::{Value, json};
@@ -62,4 +62,71 @@ fn a_graft_names_its_parameters() {
     assert!(has_text(&bound, "nir"));
     let missing = expr(&graft, &[("band", "nir")]).unwrap_err();
     assert!(matches!(&missing, GraftError::MissingParameter { name, .. } if name == "limit"), "{missing}");
+}
+
+fn open(graft: &Value) -> Result<Expr, GraftError> {
+    resolve_open(graft.to_string().as_bytes(), &Limits::default())
+}
+
+/// The same computation under other keys, in another order.
+fn renamed(graft: &Value) -> Value {
+    let Value::Object(members) = graft else { panic!() };
+    let is_key = |name: &str| members.contains_key(name) && name != "returns" && name != "parameters";
+    let name = |text: &str| {
+        if is_key(text) {
+            format!("z{}", text.len() * 7 + text.bytes().map(usize::from).sum::<usize>())
+        } else {
+            text.into()
+        }
+    };
+    let value = |value: &Value| match value {
+        Value::Array(items) if items.len() > 1 => items
+            .iter()
+            .map(|item| match item {
+                Value::String(text) => name(text).into(),
+                Value::Object(named) => named
+                    .iter()
+                    .map(|(key, of)| (key.clone(), Value::from(name(of.as_str().unwrap()))))
+                    .collect(),
+                other => other.clone(),
+            })
+            .collect(),
+        other => other.clone(),
+    };
+    let of = |(key, given): (&String, &Value)| match key.as_str() {
+        "returns" => (key.clone(), name(given.as_str().unwrap()).into()),
+        "parameters" => (key.clone(), given.clone()),
+        key => (name(key), value(given)),
+    };
+    members.iter().map(of).collect()
+}
+
+#[test]
+fn a_normal_form_does_not_depend_on_keys_and_is_its_own() {
+    let with_parameters = json!({
+        "parameters": ["limit", "7", "p0"], "n": "add", "returns": "x", "x": ["add", "m", "limit"],
+        "p": "sentinel", "band": "red", "since": "since", "m0": ["mosaic", "p", "band", {"end_datetime": "since"}],
+        "m": ["add", "m1", "7"], "m1": ["mul", "m0", "p0"],
+    });
+    for graft in [mosaic("since"), mosaic("2024-01-01"), with_parameters.clone()] {
+        let normal = open(&graft).unwrap().to_graft();
+        assert_eq!(open(&renamed(&graft)).unwrap().to_graft(), normal, "{graft}");
+        assert_eq!(open(&normal).unwrap().to_graft(), normal, "{graft}");
+    }
+    let normal = open(&with_parameters).unwrap().to_graft();
+    assert_eq!(normal["parameters"], json!(["7", "limit", "p0"]), "{normal}");
+    assert_eq!(open(&with_parameters).unwrap().parameters(), ["7", "limit", "p0", "since"]);
+    // Values mean the same to both.
+    let values = [("limit", "1"), ("7", "2"), ("p0", "3"), ("since", "2024-01-01")];
+    let given = expr(&with_parameters, &values).unwrap();
+    assert_eq!(expr(&normal, &values).unwrap().hash(), given.hash());
+    assert!(matches!(expr(&normal, &[]), Err(GraftError::MissingParameter { .. })));
+}
+
+#[test]
+fn a_parameter_that_hides_an_op_is_refused() {
+    let graft =
+        json!({"parameters": ["add"], "a": 1, "x": ["math", "n", "a", "add"], "n": "sub", "returns": "x"});
+    let error = open(&graft).unwrap_err();
+    assert!(error.to_string().contains("`add`"), "{error}");
 }

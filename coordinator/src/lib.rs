@@ -33,9 +33,9 @@ use crate::objects::ObjectError;
 use crate::request::Requests;
 
 pub mod access;
+pub mod blobs;
 pub mod catalog;
 pub mod catalog_service;
-mod colormaps;
 pub mod dispatch;
 mod drain;
 pub mod fleet;

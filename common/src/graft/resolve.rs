@@ -10,7 +10,7 @@ use super::syntax::{Application, Definition, Graft};
 use super::{GraftError, Parameters};
 use crate::callable::{CallableError, Place};
 use crate::error::GraftPath;
-use crate::expr::{Expr, ExprBuilder, ExprId};
+use crate::expr::{Expr, ExprBuilder, ExprId, is_date};
 use crate::limits::Limits;
 use crate::literal::Literal;
 use crate::ops::images::Reduced;
@@ -19,6 +19,34 @@ use crate::ops::{Op, Param};
 
 /// Resolves a whole graft. Parameters of its top level are bound by the request's.
 pub(super) fn resolve(graft: Graft, parameters: &Parameters, limits: &Limits) -> Result<Expr, GraftError> {
+    let bind = |builder: &mut ExprBuilder, name: &str, at: &GraftPath| {
+        let missing = || GraftError::MissingParameter { at: at.clone(), name: name.to_owned() };
+        let value = parameters.get(name).ok_or_else(missing)?;
+        Ok(builder.literal(value.clone(), at))
+    };
+    run(graft, parameters, limits, bind)
+}
+
+/// Resolves a graft whose parameters have no values yet.
+pub(super) fn resolve_open(graft: Graft, limits: &Limits) -> Result<Expr, GraftError> {
+    let bind = |builder: &mut ExprBuilder, name: &str, at: &GraftPath| match dialect::builtin(name) {
+        None => Ok(builder.open(name, at)),
+        // In the normal form, calls name ops directly, which it would hide.
+        Some(_) => {
+            let problem = format!("the parameter `{name}` has the name of an op; give it another one");
+            Err(GraftError::Syntax { at: at.clone(), problem })
+        }
+    };
+    run(graft, &Parameters::new(), limits, bind)
+}
+
+/// Resolves a graft; `bind` knows what the parameters of its top level are.
+fn run(
+    graft: Graft,
+    parameters: &Parameters,
+    limits: &Limits,
+    bind: impl Fn(&mut ExprBuilder, &str, &GraftPath) -> Result<ExprId, GraftError>,
+) -> Result<Expr, GraftError> {
     let mut bodies = Vec::new();
     flatten(graft, GraftPath::root(), &mut bodies);
     let mut machine = Machine {
@@ -33,9 +61,7 @@ pub(super) fn resolve(graft: Graft, parameters: &Parameters, limits: &Limits) ->
     let at = GraftPath::root().join("parameters");
     let mut bound = Vec::with_capacity(bodies[0].parameters.len());
     for name in &bodies[0].parameters {
-        let missing = || GraftError::MissingParameter { at: at.clone(), name: name.clone() };
-        let value = parameters.get(name).ok_or_else(missing)?;
-        bound.push(Value::Node(machine.builder.literal(value.clone(), &at)));
+        bound.push(Value::Node(bind(&mut machine.builder, name, &at)?));
     }
     let at = GraftPath::root().join("returns");
     match machine.run(bound)? {
@@ -47,11 +73,6 @@ pub(super) fn resolve(graft: Graft, parameters: &Parameters, limits: &Limits) ->
             expected: "a value",
         }),
     }
-}
-
-/// Resolves a graft whose parameters have no values yet.
-pub(super) fn resolve_open(graft: Graft, limits: &Limits) -> Result<Expr, GraftError> {
-    resolve(graft, &Parameters::new(), limits)
 }
 
 /// A function body, its nested functions taken out.
@@ -514,11 +535,9 @@ impl Machine<'_> {
 
     /// Dates that name a parameter of the request take its value.
     fn bind_dates(&mut self, op: &'static dyn Op, args: &mut [ExprId], at: &GraftPath) {
-        let dates = ["start_datetime", "end_datetime"];
         for (arg, param) in args.iter_mut().zip(op.doc().params) {
             let text = self.builder.as_literal(*arg).and_then(Literal::as_str);
-            let value =
-                text.filter(|_| dates.contains(&param.name)).and_then(|name| self.parameters.get(name));
+            let value = text.filter(|_| is_date(param.name)).and_then(|name| self.parameters.get(name));
             if let Some(value) = value {
                 *arg = self.builder.literal(value.clone(), at);
             }

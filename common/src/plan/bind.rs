@@ -66,6 +66,7 @@ pub(super) fn bind(
             ExprNode::Literal(literal) => Value::Literal(literal.clone(), Props::none()),
             _ if inside[id.index()] => Value::Inside,
             ExprNode::Param(_) => Value::Inside,
+            ExprNode::Open(name) => return Err(BindError::Open { at: expr.path(id), name: name.clone() }),
             ExprNode::Function { .. } => match function(expr, id, (&inside, &values), &mut steps) {
                 Ok(function) => Value::Function(function),
                 Err(error) if may_fail => Value::Failed(error),

@@ -25,6 +25,14 @@ pub enum BindError {
         /// What it is.
         is: &'static str,
     },
+    /// A parameter of the graft without a value.
+    #[error("{at}: the graft's parameter `{name}` has no value; give it one")]
+    Open {
+        /// Where in the graft.
+        at: GraftPath,
+        /// The parameter.
+        name: String,
+    },
     /// More output than `Limits::output_samples`.
     #[error(
         "the result would have {samples} values (images x bands x rows x columns), the limit is {limit}; ask for a smaller AOI or a coarser resolution"
@@ -99,7 +107,9 @@ impl Classify for BindError {
     fn class(&self) -> ErrorClass {
         match self {
             BindError::Type { error, .. } => error.class(),
-            BindError::NoRaster { .. } | BindError::UnknownPass { .. } => ErrorClass::InvalidRequest,
+            BindError::NoRaster { .. } | BindError::Open { .. } | BindError::UnknownPass { .. } => {
+                ErrorClass::InvalidRequest
+            }
             BindError::Output { .. }
             | BindError::Memory { .. }
             | BindError::Tiles { .. }
@@ -110,7 +120,9 @@ impl Classify for BindError {
     }
     fn place(&self) -> Option<&GraftPath> {
         match self {
-            BindError::Type { at, .. } | BindError::NoRaster { at, .. } => Some(at),
+            BindError::Type { at, .. } | BindError::NoRaster { at, .. } | BindError::Open { at, .. } => {
+                Some(at)
+            }
             BindError::Output { .. }
             | BindError::Memory { .. }
             | BindError::Tiles { .. }

@@ -10,6 +10,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use graticule_common::scene::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -222,6 +224,50 @@ impl Keys {
 /// Whether a text is meant as an API key.
 pub fn is_key(text: &str) -> bool {
     text.starts_with(PREFIX)
+}
+
+/// A key in the look of a JSON web token, the only one that the published client takes credentials in. The
+/// key stands where a token has its signature. What stands before it is for the client alone, which
+/// looks for an end and for names to save things under; the engine does not read it.
+pub fn as_token(key: &str, record: &KeyRecord) -> String {
+    let expires = record.expires.as_deref().and_then(Timestamp::parse);
+    let header = serde_json::json!({"typ": "JWT", "alg": "API-KEY"});
+    let claims = serde_json::json!({
+        "sub": format!("graticule|{}", record.id),
+        "exp": expires.map_or(NEVER, |instant| instant.0 / 1_000_000),
+        "org": plain(&record.tenant),
+        "userid": if record.name.is_empty() { "key".to_owned() } else { plain(&record.name) },
+        "groups": ["dynamic-compute-user"],
+    });
+    let encoded = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.{key}", encoded(header), encoded(claims))
+}
+
+/// 9999-12-31T23:59:59Z, in seconds since 1970.
+const NEVER: i64 = 253_402_300_799;
+
+/// A text of the characters that the client has in namespaces.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect()
+}
+
+/// The key in a text, where it is one in the look of a token; otherwise the text itself.
+pub(super) fn bare(text: &str) -> &str {
+    let mut parts = text.split('.');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        // Of one token's signature in a quarter of a million the first letters are those of a key.
+        (Some(_), Some(_), Some(key), None) if has_form(key) => key,
+        _ => text,
+    }
+}
+
+/// Whether a text has the whole form of a key.
+fn has_form(text: &str) -> bool {
+    let is_hex = |text: &str, bytes: usize| {
+        text.len() == 2 * bytes && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let parts = text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_'));
+    parts.is_some_and(|(id, secret)| is_hex(id, ID_BYTES) && is_hex(secret, SECRET_BYTES))
 }
 
 /// The file of a deployment's keys.

@@ -469,5 +469,6 @@ fn credentials(header: &[u8]) -> Option<&str> {
         _ => text,
     };
     let is_plain = |byte: u8| byte.is_ascii_graphic();
+    let text = keys::bare(text);
     (!text.is_empty() && text.len() <= TOKEN_BYTES_MAX && text.bytes().all(is_plain)).then_some(text)
 }

@@ -441,14 +441,21 @@ impl Index<'_> {
         .map(drop)
     }
 
-    /// West, south, east and north of a product's boxes, as they are registered.
+    /// West, south, east and north of a product's boxes, as they are registered. Where some of them, but
+    /// not all, go on at the other side of 180 degrees, the whole way around.
     pub(super) fn extent(&self, product: i64) -> Result<Option<Edges>, CatalogError> {
-        let sql = "SELECT min(west), min(south), max(east), max(north) FROM items WHERE product = ?1";
+        let sql = "SELECT min(west), min(south), max(east), max(north),
+                          coalesce(sum(west > east), 0) IN (0, count(*))
+                   FROM items WHERE product = ?1";
         let row = |row: &rusqlite::Row<'_>| {
             let edge = |at| row.get::<_, Option<f64>>(at);
-            Ok(edge(0)?.zip(edge(1)?).zip(edge(2)?.zip(edge(3)?)))
+            let edges = edge(0)?.zip(edge(1)?).zip(edge(2)?.zip(edge(3)?));
+            Ok((edges, row.get::<_, bool>(4)?))
         };
-        Ok(self.row(sql, [product], row)?.flatten().map(|((w, s), (e, n))| [w, s, e, n]))
+        Ok(self.row(sql, [product], row)?.and_then(|(edges, is_one_way)| {
+            let ((w, s), (e, n)) = edges?;
+            Some(if is_one_way { [w, s, e, n] } else { [-180.0, s, 180.0, n] })
+        }))
     }
 }
 

@@ -10,10 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use graticule_common::failpoint;
-use graticule_common::scene::{LonLatBox, Scene, SceneQuery};
+use graticule_common::scene::{LonLatBox, SceneQuery};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::CatalogError;
 use super::add::{Added, Finished, PAGE, Registration};
 use super::index::{self, Index};
 use super::journal::Journal;
@@ -23,6 +22,7 @@ use super::replay::replay;
 use super::search;
 use super::store::{Place, SegmentId, Segments, is_replaced};
 use super::walk::display;
+use super::{CatalogError, Listed};
 use crate::objects::Objects;
 
 /// Connections kept for the next search.
@@ -63,7 +63,7 @@ impl Store {
         query: &SceneQuery,
         area: &LonLatBox,
         scenes_max: usize,
-    ) -> Result<(Vec<Scene>, bool), CatalogError> {
+    ) -> Result<(Vec<Listed>, bool), CatalogError> {
         self.with(|index| {
             let row = known(index, &query.product)?;
             search::search(index, row.key, query, area, scenes_max)

@@ -22,7 +22,7 @@ use super::keep::Store;
 use super::lock::Lock;
 use super::search;
 use super::walk::{self, Rules};
-use super::{CatalogError, SceneCatalog};
+use super::{CatalogError, Listed, SceneCatalog};
 use crate::objects::{ObjectError, Objects};
 
 /// Name of the catalog's folder in the data directory.
@@ -328,7 +328,7 @@ impl LocalCatalog {
         area: &LonLatBox,
         scenes_max: usize,
     ) -> Result<(Vec<Scene>, bool), CatalogError> {
-        self.0.some(query, area, scenes_max)
+        self.0.some(query, area, scenes_max).map(|(scenes, is_all)| (only_scenes(scenes), is_all))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -411,10 +411,31 @@ impl SceneCatalog for LocalCatalog {
     ) -> Result<Vec<Scene>, CatalogError> {
         let (query, area) = (query.clone(), *area);
         self.blocking(move |store| match store.some(&query, &area, scenes_max)? {
-            (scenes, true) => Ok(scenes),
+            (scenes, true) => Ok(only_scenes(scenes)),
             (_, false) => {
                 Err(CatalogError::TooManyScenes { product: query.product.clone(), limit: scenes_max })
             }
+        })
+        .await
+    }
+
+    async fn list(
+        &self,
+        query: &SceneQuery,
+        area: &LonLatBox,
+        scenes_max: usize,
+    ) -> Result<(Vec<Listed>, bool), CatalogError> {
+        let (query, area) = (query.clone(), *area);
+        self.blocking(move |store| store.some(&query, &area, scenes_max)).await
+    }
+
+    async fn footprint(&self, product: &str) -> Result<Option<[f64; 4]>, CatalogError> {
+        let id = product.to_owned();
+        self.blocking(move |store| {
+            store.with(|index| {
+                let row = known(index, &id)?;
+                index.extent(row.key)
+            })
         })
         .await
     }
@@ -429,6 +450,10 @@ impl SceneCatalog for LocalCatalog {
         })
         .await
     }
+}
+
+fn only_scenes(listed: Vec<Listed>) -> Vec<Scene> {
+    listed.into_iter().map(|listed| listed.scene).collect()
 }
 
 /// The image with an id, or with `PRODUCT:ID`.

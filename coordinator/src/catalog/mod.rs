@@ -37,6 +37,15 @@ pub use error::{CatalogError, HrefProblem};
 pub use folder::FolderOptions;
 pub use local::{AddOptions, Input, LocalCatalog, POLL_EVERY, is_stac_folder};
 
+/// A scene as a listing has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// The scene.
+    pub scene: Scene,
+    /// West, south, east and north of its box in degrees, as registered, where that is known.
+    pub bbox: Option<[f64; 4]>,
+}
+
 /// Answers which scenes a selection finds.
 #[async_trait]
 pub trait SceneCatalog: Send + Sync + Debug {
@@ -75,6 +84,31 @@ pub trait SceneCatalog: Send + Sync + Debug {
         area: &LonLatBox,
         scenes_max: usize,
     ) -> Result<Vec<Scene>, CatalogError>;
+
+    /// Up to `scenes_max` scenes that a search finds, and whether they are all.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`].
+    async fn list(
+        &self,
+        query: &SceneQuery,
+        area: &LonLatBox,
+        scenes_max: usize,
+    ) -> Result<(Vec<Listed>, bool), CatalogError> {
+        let mut scenes = self.search(query, area, usize::MAX).await?;
+        let is_all = scenes.len() <= scenes_max;
+        scenes.truncate(scenes_max);
+        Ok((scenes.into_iter().map(|scene| Listed { scene, bbox: None }).collect(), is_all))
+    }
+
+    /// West, south, east and north of a product's scenes in degrees; west above east goes on at the other
+    /// side of the world. `None` without scenes, or where nobody knows.
+    ///
+    /// # Errors
+    /// [`CatalogError::UnknownProduct`].
+    async fn footprint(&self, product: &str) -> Result<Option<[f64; 4]>, CatalogError> {
+        self.product(product).await.map(|_| None)
+    }
 
     /// The scenes with these ids, in their order. `PRODUCT:ID` names one where several products have
     /// an image of the id.

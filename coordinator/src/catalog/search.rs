@@ -9,10 +9,10 @@ use graticule_common::scene::{LonLatBox, Scene, SceneQuery, Timestamp};
 use rusqlite::OptionalExtension;
 use rusqlite::types::Value;
 
-use super::CatalogError;
 use super::digest::decode;
 use super::footprint::parts;
 use super::index::{Index, tree_time};
+use super::{CatalogError, Listed};
 
 /// Texts and numbers that one statement may be given; SQLite takes some 30 thousand.
 const PARAMS_MAX: usize = 10_000;
@@ -25,7 +25,7 @@ pub(super) fn search(
     query: &SceneQuery,
     area: &LonLatBox,
     scenes_max: usize,
-) -> Result<(Vec<Scene>, bool), CatalogError> {
+) -> Result<(Vec<Listed>, bool), CatalogError> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     let areas = parts([area.west, area.south, area.east, area.north]);
@@ -56,10 +56,10 @@ pub(super) fn search(
             if areas.len() > 1 || edges[0] > edges[2] || edges[0] < -180.0 || edges[2] > 180.0 {
                 seen.insert(key);
             }
-            found.push(scene);
+            found.push(Listed { scene, bbox: Some(edges) });
         }
     }
-    found.sort_by(|a: &Scene, b: &Scene| (a.acquired, &a.id).cmp(&(b.acquired, &b.id)));
+    found.sort_by(|a: &Listed, b| (a.scene.acquired, &a.scene.id).cmp(&(b.scene.acquired, &b.scene.id)));
     Ok((found, is_all))
 }
 

@@ -51,6 +51,11 @@ impl LayerSecret {
         long_enough.then(|| LayerSecret(*blake3::hash(text.as_bytes()).as_bytes()))
     }
 
+    /// What other secrets are derived of.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The secret of a store: made by whoever comes first, the same for all who share the store, for good.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ pub(crate) struct HttpError {
     /// When to come back.
     pub(crate) retry_after: Option<Duration>,
     /// The one status that says more than a class: the method is not one of this address.
-    is_method: bool,
+    pub(super) is_method: bool,
 }
 
 impl HttpError {

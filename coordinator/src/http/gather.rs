@@ -81,6 +81,13 @@ pub(crate) struct Gathered {
     pub(crate) share: Share,
 }
 
+impl Gathered {
+    /// What the header of answers says of it.
+    pub(crate) fn quality(&self) -> &'static str {
+        if self.is_display { "display" } else { "exact" }
+    }
+}
+
 /// Computes a request to its end. Whoever drops this future, or lets it go with its connection, ends the
 /// computation.
 ///
@@ -90,6 +97,19 @@ pub(crate) async fn gather(
     http: &Http,
     request: pb::ComputeRequest,
     caller: Caller,
+) -> Result<Gathered, HttpError> {
+    gather_copies(http, request, caller, 1).await
+}
+
+/// The same, with memory for so many copies of the results.
+///
+/// # Errors
+/// As [`gather`].
+pub(crate) async fn gather_copies(
+    http: &Http,
+    request: pb::ComputeRequest,
+    caller: Caller,
+    copies: u64,
 ) -> Result<Gathered, HttpError> {
     let is_display = request.options.as_ref().is_some_and(|options| options.display_quality);
     let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
@@ -104,7 +124,7 @@ pub(crate) async fn gather(
             _ => return Err(AssemblyError::OutOfOrder.into()),
         }
     };
-    let share = http.memory.take(Assembly::bytes(&header)?).await?;
+    let share = http.memory.take(Assembly::bytes(&header)?.saturating_mul(copies)).await?;
     let mut assembly = Assembly::new(&header)?;
     loop {
         let answer = receiver.recv().await.ok_or(AssemblyError::EndedEarly)??;
@@ -123,9 +143,9 @@ pub(crate) async fn gather(
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn memory_is_shared_and_given_back() {
-        let memory = Memory::new(10 << 10, Duration::from_secs(10));
+        let memory = Memory::new(10 << 10, Duration::from_millis(5));
         let error = memory.take((10 << 10) + 1).await.unwrap_err();
         assert_eq!(error.class, ErrorClass::LimitExceeded);
         let first = memory.take(6 << 10).await.unwrap();

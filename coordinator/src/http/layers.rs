@@ -2,21 +2,34 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::routing::post;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use graticule_common::assembly::{Finished, Outcome};
 use graticule_common::graft;
 use graticule_common::literal::Literal;
 use serde_json::json;
 
+use super::aoi::Asked;
+use super::around::RequestId;
 use super::body::Json;
 use super::capability::unknown;
 use super::error::HttpError;
-use super::{Http, capability};
+use super::formats::{Format, Pieces, arrow, choose, counted, npz, pickle};
+use super::gather::{Gathered, gather_copies};
+use super::{Http, describe, value};
 use crate::access::Identity;
+use crate::http::Raster;
 use crate::layers::{LayerError, LayerKey};
 use crate::planning::blocking;
+use crate::render::{self, Style};
+use crate::request::Caller;
+
+/// Header that says whether overviews may have been read.
+pub(crate) const QUALITY: HeaderName = HeaderName::from_static("graticule-quality");
 
 /// A layer.
 #[derive(Clone, Debug)]
@@ -46,7 +59,12 @@ pub(crate) async fn open(http: &Http, id: &str) -> Result<Layer, HttpError> {
 
 /// Its addresses.
 pub(super) fn routes() -> Router<Arc<Http>> {
-    Router::new().route("/layers", post(make)).route("/layers/", post(make))
+    Router::new()
+        .route("/layers", post(make))
+        .route("/layers/", post(make))
+        .route("/layers/{id}", get(describe::layer))
+        .route("/layers/{id}/aoi", post(aoi))
+        .route("/layers/{id}/value", get(value::value))
 }
 
 async fn make(
@@ -76,7 +94,118 @@ pub(crate) async fn keep(http: &Http, tenant: &str, graft: Literal) -> Result<St
     Ok(http.capabilities.id(&key))
 }
 
-/// Whether a text has the length of an id.
-pub(crate) fn is_like_id(text: &str) -> bool {
-    text.len() == capability::ID_CHARS
+/// `POST /layers/{id}/aoi`: the whole result, in the format that the client accepts.
+async fn aoi(
+    State(http): State<Arc<Http>>,
+    Extension(identity): Extension<Identity>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(members): Json,
+) -> Result<Response, HttpError> {
+    let format = Format::accepted(&headers)?;
+    let asked = Asked::read(members)?;
+    let layer = open(&http, &id).await?;
+    let style = style(&asked)?;
+    if format == Format::GeoTiff && http.geotiff.is_none() {
+        return Err(HttpError::invalid("this server writes no GeoTIFFs; ask for another format"));
+    }
+    let caller = Caller { tenant: identity.tenant, timeout: None, parent: None, id: Some(request_id) };
+    let gathered = gather_copies(&http, asked.request(&layer.graft), caller, format.copies()).await?;
+    let quality = gathered.quality();
+    let mut response = encode(&http, gathered, format, &asked, style).await?;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(QUALITY, HeaderValue::from_static(quality));
+    Ok(response)
+}
+
+/// How a picture looks.
+fn style(asked: &Asked) -> Result<Style, HttpError> {
+    let mut style = Style::default();
+    for (name, value) in &asked.style {
+        let wrong = |expected: &str| {
+            let message = format!("`style.{name}` must be {expected}, it is {}", value.kind_name());
+            HttpError::invalid(message).at(format!("/style/{name}"))
+        };
+        match (name.as_str(), value) {
+            (_, Literal::Null) => {}
+            ("colormap", Literal::Str(text)) => {
+                style.colormap = render::Colormap::from_name(text)
+                    .map_err(|error| HttpError::of(&error).at("/style/colormap"))?;
+            }
+            ("colormap", _) => return Err(wrong("the name of a colour map")),
+            ("scales", Literal::List(pairs)) => {
+                let pair = |pair: &Literal| match pair {
+                    Literal::List(ends) => match &ends[..] {
+                        [low, high] => Some((low.as_f64()? as f32, high.as_f64()? as f32)),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let pairs: Option<Vec<_>> = pairs.iter().map(pair).collect();
+                style.stretch = pairs.ok_or_else(|| wrong("a list of [low, high]"))?;
+            }
+            ("scales", _) => return Err(wrong("a list of [low, high]")),
+            _ => {}
+        }
+    }
+    Ok(style)
+}
+
+async fn encode(
+    http: &Arc<Http>,
+    gathered: Gathered,
+    format: Format,
+    asked: &Asked,
+    style: Style,
+) -> Result<Response, HttpError> {
+    let Gathered { results, share, .. } = gathered;
+    let results = match &asked.result {
+        Some(name) => vec![Finished { name: String::new(), ..choose(results, Some(name))? }],
+        None => results,
+    };
+    let file = |name: &'static str, bytes: Pieces| {
+        let disposition = HeaderValue::from_static(name);
+        ([(header::CONTENT_DISPOSITION, disposition)], bytes.into_body()).into_response()
+    };
+    Ok(match format {
+        Format::Pickle => pickle::encode(results, share).into_body().into_response(),
+        Format::Arrow => arrow::encode(choose(results, None)?, share)?.into_response(),
+        Format::Npz => {
+            let encoding = move || npz::encode(results, share);
+            file("attachment; filename=\"result.npz\"", blocking(encoding).await??)
+        }
+        Format::GeoTiff => {
+            let finished = choose(results, None)?;
+            let writer = http.geotiff.clone();
+            let encoding = move || {
+                let Some(writer) = writer else { return Err(HttpError::internal("no writer")) };
+                let Finished { outcome, bands, .. } = &finished;
+                let Outcome::Raster { grid, block, props } = outcome else { return Err(no_pixels()) };
+                let raster = Raster { grid, block, props, bands };
+                let bytes = writer.geotiff(raster).map_err(|error| HttpError::of(&error))?;
+                Ok(counted(bytes.into(), &Arc::new(share)).into())
+            };
+            file("attachment; filename=\"result.tif\"", blocking(encoding).await??)
+        }
+        Format::Png => {
+            let finished = choose(results, None)?;
+            let encoding = move || {
+                let Outcome::Raster { block, .. } = &finished.outcome else { return Err(no_pixels()) };
+                let bytes = render::png(block, &style)?;
+                Ok::<Pieces, HttpError>(counted(bytes, &Arc::new(share)).into())
+            };
+            blocking(encoding).await??.into_body().into_response()
+        }
+    })
+}
+
+fn no_pixels() -> HttpError {
+    let class = graticule_common::error::ErrorClass::Impossible;
+    HttpError::new(
+        class,
+        "the result has no pixels; ask for it as application/octet-stream or application/x-npz",
+    )
 }

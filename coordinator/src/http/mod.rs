@@ -14,6 +14,7 @@ use graticule_common::transform::Transform;
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, quota::Permit};
+use crate::blobs::{Blobs, Tickets};
 use crate::catalog::SceneCatalog;
 use crate::drain::Drain;
 use crate::fleet::Fleet;
@@ -22,25 +23,33 @@ use crate::objects::{ObjectError, Objects};
 use crate::request::Requests;
 
 mod access;
+mod aoi;
 mod around;
 mod body;
 mod capability;
 mod catalog;
+mod describe;
 mod earthone;
 mod error;
+mod extent;
 mod formats;
 mod gather;
 mod health;
 mod layers;
+mod query;
 mod raster;
 mod serve;
+mod site;
 mod stretch;
+mod tile_query;
 mod tiles;
+mod value;
 mod web;
 mod wmts;
 
 pub use capability::LayerSecret;
 pub use raster::{Raster, RasterError, RasterWriter};
+pub use web::Basemap;
 
 pub(crate) use serve::serve;
 
@@ -64,8 +73,10 @@ pub struct HttpConfig {
     pub layer_secret: Option<LayerSecret>,
     /// Who writes GeoTIFFs; without it there are none.
     pub geotiff: Option<Arc<dyn RasterWriter>>,
-    /// A base map of the page, as a URL with `{z}`, `{x}` and `{y}`; without it the page asks nobody else.
-    pub basemap: Option<String>,
+    /// Under which address clients reach this server, where it is not the one they name.
+    pub public_url: Option<String>,
+    /// A base map of the page; without it the page asks nobody else.
+    pub basemap: Option<Basemap>,
     /// What answers go by.
     pub rules: HttpRules,
 }
@@ -139,7 +150,11 @@ pub(crate) struct Http {
     /// What grafts may be.
     pub(crate) limits: Limits,
     pub(crate) geotiff: Option<Arc<dyn RasterWriter>>,
-    pub(crate) basemap: Option<String>,
+    pub(crate) statistics: stretch::Known,
+    pub(crate) blobs: Blobs,
+    pub(crate) tickets: Tickets,
+    pub(crate) public_url: Option<String>,
+    pub(crate) basemap: Option<Basemap>,
     memory: Memory,
     places: Arc<Semaphore>,
     cors: Vec<String>,
@@ -168,6 +183,9 @@ impl Http {
             catalog,
             transform,
             layers: Layers::new(config.objects.clone(), limits.graft_bytes),
+            blobs: Blobs::new(config.objects.clone(), rules.body_bytes),
+            tickets: Tickets::new(secret.bytes()),
+            public_url: config.public_url,
             objects: config.objects,
             access,
             drain,
@@ -175,6 +193,7 @@ impl Http {
             limits,
             geotiff: config.geotiff,
             basemap: config.basemap,
+            statistics: stretch::Known::default(),
             memory: Memory::new(rules.results_bytes, rules.results_within),
             places: Arc::new(Semaphore::new(rules.requests)),
             cors: config.cors,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::{Extension, Router};
 use graticule_common::tls::ServerTls;
 use graticule_common::transport::{self, Connection};
 use hyper::body::Incoming;
@@ -25,6 +25,7 @@ use tower::ServiceExt;
 use tracing::debug;
 
 use super::HttpRules;
+use super::site::IsTls;
 
 /// Bytes of a request's head that are held at a time.
 const HEAD_BYTES: usize = 64 << 10;
@@ -41,6 +42,7 @@ pub(crate) async fn serve(
     rules: HttpRules,
     stop: CancellationToken,
 ) {
+    let router = router.layer(Extension(IsTls(tls.is_some())));
     let mut incoming = transport::incoming_web(listener, tls, rules.connections);
     let mut connections = JoinSet::new();
     loop {

@@ -1,12 +1,298 @@
-//! TileJSON and WMTS.
+//! Layers for other programs: TileJSON and WMTS 1.0.0, which say where the tiles of `tiles.rs` are.
+//!
+//! Without ranges or classes the tiles are stretched alike over the layer (`stretch=layer`): a map of these
+//! programs is no patchwork.
 
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use graticule_common::aoi::xyz::HALF_WORLD;
+use serde_json::json;
 
-use super::Http;
+use super::around::RequestId;
+use super::error::HttpError;
+use super::extent::{self, Described};
+use super::layers;
+use super::tile_query::{Auto, SIZE, TileQuery};
+use super::{Http, tiles};
+use crate::render::Colours;
+
+/// Name of the tile matrix set.
+const MATRIX_SET: &str = "WebMercatorQuad";
+/// Scale denominator of zoom 0, with pixels of 0.28 mm and 256 of them a tile.
+const SCALE_0: f64 = 559_082_264.028_717_8;
+/// Characters of a host's name and port.
+const HOST_MAX: usize = 300;
 
 /// Its addresses.
 pub(super) fn routes() -> Router<Arc<Http>> {
-    Router::new()
+    Router::new().route("/layers/{id}/tilejson.json", get(tilejson)).route("/layers/{id}/wmts", get(wmts))
+}
+
+/// Where this server is for the caller: scheme, host and port. A proxy in front says so in the usual headers.
+fn base(headers: &HeaderMap, uri: &Uri) -> Result<String, HttpError> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let scheme = match text("x-forwarded-proto").or(uri.scheme_str()) {
+        Some("https") => "https",
+        _ => "http",
+    };
+    let host = text("x-forwarded-host").or(text("host")).or(uri.authority().map(|host| host.as_str()));
+    let is_host = |host: &&str| {
+        let mut bytes = host.bytes();
+        !host.is_empty()
+            && host.len() <= HOST_MAX
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+    };
+    let host = host.filter(is_host).ok_or_else(|| HttpError::invalid("the request names no host"))?;
+    Ok(format!("{scheme}://{host}"))
+}
+
+/// The parameters of the tiles' addresses, as the caller asks for them.
+fn style(query: &TileQuery) -> String {
+    let mut style = query.to_text();
+    let look = &query.look;
+    let is_open = look.scales.iter().all(Option::is_none) && matches!(look.colours, Colours::Map(_));
+    if is_open && look.auto == Auto::Tile && !style.contains("stretch=") {
+        style.push_str(if style.is_empty() { "stretch=layer" } else { "&stretch=layer" });
+    }
+    style
+}
+
+/// What describes a layer, and how its tiles are asked for.
+struct Answer {
+    described: Described,
+    /// Address of the layer.
+    layer: String,
+    style: String,
+}
+
+async fn answer(
+    http: &Http,
+    path: Result<Path<String>, PathRejection>,
+    query: &str,
+    (headers, uri): (&HeaderMap, &Uri),
+) -> Result<Answer, HttpError> {
+    let Path(id) = path.map_err(|_| HttpError::invalid("the address is no text"))?;
+    let layer = layers::open(http, &id).await?;
+    let query = TileQuery::parse(query)?;
+    let base = base(headers, uri)?;
+    let described = extent::describe(http, &layer).await?;
+    Ok(Answer { described, layer: format!("{base}/layers/{id}"), style: style(&query) })
+}
+
+async fn tilejson(
+    State(http): State<Arc<Http>>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, HttpError> {
+    let query = query.unwrap_or_default();
+    let Answer { described, layer, style } = answer(&http, path, &query, (&headers, &uri)).await?;
+    let [west, south, east, north] = described.bounds;
+    let middle = [(west + east) / 2.0, (south + north) / 2.0];
+    let document = json!({
+        "tilejson": "3.0.0",
+        "name": described.products.join(", "),
+        "scheme": "xyz",
+        "tiles": [format!("{layer}/tile/{{z}}/{{x}}/{{y}}.png?{style}")],
+        "tileSize": SIZE,
+        "minzoom": described.minzoom,
+        "maxzoom": described.maxzoom,
+        "bounds": described.bounds,
+        "center": [middle[0], middle[1], described.maxzoom.saturating_sub(6).max(described.minzoom)],
+        "vector_layers": [],
+    });
+    let store = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(([store], Json(document)).into_response())
+}
+
+async fn wmts(
+    State(http): State<Arc<Http>>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    uri: Uri,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Response {
+    let query = query.unwrap_or_default();
+    // Names of the standard's own parameters are in any case.
+    let mut said: HashMap<String, String> = HashMap::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        said.insert(name.to_ascii_lowercase(), value.into_owned());
+    }
+    let get = |name: &str| said.get(name).map(String::as_str);
+    match get("request") {
+        None | Some("GetCapabilities") => match answer(&http, path, &query, (&headers, &uri)).await {
+            Ok(answer) => {
+                let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+                let store = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+                ([kind, store], capabilities(&answer)).into_response()
+            }
+            Err(error) => error.into_response(),
+        },
+        Some("GetTile") => {
+            let Ok(Path(id)) = path else {
+                return HttpError::invalid("the address is no text").into_response();
+            };
+            let [z, x, y] = ["tilematrix", "tilecol", "tilerow"].map(get);
+            let (Some(z), Some(x), Some(y)) = (z, x, y) else {
+                let message = "GetTile needs `TileMatrix`, `TileCol` and `TileRow`";
+                return HttpError::invalid(message).into_response();
+            };
+            let extension = match get("format") {
+                None | Some("image/png") => "png",
+                Some("image/jpeg") => "jpg",
+                Some(_) => {
+                    return HttpError::invalid("`format` must be `image/png` or `image/jpeg`")
+                        .into_response();
+                }
+            };
+            let row = format!("{y}.{extension}");
+            let query = TileQuery::parse(&query).map(|parsed| style(&parsed)).unwrap_or(query);
+            tiles::respond(&http, (&id, [z, x, &row]), &query, &headers, &request_id).await
+        }
+        Some(_) => HttpError::invalid("`request` must be `GetCapabilities` or `GetTile`").into_response(),
+    }
+}
+
+/// A text in XML.
+fn xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            // Other characters below the space are none of XML.
+            c if c < ' ' => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn capabilities(Answer { described, layer, style }: &Answer) -> String {
+    let (layer, style) = (xml(layer), xml(style));
+    let title = match described.products.is_empty() {
+        true => "layer".to_owned(),
+        false => xml(&described.products.join(", ")),
+    };
+    let [west, south, east, north] = described.bounds;
+    // The limit of the projection; and a standard that knows no boxes across the antimeridian.
+    let (west, east) = if west < east { (west.max(-180.0), east.min(180.0)) } else { (-180.0, 180.0) };
+    let (south, north) = (south.clamp(-85.051_128, 85.051_128), north.clamp(-85.051_128, 85.051_128));
+    let mut matrices = String::new();
+    for zoom in described.minzoom..=described.maxzoom {
+        let tiles = 1u64 << zoom;
+        let scale = SCALE_0 / tiles as f64;
+        // Writing to a string does not fail.
+        _ = write!(
+            matrices,
+            "
+      <TileMatrix>
+        <ows:Identifier>{zoom}</ows:Identifier>
+        <ScaleDenominator>{scale}</ScaleDenominator>
+        <TopLeftCorner>-{HALF_WORLD} {HALF_WORLD}</TopLeftCorner>
+        <TileWidth>{SIZE}</TileWidth>
+        <TileHeight>{SIZE}</TileHeight>
+        <MatrixWidth>{tiles}</MatrixWidth>
+        <MatrixHeight>{tiles}</MatrixHeight>
+      </TileMatrix>"
+        );
+    }
+    let kvp = format!("{layer}/wmts?{style}{}", if style.is_empty() { "" } else { "&amp;" });
+    let operation = |name: &str| {
+        format!(
+            "
+    <ows:Operation name=\"{name}\">
+      <ows:DCP><ows:HTTP><ows:Get xlink:href=\"{kvp}\">
+        <ows:Constraint name=\"GetEncoding\"><ows:AllowedValues><ows:Value>KVP</ows:Value></ows:AllowedValues></ows:Constraint>
+      </ows:Get></ows:HTTP></ows:DCP>
+    </ows:Operation>"
+        )
+    };
+    let resources: String = [("image/png", "png"), ("image/jpeg", "jpg")]
+        .map(|(kind, extension)| {
+            format!(
+                "
+      <ResourceURL format=\"{kind}\" resourceType=\"tile\" template=\"{layer}/tile/{{TileMatrix}}/{{TileCol}}/{{TileRow}}.{extension}?{style}\"/>"
+            )
+        })
+        .concat();
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>
+<Capabilities xmlns=\"http://www.opengis.net/wmts/1.0\" xmlns:ows=\"http://www.opengis.net/ows/1.1\" xmlns:xlink=\"http://www.w3.org/1999/xlink\" version=\"1.0.0\">
+  <ows:ServiceIdentification>
+    <ows:Title>Graticule</ows:Title>
+    <ows:ServiceType>OGC WMTS</ows:ServiceType>
+    <ows:ServiceTypeVersion>1.0.0</ows:ServiceTypeVersion>
+  </ows:ServiceIdentification>
+  <ows:OperationsMetadata>{}{}
+  </ows:OperationsMetadata>
+  <Contents>
+    <Layer>
+      <ows:Title>{title}</ows:Title>
+      <ows:WGS84BoundingBox>
+        <ows:LowerCorner>{west} {south}</ows:LowerCorner>
+        <ows:UpperCorner>{east} {north}</ows:UpperCorner>
+      </ows:WGS84BoundingBox>
+      <ows:Identifier>layer</ows:Identifier>
+      <Style isDefault=\"true\"><ows:Identifier>default</ows:Identifier></Style>
+      <Format>image/png</Format>
+      <Format>image/jpeg</Format>
+      <TileMatrixSetLink><TileMatrixSet>{MATRIX_SET}</TileMatrixSet></TileMatrixSetLink>{resources}
+    </Layer>
+    <TileMatrixSet>
+      <ows:Identifier>{MATRIX_SET}</ows:Identifier>
+      <ows:SupportedCRS>urn:ogc:def:crs:EPSG::3857</ows:SupportedCRS>
+      <WellKnownScaleSet>http://www.opengis.net/def/wkss/OGC/1.0/GoogleMapsCompatible</WellKnownScaleSet>{matrices}
+    </TileMatrixSet>
+  </Contents>
+</Capabilities>
+",
+        operation("GetCapabilities"),
+        operation("GetTile"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_repeated_only_if_it_is_one() {
+        let of = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            base(&headers, &Uri::from_static("/layers/x/wmts"))
+        };
+        assert_eq!(of("host", "127.0.0.1:8080").unwrap(), "http://127.0.0.1:8080");
+        assert_eq!(of("host", "[::1]:8080").unwrap(), "http://[::1]:8080");
+        for bad in ["a\" onload=\"", "a/b", "a b", "user@host", ""] {
+            assert!(of("host", bad).is_err(), "{bad}");
+        }
+        let http2 = base(&HeaderMap::new(), &Uri::from_static("https://maps.example/layers/x/wmts"));
+        assert_eq!(http2.unwrap(), "https://maps.example");
+    }
+
+    #[test]
+    fn tiles_of_other_programs_are_no_patchwork() {
+        let of = |query: &str| style(&TileQuery::parse(query).unwrap());
+        assert_eq!(of(""), "stretch=layer");
+        assert_eq!(of("colormap=magma"), "colormap=magma&stretch=layer");
+        assert_eq!(of("stretch=tile"), "stretch=tile");
+        assert_eq!(of("stretch=0,1"), "stretch=0%2C1");
+        assert!(!of("scales=[[0,1]]").contains("stretch"));
+        assert_eq!(of("request=GetCapabilities&service=WMTS"), "stretch=layer");
+    }
 }

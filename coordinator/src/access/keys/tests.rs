@@ -118,3 +118,39 @@ fn lines_that_are_no_keys() {
     let past = file.create(&Pepper([0; 32]), wanted("a", &[], Some(1)), NOW).unwrap_err();
     assert!(past.to_string().contains("expired"), "{past}");
 }
+
+#[test]
+fn a_key_in_the_look_of_a_token_is_that_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = KeyFile(folder.path().join("keys.jsonl"));
+    let pepper = Pepper([7; 32]);
+    for (tenant, expires, exp) in [("acme", None, NEVER), ("auth0|5f7", Some(2_000), 2_000)] {
+        let (key, record) = file.create(&pepper, wanted(tenant, &[Scope::Compute], expires), NOW).unwrap();
+        let token = as_token(&key, &record);
+        assert_eq!(bare(&token), key);
+        let parts: Vec<_> = token.split('.').collect();
+        let read = |part: &str| -> serde_json::Value {
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+        };
+        let claims = read(parts[1]);
+        assert_eq!(read(parts[0])["typ"], "JWT");
+        assert_eq!(claims["exp"], exp);
+        assert_eq!(claims["org"], tenant.replace('|', "-"));
+        assert_eq!(claims["userid"], "of-a-test");
+        // What stands before the key says nothing to the engine, and cannot.
+        assert_eq!(bare(&format!("..{key}")), key);
+        for other in [
+            key.clone(),
+            format!("a.{key}"),
+            format!("a.b.c.{key}"),
+            format!("a.{key}.c"),
+            format!("a.b.{}", &key[..83]),
+            format!("a.b.{key}0"),
+            format!("a.b.{}", key.to_uppercase()),
+            "a.b.gk_x_y".to_owned(),
+            "a.b.gk_".to_owned(),
+        ] {
+            assert_eq!(bare(&other), other);
+        }
+    }
+}

@@ -1,148 +1,8 @@
-//! Blocks as pictures to look at: one band through a colour map, three bands as red, green and blue,
-//! truth values in two colours. Invalid pixels are transparent. Pictures carry no coordinates.
+//! A whole result as one picture, each pixel as a square of picture pixels: what the command line writes.
 
 use graticule_common::block::{Block, Kind, Samples};
-use graticule_common::error::{Classify, ErrorClass};
 
-use crate::colormaps::TABLES;
-
-/// How a block becomes a picture.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Style {
-    /// Colours of a one-band raster; its two ends are the colours of false and true.
-    pub colormap: Colormap,
-    /// Values shown as the darkest and the brightest colour, one pair for all bands or one for each; what
-    /// is beyond them is shown as they are. Empty: the 2nd and the 98th percentile of the valid, finite
-    /// values, in a picture of three bands for each band on its own.
-    pub stretch: Vec<(f32, f32)>,
-    /// Every pixel is shown as a square of so many picture pixels that the longer side has at least
-    /// this many; at most [`ENLARGE_MAX`].
-    pub enlarge_to: u32,
-}
-
-/// The longer side that [`Style::enlarge_to`] may ask for.
-pub const ENLARGE_MAX: u32 = 4096;
-
-impl Default for Style {
-    fn default() -> Self {
-        Style { colormap: Colormap::default(), stretch: Vec::new(), enlarge_to: 640 }
-    }
-}
-
-/// A table of 256 colours from low to high.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Colormap(usize);
-
-impl Default for Colormap {
-    /// `viridis`: as readable in grey and to the colour-blind.
-    fn default() -> Self {
-        Colormap(0)
-    }
-}
-
-impl Colormap {
-    /// The map of a name as matplotlib spells it.
-    ///
-    /// # Errors
-    /// [`RenderError::UnknownColormap`].
-    pub fn from_name(name: &str) -> Result<Self, RenderError> {
-        let at = TABLES.iter().position(|(known, _)| *known == name);
-        at.map(Colormap).ok_or_else(|| RenderError::UnknownColormap { name: name.to_owned() })
-    }
-
-    /// The map's name.
-    pub fn name(self) -> &'static str {
-        TABLES[self.0].0
-    }
-
-    /// Every name.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        TABLES.iter().map(|(name, _)| *name)
-    }
-
-    fn colours(self) -> &'static [[u8; 3]; 256] {
-        &TABLES[self.0].1
-    }
-}
-
-/// Why a block is not shown.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum RenderError {
-    /// A number or a time series.
-    #[error("a {kind} is not a picture; reduce it over images to a mosaic of one or three bands")]
-    NotAMosaic {
-        /// What it is.
-        kind: Kind,
-    },
-    /// Neither one band nor three.
-    #[error("a picture shows one band or three, not {bands}; pick one or three with `pick_bands`")]
-    BandCount {
-        /// Number of bands.
-        bands: u32,
-    },
-    /// A stretch without extent.
-    #[error("cannot stretch from `{low}` to `{high}`; give two finite numbers, the lower one first")]
-    Stretch {
-        /// Value of the darkest colour.
-        low: f32,
-        /// Value of the brightest colour.
-        high: f32,
-    },
-    /// As many stretches as there are no bands.
-    #[error("{stretches} ranges of values for {bands} bands; give one for all or one for each")]
-    StretchCount {
-        /// Number of stretches.
-        stretches: usize,
-        /// Number of bands.
-        bands: u32,
-    },
-    /// No such map.
-    #[error("unknown colour map `{name}`; known are {}", graticule_common::error::listing(Colormap::names()))]
-    UnknownColormap {
-        /// Name asked for.
-        name: String,
-    },
-    /// The PNG encoder refused.
-    #[error("cannot encode the picture: {reason}")]
-    Encode {
-        /// What it said.
-        reason: String,
-    },
-}
-
-impl Classify for RenderError {
-    fn class(&self) -> ErrorClass {
-        match self {
-            RenderError::NotAMosaic { .. } | RenderError::BandCount { .. } => ErrorClass::Impossible,
-            RenderError::Stretch { .. }
-            | RenderError::StretchCount { .. }
-            | RenderError::UnknownColormap { .. } => ErrorClass::InvalidRequest,
-            RenderError::Encode { .. } => ErrorClass::Internal,
-        }
-    }
-}
-
-/// Whether something of this kind can be shown.
-///
-/// # Errors
-/// [`RenderError`], as [`png`] would give.
-pub fn check(kind: Kind, style: &Style) -> Result<(), RenderError> {
-    let bands = match kind {
-        Kind::Mosaic { bands: bands @ (1 | 3) } => bands,
-        Kind::Mosaic { bands } => return Err(RenderError::BandCount { bands }),
-        Kind::Number | Kind::Array(_) | Kind::Stack { .. } => return Err(RenderError::NotAMosaic { kind }),
-    };
-    if let Some((low, high)) =
-        style.stretch.iter().copied().find(|(low, high)| !(low.is_finite() && high.is_finite() && low < high))
-    {
-        return Err(RenderError::Stretch { low, high });
-    }
-    let stretches = style.stretch.len();
-    if stretches > 1 && stretches != bands as usize {
-        return Err(RenderError::StretchCount { stretches, bands });
-    }
-    Ok(())
-}
+use super::{ENLARGE_MAX, RenderError, Style, check};
 
 /// A block as the bytes of a PNG. The same block and style give the same bytes.
 ///
@@ -290,6 +150,7 @@ fn encode(picture: &Picture, (rows, cols): (u32, u32), factor: u32) -> Result<Ve
 
 #[cfg(test)]
 mod tests {
+    use super::super::Colormap;
     use super::*;
 
     fn mosaic(bands: u32, shape: (u32, u32), values: Vec<f32>, valid: Vec<u8>) -> Block {
@@ -397,7 +258,7 @@ mod tests {
             let error = png(&block(Kind::Mosaic { bands: 1 }), &plain(Some(stretch))).unwrap_err();
             assert!(matches!(error, RenderError::Stretch { .. }));
         }
-        let unknown = Colormap::from_name("jet").unwrap_err();
-        assert!(unknown.to_string().contains("viridis, RdYlGn"), "{unknown}");
+        let unknown = Colormap::from_name("jets").unwrap_err();
+        assert!(unknown.to_string().contains("viridis"), "{unknown}");
     }
 }
