@@ -30,6 +30,8 @@ test: build ## all tests
 	cargo test $(CARGO_FLAGS)
 	@# Tests that need something are ignored by default and run here where it is meant to be.
 	cargo test $(CARGO_FLAGS) -- --ignored redis
+	@deploy/browser.sh
+	cargo test $(CARGO_FLAGS) -- --ignored browser
 	@if [ -d ../shared/data ] || [[ ",$${GRATICULE_REQUIRE:-}," == *,shared,* ]]; then \
 	  echo "cargo test $(CARGO_FLAGS) -- --ignored shared"; \
 	  cargo test $(CARGO_FLAGS) -- --ignored shared; \
@@ -59,6 +61,7 @@ check: deps ## formatting, lints, generated code, builds without GDAL and withou
 	cargo clippy $(CARGO_FLAGS) -p graticule-common --all-targets -- -D warnings
 	cargo clippy $(CARGO_FLAGS) -p graticule-tests -p graticule-cli --features graticule-tests/otlp,graticule-cli/otlp --all-targets -- -D warnings
 	cargo clippy $(CARGO_FLAGS) -p graticule-worker --no-default-features --all-targets -- -D warnings
+	node --test tests/browser/unit/*.test.js
 	@deploy/ruff.sh check && deploy/ruff.sh format --check
 	$(MAKE) gen
 	git diff --exit-code -- common/src/proto docs/ops.md

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt;
 
 use super::Http;
+use super::around::Held;
 use super::error::HttpError;
 use crate::access::identity::{Identity, Scope};
 use crate::access::table::Needs;
@@ -81,12 +80,7 @@ pub(super) async fn check(State(http): State<Arc<Http>>, mut request: Request, n
     };
     request.extensions_mut().insert(identity);
     // The call is under way as long as its answer.
-    next.run(request).await.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let _until_the_end = &permit;
-            frame
-        }))
-    })
+    Held::by(next.run(request).await, permit)
 }
 
 async fn admit(
