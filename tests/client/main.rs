@@ -24,8 +24,8 @@ impl Server {
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
         let mut process = Process::start(arguments);
         let said = process.prints("map on ").await;
-        let (_, rest) = said.split_once("map on ").unwrap();
-        let url = rest.split_whitespace().next().unwrap().trim_end_matches('/').to_owned();
+        let (_, rest) = said.split_once("map on ").expect("an address");
+        let url = rest.split_whitespace().next().expect("an address").trim_end_matches('/').to_owned();
         Server { process, url }
     }
 
@@ -39,7 +39,7 @@ impl Server {
 
 /// A data folder with imagery registered.
 async fn data_with(imagery: &[PathBuf]) -> TempDir {
-    let data = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().expect("a folder");
     let mut arguments = vec!["--data".into(), data.path().display().to_string()];
     arguments.extend(["catalog", "add"].map(str::to_owned));
     arguments.extend(imagery.iter().map(|path| path.display().to_string()));
@@ -62,7 +62,7 @@ fn client() -> Command {
     };
     INSTALLED.get_or_init(|| {
         let imported = command().args(["-c", "import descarteslabs.dynamic_compute, rasterio"]).output();
-        check("the published client cannot be installed", &imported.unwrap());
+        check("the published client cannot be installed", &imported.expect("a shell"));
     });
     command()
 }
@@ -88,9 +88,9 @@ async fn drive(server: &Server, names: &[&str], variables: &[(&str, String)]) {
     let running = move || {
         let mut command = client();
         command.arg("tests/client/run.py").arg(url).args(&names).envs(variables);
-        (names, command.output().unwrap())
+        (names, command.output().expect("a shell"))
     };
-    let (names, output) = tokio::task::spawn_blocking(running).await.unwrap();
+    let (names, output) = tokio::task::spawn_blocking(running).await.expect("it ends");
     check(&names.join(", "), &output);
 }
 
