@@ -36,6 +36,12 @@ test: build ## all tests
 	  echo "cargo test $(CARGO_FLAGS) -- --ignored shared"; \
 	  cargo test $(CARGO_FLAGS) -- --ignored shared; \
 	else echo "not run: tests that need ../shared, which is not here"; fi
+	@# Nothing is asked of a machine that cannot have the published client: it needs PyPI and a Python of its time.
+	@if deploy/client.sh -c 'import descarteslabs.dynamic_compute' \
+	    || [[ ",$${GRATICULE_REQUIRE:-}," == *,client,* ]]; then \
+	  echo "cargo test $(CARGO_FLAGS) -- --ignored published_client"; \
+	  cargo test $(CARGO_FLAGS) -- --ignored published_client; \
+	else echo "not run: tests of the published client, which cannot be installed here"; fi
 
 # Random faults: from which seed, and how many.
 CHAOS_SEED ?=
@@ -102,4 +108,4 @@ docs: ## the Rust documentation
 	cargo doc $(CARGO_FLAGS) --workspace --no-deps
 
 clean: ## remove what was built and computed
-	rm -rf target quickstart cluster-demo .venv
+	rm -rf target quickstart cluster-demo .venv .venv-client

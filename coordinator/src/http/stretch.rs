@@ -23,7 +23,7 @@ use graticule_common::block::{Block, DType, Samples};
 use graticule_common::graft::Parameters;
 use graticule_common::hash::{ContentHash, Hasher};
 use graticule_common::proto::v1 as pb;
-use graticule_common::{versions, wire};
+use graticule_common::wire;
 use moka::sync::Cache;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
@@ -193,7 +193,7 @@ pub(super) async fn of_layer(
         for (name, value) in parameters {
             hasher.str(name).bytes(&wire::literal_to(value).encode_to_vec());
         }
-        hasher.bytes(&generation.to_le_bytes()).bytes(&versions::own().encode_to_vec());
+        hasher.bytes(&generation.to_le_bytes()).bytes(tiles::engine());
         hasher.finish()
     };
     let known = &http.statistics;
@@ -441,10 +441,10 @@ mod tests {
             [-0.001, -80.0, 0.001, 80.0],
         ] {
             let area = overview(bounds);
-            let Sampling::Shape { rows, cols } = aoi.sampling else { panic!("a shape") };
+            let Sampling::Shape { rows, cols } = area.sampling else { panic!("a shape") };
             assert!((1..=512).contains(&rows) && (1..=512).contains(&cols), "{bounds:?}: {rows} x {cols}");
             assert!(rows.max(cols) == 512, "{bounds:?}: {rows} x {cols}");
-            let [west, south, east, north] = aoi.bounds.unwrap();
+            let [west, south, east, north] = area.bounds.unwrap();
             assert!(west < east && south < north, "{bounds:?}");
             assert!([west, south, east].iter().all(|edge| edge.abs() <= HALF_WORLD * 1.0001), "{bounds:?}");
         }

@@ -1,6 +1,6 @@
 //! Tiles of layers: pictures for maps, and arrays.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
@@ -227,12 +227,18 @@ async fn answer(http: &Http, asked: Asked, headers: &HeaderMap) -> Result<Respon
     Ok(response)
 }
 
+/// What can change a pixel without a change of layer or catalog. To ask all ops takes longer than a tile may.
+pub(super) fn engine() -> &'static [u8] {
+    static ENGINE: LazyLock<Vec<u8>> = LazyLock::new(|| versions::own().encode_to_vec());
+    &ENGINE
+}
+
 /// What a tile's bytes follow from; `None` where the catalog does not know whether its answers changed.
 fn tag(http: &Http, asked: &Asked) -> Option<HeaderValue> {
     let generation = http.catalog.generation()?;
     let (zoom, col, row) = asked.place.tile.numbers();
     let mut hasher = Hasher::new("tile");
-    hasher.bytes(&versions::own().encode_to_vec()).str(&asked.layer.id).bytes(&generation.to_le_bytes());
+    hasher.bytes(engine()).str(&asked.layer.id).bytes(&generation.to_le_bytes());
     [zoom, col, row, asked.size].into_iter().for_each(|number| _ = hasher.int(number.into()));
     hasher.str(asked.place.format.media_type()).bytes(asked.query.hash().as_bytes());
     HeaderValue::from_str(&format!("\"{}\"", hasher.finish())).ok()
