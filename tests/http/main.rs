@@ -7,6 +7,7 @@ mod bad;
 mod catalog;
 mod layers;
 mod limits;
+mod process;
 
 use std::sync::Arc;
 
