@@ -8,6 +8,8 @@ mod catalog;
 mod layers;
 mod limits;
 mod process;
+mod tiles;
+mod wmts;
 
 use std::sync::Arc;
 

@@ -14,7 +14,8 @@ use crate::soon;
 /// An HTTP port, and what is shown with every request to it.
 #[derive(Clone, Debug)]
 pub struct Rest {
-    base: String,
+    /// Where it listens.
+    pub address: SocketAddr,
     authorization: Option<String>,
     client: Client<HttpConnector, Full<Bytes>>,
 }
@@ -63,7 +64,7 @@ impl Rest {
     /// A port on this machine.
     pub fn new(address: SocketAddr) -> Rest {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Rest { base: format!("http://{address}"), authorization: None, client }
+        Rest { address, authorization: None, client }
     }
 
     /// The same port, with what is shown as `authorization`.
@@ -79,7 +80,8 @@ impl Rest {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Reply {
-        let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let mut request =
+            http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -440,6 +440,14 @@ async fn keys_are_read_again_when_their_file_changes() {
     };
     let access = Access::new(settings).await.unwrap();
     assert!(access.identify(Some(first.as_bytes()), NOW).await.is_ok());
+    // The published client sends it in the look of a token.
+    let token = keys::as_token(&first, &record);
+    for header in [token.clone(), format!("Bearer {token}")] {
+        let identity = access.identify(Some(header.as_bytes()), NOW).await.unwrap();
+        assert_eq!(&*identity.tenant, &*record.tenant);
+    }
+    let other = token.replace(&record.id, "0123456789abcdef");
+    assert_eq!(access.identify(Some(other.as_bytes()), NOW).await, Err(AccessError::Unauthenticated));
     let (second, _) = file.create(&pepper, new_key(&[Scope::Admin]), now).unwrap();
     assert_eq!(access.identify(Some(second.as_bytes()), NOW).await, Err(AccessError::Unauthenticated));
     access.look().await;

@@ -81,8 +81,6 @@ impl Memory {
 /// A result, whole, with its share of the memory.
 #[derive(Debug)]
 pub(crate) struct Gathered {
-    /// What the result is.
-    pub(crate) header: pb::Header,
     /// The results, in the header's order.
     pub(crate) results: Vec<Finished>,
     /// What it took.
@@ -123,7 +121,6 @@ pub(crate) async fn gather_copies(
     caller: Caller,
     copies: u64,
 ) -> Result<Gathered, HttpError> {
-    let is_display = request.options.as_ref().is_some_and(|options| options.display_quality);
     let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
     let requests = http.requests.clone();
     // It ends when the receiver is dropped.
@@ -144,7 +141,8 @@ pub(crate) async fn gather_copies(
             Some(Message::Chunk(chunk)) => _ = assembly.add(chunk)?,
             Some(Message::Summary(summary)) => {
                 let results = assembly.finish(&header)?;
-                return Ok(Gathered { header, results, summary, is_display, share });
+                let is_display = header.display_quality;
+                return Ok(Gathered { results, summary, is_display, share });
             }
             _ => return Err(AssemblyError::OutOfOrder.into()),
         }

@@ -31,7 +31,6 @@ mod catalog;
 mod describe;
 mod earthone;
 mod error;
-mod extent;
 mod formats;
 mod gather;
 mod health;
