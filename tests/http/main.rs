@@ -4,6 +4,7 @@ mod access;
 mod aoi;
 mod bad;
 mod catalog;
+mod earthone;
 mod layers;
 mod limits;
 mod tiles;
