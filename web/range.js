@@ -2,7 +2,7 @@
 // sliders to the keyboard and to screen readers: arrows, Shift for ten steps, Page keys, Home and End.
 
 import { h } from "./dom.js";
-import { moved } from "./numbers.js";
+import { moved, snap } from "./numbers.js";
 
 /**
  * `{element, set(values, limits)}`. `names`, functions, label the handles, `text(value)` says a value, `steps()` gives
@@ -34,7 +34,8 @@ export function rangeSlider({ names, text, steps, change, picture }) {
   }
 
   function move(at, value, isLast) {
-    const next = moved(values, at, value, limits, steps().gap);
+    const { small, gap } = steps();
+    const next = moved(values, at, snap(value, small / 10), limits, gap);
     if (next[0] === values[0] && next[1] === values[1] && !isLast) return;
     values = next;
     draw();

@@ -2,7 +2,7 @@
 
 import { colorsOf } from "./colormaps.js";
 import { h, svg, button, debounce, freshId } from "./dom.js";
-import { bars, domain, parse, show, snap, step } from "./numbers.js";
+import { bars, domain, parse, show, step } from "./numbers.js";
 import { rangeSlider } from "./range.js";
 
 const BAND_COLORS = ["var(--red)", "var(--green)", "var(--blue)"];
@@ -81,13 +81,10 @@ function bandRow(layer, at, count, change) {
     text: (value) => show(value, limits[1] - limits[0]),
     steps,
     picture,
-    change: (values, isLast) => {
-      const rounded = values.map((value) => snap(value, steps().small / 10));
-      if (!(rounded[0] < rounded[1])) return;
-      write(rounded);
-      colour(rounded);
-      later(rounded);
-      if (isLast) later(rounded);
+    change: (values) => {
+      write(values);
+      colour(values);
+      later(values);
     },
   });
   const inputs = ["Lowest", "Highest"].map((end, which) => h("input", {

@@ -99,7 +99,7 @@ export function painted(page) {
 
 /** Pixel of the map at which a place lies, once the page's address says what is seen. */
 export async function pixelAt(page, lon, lat) {
-  await addressSays(page, () => location.hash.includes("/x"));
+  await address(page);
   return page.evaluate(([x, y]) => {
     const [zoom, centreLat, centreLon] = location.hash.slice(1).split("/").map(Number);
     const scale = 256 * 2 ** zoom;
@@ -113,8 +113,13 @@ export async function pixelAt(page, lon, lat) {
   }, [lon, lat]);
 }
 
-/** Waits until the address of the page says something. */
-export async function addressSays(page, test, argument) {
-  await page.waitForFunction(test, argument);
+/** The address's fragment once it has said for a while what is seen. */
+export async function address(page) {
+  await page.evaluate(() => { globalThis.addressBefore = null; });
+  await page.waitForFunction(() => {
+    const isSame = globalThis.addressBefore === location.hash && location.hash.includes("/x");
+    globalThis.addressBefore = location.hash;
+    return isSame;
+  }, null, { polling: 700 });
   return page.evaluate(() => location.hash);
 }

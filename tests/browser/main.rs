@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use graticule_tests::process::{Process, graticule, run};
-use graticule_tests::soon;
+
 use graticule_tests::world::folder;
 use tempfile::TempDir;
 
@@ -28,7 +28,8 @@ async fn serve(has_imagery: bool, more: &[&str]) -> Server {
     };
     if has_imagery {
         let examples = folder("../examples");
-        let add = [examples.join("potsdam"), examples.join("colorado")].map(|path| path.display().to_string());
+        let add =
+            [examples.join("potsdam"), examples.join("colorado")].map(|path| path.display().to_string());
         let added = run(with_data(&["catalog", "add", &add[0], &add[1]])).await;
         assert_eq!(added.code, Some(0), "{}", added.stderr);
     }
@@ -68,7 +69,8 @@ fn text(path: &Path) -> String {
 #[ignore = "needs browser"]
 async fn browser_shows_edits_and_downloads_the_examples() {
     let server = serve(true, &[]).await;
-    browse("examples.test.js", &[("GRATICULE_URL", &server.url), ("GRATICULE_CATALOG", &text(&server.data))]).await;
+    browse("examples.test.js", &[("GRATICULE_URL", &server.url), ("GRATICULE_CATALOG", &text(&server.data))])
+        .await;
     assert!(server.process.is_running());
 }
 
@@ -84,7 +86,8 @@ async fn browser_finds_the_page_usable_narrow_dark_and_by_keyboard() {
 async fn browser_is_told_how_to_begin_with_an_empty_catalog() {
     let server = serve(false, &[]).await;
     let data = text(&server.data);
-    browse("empty.test.js", &[("GRATICULE_EMPTY_URL", &server.url), ("GRATICULE_EMPTY_CATALOG", &data)]).await;
+    browse("empty.test.js", &[("GRATICULE_EMPTY_URL", &server.url), ("GRATICULE_EMPTY_CATALOG", &data)])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

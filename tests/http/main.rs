@@ -2,6 +2,7 @@
 
 mod access;
 mod aoi;
+mod api;
 mod bad;
 mod catalog;
 mod earthone;

@@ -80,7 +80,8 @@ impl Rest {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Reply {
-        let mut request = http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        let mut request =
+            http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

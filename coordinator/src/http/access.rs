@@ -55,6 +55,12 @@ const CALLS: &[(&str, Needs)] = &[
     ("/api", Needs::Nothing),
 ];
 
+/// Every address.
+#[cfg(test)]
+pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+    CALLS.iter().map(|(path, _)| *path)
+}
+
 /// What an address of the router needs. What is not in the table is the administrator's: one that somebody
 /// adds and forgets here is closed, not open.
 fn needs(path: &str) -> Needs {

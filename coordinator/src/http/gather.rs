@@ -81,8 +81,6 @@ impl Memory {
 /// A result, whole, with its share of the memory.
 #[derive(Debug)]
 pub(crate) struct Gathered {
-    /// What the result is.
-    pub(crate) header: pb::Header,
     /// The results, in the header's order.
     pub(crate) results: Vec<Finished>,
     /// What it took.
@@ -144,7 +142,7 @@ pub(crate) async fn gather_copies(
             Some(Message::Summary(summary)) => {
                 let results = assembly.finish(&header)?;
                 let is_display = header.display_quality;
-                return Ok(Gathered { header, results, summary, is_display, share });
+                return Ok(Gathered { results, summary, is_display, share });
             }
             _ => return Err(AssemblyError::OutOfOrder.into()),
         }

@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(query.look.colours, Colours::Map(Colormap::from_name("RdYlGn_r").unwrap()));
         assert!(query.look.checkerboard);
         assert_eq!(query.alpha.as_deref(), Some("some-id"));
-        assert_eq!(query.parameters["start"], "2024-01-01".into());
+        assert_eq!(query.parameters["start"], Literal::Str("2024-01-01".into()));
         assert!(!query.to_text().contains("param_id"));
         let plain = TileQuery::parse("").unwrap();
         assert_eq!(plain, TileQuery::default());

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { after } from "node:test";
 
-import { addressSays, close, painted, pixelAt, run, settled, setting, visit } from "../driver.js";
+import { address, close, painted, pixelAt, run, settled, setting, visit } from "../driver.js";
 
 const url = setting("GRATICULE_URL");
 const root = new URL("../../..", import.meta.url).pathname;
@@ -200,7 +200,7 @@ test("a polygon is drawn with clicks, and given up with Escape", async () => {
   assert.equal(await page.locator("path.aoi").count(), 1);
   // Drawing is not asking for values.
   assert.ok(await page.locator("#inspector").isHidden());
-  const hash = await addressSays(page, () => location.hash.includes("/x"));
+  const hash = await address(page);
   const { page: other } = await visit(url, { hash });
   await other.locator("path.aoi").waitFor();
   assert.deepEqual(faults, []);
@@ -217,15 +217,7 @@ test("a link brings everything back", async () => {
   await settled(page);
   const names = await page.locator(".card .name").allTextContents();
   const before = await painted(page);
-  // The address follows what is seen, in a moment.
-  let hash = "";
-  await page.waitForFunction(() => {
-    const now = location.hash;
-    const isSame = globalThis.lastHash === now && now.includes("/x");
-    globalThis.lastHash = now;
-    return isSame;
-  }, null, { polling: 700 });
-  hash = await page.evaluate(() => location.hash);
+  const hash = await address(page);
 
   const { page: other, faults: others } = await visit(url, { hash });
   await settled(other);
