@@ -94,10 +94,16 @@ async fn a_blob_lives_below_both_addresses_and_on_all_coordinators() {
         assert_eq!(patched.json()["data"]["attributes"]["readers"], json!(["org:x"]));
         let filter = json!({ "filter": format!(r#"[{{"op": "eq", "name": "name", "val": "{name}"}}]"#) });
         let found = one.send("PUT", &format!("{prefix}/storage"), &[], filter.to_string()).await;
-        assert_eq!((found.json()["meta"]["count"].clone(), found.json()["links"].clone()), (1.into(), json!({})));
+        assert_eq!(
+            (found.json()["meta"]["count"].clone(), found.json()["links"].clone()),
+            (1.into(), json!({}))
+        );
         let delete = json!({ "data": { "attributes": { "ids": [&data["id"]], "raise_on_missing": true } } });
         let deleted = one.post(&format!("{prefix}/storage/delete"), &delete).await;
-        assert_eq!((deleted.status, &deleted.json()["data"]["attributes"]["status"]), (201, &"SUCCESS".into()));
+        assert_eq!(
+            (deleted.status, &deleted.json()["data"]["attributes"]["status"]),
+            (201, &"SUCCESS".into())
+        );
         error(&two.get(&format!("{prefix}/storage/{id}")).await, 404, "not_found");
         error(&two.get(path).await, 404, "not_found");
         error(&one.post("/storage/delete", &delete).await, 404, "not_found");
@@ -175,7 +181,8 @@ async fn nothing_in_an_address_or_a_body_leads_elsewhere() {
 async fn addresses_begin_as_the_client_or_the_operator_says() {
     let named = cluster().await;
     let rest = named.rest();
-    let body = json!({ "data": { "attributes": { "storage": { "data": { "attributes": attributes("x") } } } } });
+    let body =
+        json!({ "data": { "attributes": { "storage": { "data": { "attributes": attributes("x") } } } } });
     let begin = async |rest: &Rest, headers: &[(&str, &str)]| {
         let reply = rest.send("POST", "/storage/upload", headers, body.to_string()).await;
         (reply.status, reply.json()["data"]["attributes"]["resumable_url"].as_str().map(str::to_owned))
