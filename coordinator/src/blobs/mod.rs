@@ -447,7 +447,7 @@ impl Blobs {
                 Some(Newest { number, is_deleted: false }) => Some(self.version(&folder, number).await?),
                 _ => None,
             };
-            let next = match decide(current.as_deref())? {
+            let next: Option<Arc<Blob>> = match decide(current.as_deref())? {
                 Next::Stays => return Ok((current.clone(), current)),
                 Next::IsNothing => None,
                 Next::Is(blob) => Some(Arc::<Blob>::from(blob)),
