@@ -5,8 +5,10 @@ mod aoi;
 mod api;
 mod bad;
 mod catalog;
+mod earthone;
 mod layers;
 mod limits;
+mod process;
 mod tiles;
 mod wmts;
 
