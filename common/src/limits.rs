@@ -44,6 +44,8 @@ pub struct Limits {
     pub call_depth: usize,
     /// Scenes that one selection may find.
     pub scenes: usize,
+    /// Scenes that one selection may find for a picture, which shows some of them.
+    pub display_scenes: usize,
     /// Pixels of the output times its images and bands.
     pub output_samples: u64,
     /// Rows or columns of a grid.
@@ -74,6 +76,7 @@ impl Default for Limits {
             expansion_steps: 100_000,
             call_depth: 256,
             scenes: 2_000,
+            display_scenes: 50_000,
             output_samples: 64 << 20,
             grid_side: 1 << 20,
             outline_vertices: 50_000,

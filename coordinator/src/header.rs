@@ -72,6 +72,7 @@ impl Sources {
             tile_size: plan.map_or(0, |plan| plan.tile_size().pixels()),
             tiles: plan.map_or(0, |plan| plan.tiles().len() as u64),
             scenes: scenes_read(stages.iter().chain(plan), &self.acquired),
+            display_quality: stages.iter().chain(plan).any(is_display),
         }
     }
 }
@@ -124,6 +125,11 @@ fn meanings(origin: &Origin, product: &Product) -> Option<Vec<pb::BandMeaning>> 
         .iter()
         .any(Option::is_some)
         .then(|| infos.into_iter().map(|info| info.map(meaning).unwrap_or_default()).collect())
+}
+
+/// Whether a plan may read overviews.
+fn is_display(plan: &Plan) -> bool {
+    plan.nodes().iter().any(|node| matches!(&node.kind, NodeKind::Read(read) if read.overviews))
 }
 
 /// The scenes that plans read, each once, in the order of time.

@@ -257,7 +257,7 @@ impl Planner {
         let aoi = wire::aoi_from(request.aoi.as_ref().ok_or(WireError::Missing { field: "aoi" })?)?;
         let (grid, outline) = aoi.resolve(self.transform.as_ref(), &self.limits)?;
         let options = wire::options_from(request.options.as_ref(), fleet.slots.max(1))?;
-        let answers = self.answers(&expr, &grid).await?;
+        let answers = self.answers(&expr, &grid, options.overviews).await?;
         let images = self.images(&expr).await?;
         let products = self.products(&answers, &images).await?;
         let limits = self.limits_for(fleet);
@@ -295,7 +295,13 @@ impl Planner {
     }
 
     /// What the catalog has for every selection of the graft.
-    async fn answers(&self, expr: &Expr, grid: &Grid) -> Result<BTreeMap<SceneQuery, Answer>, RequestError> {
+    async fn answers(
+        &self,
+        expr: &Expr,
+        grid: &Grid,
+        is_display: bool,
+    ) -> Result<BTreeMap<SceneQuery, Answer>, RequestError> {
+        let scenes_max = if is_display { self.limits.display_scenes } else { self.limits.scenes };
         let queries = expr.scene_queries().map_err(|(error, at)| RequestError::Selection { at, error })?;
         let mut answers = BTreeMap::new();
         if queries.is_empty() {
@@ -304,7 +310,7 @@ impl Planner {
         for (query, at) in queries {
             let failed = |error| RequestError::Catalog { at: at.clone(), error };
             let area = lon_lat_box(&grid.pad(query.pad), self.transform.as_ref());
-            let scenes = self.catalog.search(&query, &area, self.limits.scenes).await.map_err(failed)?;
+            let scenes = self.catalog.search(&query, &area, scenes_max).await.map_err(failed)?;
             let product = self.catalog.product(&query.product).await.map_err(failed)?;
             answers.insert(query, Answer { product, scenes });
         }

@@ -422,7 +422,8 @@ impl Requests {
         let outcome = stages::run(self, prepared.outcome.clone(), (asked, how), sums, client).await?;
         // What is read was known before the stages; values were not.
         let scenes = prepared.header.scenes.clone();
-        let header = pb::Header { scenes, ..prepared.sources.header(&outcome) };
+        let display_quality = prepared.header.display_quality;
+        let header = pb::Header { scenes, display_quality, ..prepared.sources.header(&outcome) };
         let planning =
             move || outcome.plan().map(|plan| Arc::new(task(plan, how, Estimate::of(&explain::bill(plan)))));
         Ok((header, blocking(planning).await?))

@@ -14,6 +14,7 @@ pub mod probe;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod rest;
 pub mod scenes;
 pub mod web;
 pub mod world;

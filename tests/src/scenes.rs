@@ -29,8 +29,7 @@ pub struct MadeUp {
 
 impl MadeUp {
     /// Adds a series of images, one a day. Bands have an asset each; together they cover [`AREA`].
-    pub fn with(mut self, product: &str, images: usize, bands: &[&str]) -> MadeUp {
-        const DAY_US: i64 = 86_400_000_000;
+    pub fn with(self, product: &str, images: usize, bands: &[&str]) -> MadeUp {
         let [west, south, east, north] = AREA;
         let raster = AssetGrid {
             crs: Crs::from_canonical(CRS),
@@ -38,13 +37,30 @@ impl MadeUp {
             rows: ((north - south) / 30.0) as u32,
             cols: ((east - west) / 30.0) as u32,
         };
+        self.series(product, images, bands, |_| Some(raster.clone()))
+    }
+
+    /// Adds a series of images, one a day, that are everywhere, in whatever CRS they are asked for.
+    pub fn with_everywhere(self, product: &str, images: usize, bands: &[&str]) -> MadeUp {
+        self.series(product, images, bands, |_| None)
+    }
+
+    /// Adds a series of images, one a day, on grids of their own.
+    pub fn series(
+        mut self,
+        product: &str,
+        images: usize,
+        bands: &[&str],
+        grid: impl Fn(usize) -> Option<AssetGrid>,
+    ) -> MadeUp {
+        const DAY_US: i64 = 86_400_000_000;
         let scene = |at: usize| {
             let id = format!("{product}-{at:04}");
             let acquired = Timestamp(at as i64 * DAY_US);
             let band = |name: &&str| {
                 let source = SourceRef::Synthetic(format!("{id}/{name}"));
                 let asset = Asset::new(format!("asset-{name}"), source, "1");
-                let asset = Arc::new(Asset { raster: Some(raster.clone()), ..asset });
+                let asset = Arc::new(Asset { raster: grid(at), ..asset });
                 let source = BandSource { sample_bytes: Some(4), ..BandSource::new(asset, 1) };
                 ((*name).to_owned(), source)
             };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::thin;
 use super::{BindError, Builder, Input, Named, NodeId, NodeKind, Plan, Read, ReadScene, Root};
 use crate::aoi::Outline;
 use crate::block::{Block, Kind};
@@ -259,7 +260,11 @@ fn call(
             Value::Raster(builder.add(array, None).map_err(typed)?, Props::none())
         }
         Bound::Read { scenes, bands, resampler, layout, pad, props } => {
-            let read = Read { overviews, ..read(cx, &scenes, bands, (resampler, layout, pad)) };
+            let exact = read(cx, &scenes, bands, (resampler, layout, pad));
+            let (read, props) = match overviews && is_much_coarser(&exact) {
+                true => thinned(cx, exact, props),
+                false => (exact, props),
+            };
             Value::Raster(builder.add(NodeKind::Read(Arc::new(read)), None).map_err(typed)?, props)
         }
         Bound::Call { params, inputs, props } => {
@@ -413,6 +418,42 @@ fn read(
     };
     let images = scenes.iter().map(image).collect();
     Read { product, bands, resampler, overviews: false, layout, pad, scenes: images }
+}
+
+/// Whether the grid is so much coarser than any of the files that overviews may have enough pixels for it:
+/// where it is not, or hardly, reading the files themselves costs little, and is exact.
+fn is_much_coarser(read: &Read) -> bool {
+    /// Overviews are halves; those of odd sides have a pixel more or less.
+    const HALF: f64 = 0.53;
+    read.scenes.iter().any(|scene| {
+        let Some(reach) = scene.reach else { return true };
+        scene.bands.iter().any(|band| {
+            let Some(raster) = &band.asset.raster else { return true };
+            let (cols, rows) = (f64::from(raster.cols), f64::from(raster.rows));
+            f64::from(reach.cols) < HALF * cols || f64::from(reach.rows) < HALF * rows
+        })
+    })
+}
+
+/// A read for a picture: with overviews, and of very many scenes with some.
+fn thinned(cx: &BindCx<'_>, read: Read, props: Props) -> (Read, Props) {
+    let domain = cx.grid.pad(read.pad).window();
+    let reach: Vec<Option<Window>> = read.scenes.iter().map(|scene| scene.reach).collect();
+    let kept = match read.layout {
+        Layout::Mosaic => thin::mosaic(&reach, &domain),
+        Layout::Stack => thin::stack(&reach, &domain),
+    };
+    let Some(kept) = kept else { return (Read { overviews: true, ..read }, props) };
+    let scenes = kept.iter().map(|at| read.scenes[*at].clone()).collect();
+    let props = match props.images() {
+        Some(_) => {
+            let mut kept = kept.iter().peekable();
+            let some = props.dicts().enumerate().filter(|(at, _)| kept.next_if(|next| *next == at).is_some());
+            Props::many(some.map(|(_, dict)| Arc::new(dict)).collect())
+        }
+        None => props,
+    };
+    (Read { overviews: true, scenes, ..read }, props)
 }
 
 /// The window that holds all pixels of a scene's bands, where their files' grids are known.

@@ -30,6 +30,7 @@ mod node;
 mod pushdown;
 pub mod stage;
 pub(crate) mod stream;
+mod thin;
 pub mod tile;
 
 pub use error::BindError;
@@ -169,7 +170,8 @@ pub struct Options {
     pub passes_off: Vec<String>,
     /// Tiles that the fleet works on at the same time.
     pub slots: u32,
-    /// Whether reads may take overviews.
+    /// Whether reads may take overviews and, of very many scenes, some, where the grid is much coarser than
+    /// the files.
     pub overviews: bool,
 }
 

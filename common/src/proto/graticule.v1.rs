@@ -736,6 +736,10 @@ pub struct Header {
     /// Scenes that are read, in all stages.
     #[prost(message, repeated, tag = "7")]
     pub scenes: ::prost::alloc::vec::Vec<SceneUse>,
+    /// Whether overviews of the files may be read, or some of very many scenes: never without
+    /// `Options.display_quality`, and not where the grid is hardly coarser than the files.
+    #[prost(bool, tag = "8")]
+    pub display_quality: bool,
 }
 /// One result of a graft.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -20,12 +20,13 @@ use super::capability::unknown;
 use super::error::HttpError;
 use super::formats::{Format, Pieces, arrow, choose, counted, npz, pickle};
 use super::gather::{Gathered, gather_copies};
+use super::tile_query::Look;
 use super::{Http, describe, value};
 use crate::access::Identity;
 use crate::http::Raster;
-use crate::layers::{LayerError, LayerKey};
+use crate::layers::LayerError;
 use crate::planning::blocking;
-use crate::render::{self, Style};
+use crate::render::{self, TileStyle};
 use crate::request::Caller;
 
 /// Header that says whether overviews may have been read.
@@ -40,8 +41,6 @@ pub(crate) struct Layer {
     pub(crate) tenant: Arc<str>,
     /// Its graft: JSON in normal form, parameters without values.
     pub(crate) graft: Bytes,
-    /// Where it is kept.
-    pub(crate) key: LayerKey,
 }
 
 /// The layer of an id.
@@ -51,7 +50,7 @@ pub(crate) struct Layer {
 pub(crate) async fn open(http: &Http, id: &str) -> Result<Layer, HttpError> {
     let key = http.capabilities.check(id)?;
     match http.layers.get(key).await {
-        Ok(kept) => Ok(Layer { id: id.into(), tenant: kept.tenant, graft: kept.graft, key }),
+        Ok(kept) => Ok(Layer { id: id.into(), tenant: kept.tenant, graft: kept.graft }),
         Err(LayerError::Unknown) => Err(unknown()),
         Err(error) => Err(error.into()),
     }
@@ -106,7 +105,7 @@ async fn aoi(
     let format = Format::accepted(&headers)?;
     let asked = Asked::read(members)?;
     let layer = open(&http, &id).await?;
-    let style = style(&asked)?;
+    let style = Look::from_members(&asked.style)?.style(&[]);
     if format == Format::GeoTiff && http.geotiff.is_none() {
         return Err(HttpError::invalid("this server writes no GeoTIFFs; ask for another format"));
     }
@@ -121,45 +120,12 @@ async fn aoi(
     Ok(response)
 }
 
-/// How a picture looks.
-fn style(asked: &Asked) -> Result<Style, HttpError> {
-    let mut style = Style::default();
-    for (name, value) in &asked.style {
-        let wrong = |expected: &str| {
-            let message = format!("`style.{name}` must be {expected}, it is {}", value.kind_name());
-            HttpError::invalid(message).at(format!("/style/{name}"))
-        };
-        match (name.as_str(), value) {
-            (_, Literal::Null) => {}
-            ("colormap", Literal::Str(text)) => {
-                style.colormap = render::Colormap::from_name(text)
-                    .map_err(|error| HttpError::of(&error).at("/style/colormap"))?;
-            }
-            ("colormap", _) => return Err(wrong("the name of a colour map")),
-            ("scales", Literal::List(pairs)) => {
-                let pair = |pair: &Literal| match pair {
-                    Literal::List(ends) => match &ends[..] {
-                        [low, high] => Some((low.as_f64()? as f32, high.as_f64()? as f32)),
-                        _ => None,
-                    },
-                    _ => None,
-                };
-                let pairs: Option<Vec<_>> = pairs.iter().map(pair).collect();
-                style.stretch = pairs.ok_or_else(|| wrong("a list of [low, high]"))?;
-            }
-            ("scales", _) => return Err(wrong("a list of [low, high]")),
-            _ => {}
-        }
-    }
-    Ok(style)
-}
-
 async fn encode(
     http: &Arc<Http>,
     gathered: Gathered,
     format: Format,
     asked: &Asked,
-    style: Style,
+    style: TileStyle,
 ) -> Result<Response, HttpError> {
     let Gathered { results, share, .. } = gathered;
     let results = match &asked.result {
@@ -194,7 +160,7 @@ async fn encode(
             let finished = choose(results, None)?;
             let encoding = move || {
                 let Outcome::Raster { block, .. } = &finished.outcome else { return Err(no_pixels()) };
-                let bytes = render::png(block, &style)?;
+                let bytes = render::paint(block, &style, None)?.png()?;
                 Ok::<Pieces, HttpError>(counted(bytes, &Arc::new(share)).into())
             };
             blocking(encoding).await??.into_body().into_response()

@@ -20,9 +20,10 @@ use graticule_common::aoi::xyz::{HALF_WORLD, WEB_MERCATOR};
 use graticule_common::aoi::{Aoi, Geometry, Sampling};
 use graticule_common::assembly::Outcome;
 use graticule_common::block::{Block, DType, Samples};
+use graticule_common::graft::Parameters;
 use graticule_common::hash::{ContentHash, Hasher};
-use graticule_common::scene::Properties;
-use graticule_common::{versions, wire};
+use graticule_common::proto::v1 as pb;
+use graticule_common::wire;
 use moka::sync::Cache;
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,7 @@ use super::error::HttpError;
 use super::gather::gather;
 use super::layers::{self, Layer};
 use super::tile_query::{Range, TileQuery};
-use super::{Http, extent, tiles};
+use super::{Http, aoi, describe, tiles};
 use crate::objects::{Made, ObjectError};
 use crate::planning::blocking;
 use crate::render::{Colormap, legend};
@@ -160,7 +161,7 @@ impl Drop for Sharing<'_> {
 pub(super) async fn ranges(
     http: &Http,
     layer: &Layer,
-    parameters: &Properties,
+    parameters: &Parameters,
 ) -> Result<Vec<Range>, HttpError> {
     let statistics = of_layer(http, layer, parameters).await?;
     let is_bool = statistics.dtype == DType::Bool.name();
@@ -181,15 +182,18 @@ pub(super) async fn ranges(
 pub(super) async fn of_layer(
     http: &Http,
     layer: &Layer,
-    parameters: &Properties,
+    parameters: &Parameters,
 ) -> Result<Arc<Statistics>, HttpError> {
     let Some(generation) = http.catalog.generation() else {
         return compute(http, layer, parameters).await.map(Arc::new);
     };
     let key = {
         let mut hasher = Hasher::new("statistics");
-        hasher.str(&layer.id).bytes(&wire::properties_to(parameters).encode_to_vec());
-        hasher.bytes(&generation.to_le_bytes()).bytes(&versions::own().encode_to_vec());
+        hasher.str(&layer.id);
+        for (name, value) in parameters {
+            hasher.str(name).bytes(&wire::literal_to(value).encode_to_vec());
+        }
+        hasher.bytes(&generation.to_le_bytes()).bytes(tiles::engine());
         hasher.finish()
     };
     let known = &http.statistics;
@@ -210,7 +214,7 @@ pub(super) async fn of_layer(
 async fn kept(
     http: &Http,
     layer: &Layer,
-    parameters: &Properties,
+    parameters: &Parameters,
     key: ContentHash,
 ) -> Result<Statistics, HttpError> {
     let name = format!("{PREFIX}/{key}.json");
@@ -235,10 +239,11 @@ async fn stored(http: &Http, name: &str) -> Result<Option<Statistics>, HttpError
     }
 }
 
-async fn compute(http: &Http, layer: &Layer, parameters: &Properties) -> Result<Statistics, HttpError> {
-    let bounds = extent::describe(http, layer).await?.bounds;
-    let aoi = overview(bounds);
-    let request = tiles::request(layer, wire::aoi_to(&aoi), parameters, (true, false));
+async fn compute(http: &Http, layer: &Layer, parameters: &Parameters) -> Result<Statistics, HttpError> {
+    let bounds = describe::describe(http, layer).await?.bounds;
+    let area = overview(bounds);
+    let options = pb::Options { display_quality: true, ..pb::Options::default() };
+    let request = aoi::request(&layer.graft, &area, parameters, options);
     let caller = Caller { tenant: layer.tenant.clone(), timeout: Some(WITHIN), parent: None, id: None };
     let gathered = gather(http, request, caller).await?;
     let counting = move || -> Result<Statistics, HttpError> {
@@ -248,7 +253,7 @@ async fn compute(http: &Http, layer: &Layer, parameters: &Properties) -> Result<
         };
         let grid = GridOf {
             crs: WEB_MERCATOR.to_owned(),
-            bounds: aoi.bounds.unwrap_or_default(),
+            bounds: area.bounds.unwrap_or_default(),
             rows: grid.rows(),
             cols: grid.cols(),
         };
@@ -262,7 +267,8 @@ async fn compute(http: &Http, layer: &Layer, parameters: &Properties) -> Result<
 /// The overview grid of an area in degrees: square pixels of EPSG:3857, at most [`SIDE_MAX`] a side.
 fn overview([west, south, east, north]: [f64; 4]) -> Aoi {
     // Across the antimeridian: all around.
-    let (west, east) = if west < east { (west.max(-180.0), east.min(180.0)) } else { (-180.0, 180.0) };
+    let is_across = west > east || east > 180.0 || west < -180.0;
+    let (west, east) = if is_across { (-180.0, 180.0) } else { (west, east) };
     let x = |lon: f64| lon / 180.0 * HALF_WORLD;
     let y = |lat: f64| {
         let lat = lat.clamp(-LAT_MAX, LAT_MAX).to_radians();
@@ -430,15 +436,15 @@ mod tests {
             [-180.0, -90.0, 180.0, 90.0],
             [10.0, 46.0, 11.0, 47.0],
             [10.0, 46.0, 10.0, 46.0],
-            [170.0, -20.0, -170.0, -10.0],
+            [170.0, -20.0, 190.0, -10.0],
             [0.0, 88.0, 1.0, 89.0],
             [-0.001, -80.0, 0.001, 80.0],
         ] {
-            let aoi = overview(bounds);
-            let Sampling::Shape { rows, cols } = aoi.sampling else { panic!("a shape") };
+            let area = overview(bounds);
+            let Sampling::Shape { rows, cols } = area.sampling else { panic!("a shape") };
             assert!((1..=512).contains(&rows) && (1..=512).contains(&cols), "{bounds:?}: {rows} x {cols}");
             assert!(rows.max(cols) == 512, "{bounds:?}: {rows} x {cols}");
-            let [west, south, east, north] = aoi.bounds.unwrap();
+            let [west, south, east, north] = area.bounds.unwrap();
             assert!(west < east && south < north, "{bounds:?}");
             assert!([west, south, east].iter().all(|edge| edge.abs() <= HALF_WORLD * 1.0001), "{bounds:?}");
         }

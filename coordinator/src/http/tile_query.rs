@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use graticule_common::graft::Parameters;
 use graticule_common::hash::{ContentHash, Hasher};
-use graticule_common::scene::Properties;
+use graticule_common::literal::Literal;
 use serde_json::Value;
 
+use super::body::object;
 use super::error::HttpError;
 use crate::render::{CLASSES_MAX, Class, Classes, Colormap, Colours, Matches, TileStyle};
 
@@ -70,7 +72,7 @@ pub(crate) struct TileQuery {
     /// Id of the layer that is the opacity.
     pub(crate) alpha: Option<String>,
     /// Values of the graft's parameters.
-    pub(crate) parameters: Properties,
+    pub(crate) parameters: Parameters,
     /// Whether overviews may be read; absent: as the format is used.
     pub(crate) is_display: Option<bool>,
     /// Pixels along the tile; absent: as the address says.
@@ -99,18 +101,23 @@ impl Look {
         self.auto == Auto::Layer && matches!(self.colours, Colours::Map(_))
     }
 
-    /// A look from members of a JSON object, spelled as the parameters of an address.
+    /// A look from members of a JSON object, spelled as the parameters of an address or as JSON.
     ///
     /// # Errors
-    /// What is wrong with the first of them.
-    pub(crate) fn from_members(members: &serde_json::Map<String, Value>) -> Result<Look, HttpError> {
-        let text = |value: &Value| match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+    /// What is wrong with the first of them, at its place below `/style`.
+    pub(crate) fn from_members(members: &[(String, Literal)]) -> Result<Look, HttpError> {
+        let text = |value: &Literal| match value {
+            Literal::Str(text) => text.clone(),
+            other => other.to_json().to_string(),
         };
-        let given = members.iter().filter(|(_, value)| !value.is_null());
+        let given = members.iter().filter(|(_, value)| *value != Literal::Null);
         let said: BTreeMap<String, String> = given.map(|(name, value)| (name.clone(), text(value))).collect();
-        look(&said)
+        let look = look(&said).map_err(|error| error.at("/style"))?;
+        if look.auto == Auto::Layer {
+            let message = "a picture of an area has no other tiles; give `scales`, or leave `stretch` out";
+            return Err(HttpError::invalid(message).at("/style/stretch"));
+        }
+        Ok(look)
     }
 }
 
@@ -262,13 +269,13 @@ fn ends_of(low: f64, high: f64) -> Option<Range> {
     (is_pixel(low) && is_pixel(high)).then_some((low, high))
 }
 
-fn parameters(text: &str) -> Result<Properties, HttpError> {
+fn parameters(text: &str) -> Result<Parameters, HttpError> {
     const EXPECTED: &str = "a JSON object of the graft's parameters, such as `{\"start\": \"2024-02-01\"}`";
-    match json("parameters", EXPECTED, text)? {
-        Value::Null => Ok(Properties::new()),
-        Value::Object(members) => Ok(members.into_iter().collect()),
-        _ => Err(wrong("parameters", EXPECTED, text)),
+    if text == "null" {
+        return Ok(Parameters::new());
     }
+    let members = object(text.as_bytes()).map_err(|_| wrong("parameters", EXPECTED, text))?;
+    Ok(members.into_iter().collect())
 }
 
 /// The classes of a JSON list; none where the list is empty.
@@ -300,17 +307,16 @@ fn class(value: &Value, is_ranges: bool) -> Result<Class, &'static str> {
         Value::Bool(value) => Some(f32::from(u8::from(*value))),
         other => other.as_f64().map(|value| value as f32).filter(|value| value.is_finite()),
     };
-    let matches = match is_ranges {
-        true => {
-            let ends = number("min").zip(number("max"));
-            let (low, high) =
-                ends.ok_or("with `val_range` it must have finite numbers as `min` and `max`")?;
-            Matches::Range(low, high)
+    let ends = number("min").zip(number("max"));
+    let matches = match (is_ranges, number("value"), ends) {
+        // The published client asks for ranges by `val_range=true` only when its layer is changed once
+        // more; a class that has no value can be nothing else.
+        (true, _, Some((low, high))) | (false, None, Some((low, high))) => Matches::Range(low, high),
+        (true, _, None) => return Err("with `val_range` it must have finite numbers as `min` and `max`"),
+        (false, Some(value), _) => Matches::Value(value),
+        (false, None, None) => {
+            return Err("it must have a finite number as `value`, or as `min` and `max`");
         }
-        false => Matches::Value(
-            number("value")
-                .ok_or("it must have a finite number as `value`; ranges of values need `val_range=true`")?,
-        ),
     };
     let name = members.get("name").or(members.get("label")).and_then(Value::as_str).unwrap_or_default();
     let colour = colour.ok_or("`color` must be `#rrggbb`, six hexadecimal digits")?;
@@ -352,13 +358,26 @@ mod tests {
         assert_eq!(query.look.colours, Colours::Map(Colormap::from_name("RdYlGn_r").unwrap()));
         assert!(query.look.checkerboard);
         assert_eq!(query.alpha.as_deref(), Some("some-id"));
-        assert_eq!(query.parameters["start"], "2024-01-01");
+        assert_eq!(query.parameters["start"], Literal::Str("2024-01-01".into()));
         assert!(!query.to_text().contains("param_id"));
         let plain = TileQuery::parse("").unwrap();
         assert_eq!(plain, TileQuery::default());
         let same =
             TileQuery::parse("scales=[]&classes=null&val_range=null&parameters={}&param_id=9").unwrap();
         assert_eq!((same.look, same.parameters), (plain.look, plain.parameters));
+    }
+
+    #[test]
+    fn a_look_may_be_json() {
+        let body = r##"{"scales": [[0, 1]], "colormap": "magma", "checkerboard": true, "classes": null,
+            "more": [1]}"##;
+        let look = Look::from_members(&object(body.as_bytes()).unwrap()).unwrap();
+        assert_eq!((look.scales, look.checkerboard), (vec![Some((0.0, 1.0))], true));
+        assert_eq!(look.colours, Colours::Map(Colormap::from_name("magma").unwrap()));
+        for wrong in [r##"{"scales": "x"}"##, r##"{"colormap": 3}"##, r##"{"stretch": "layer"}"##] {
+            let error = Look::from_members(&object(wrong.as_bytes()).unwrap()).unwrap_err();
+            assert!(error.path.is_some_and(|path| path.starts_with("/style")), "{wrong}");
+        }
     }
 
     #[test]

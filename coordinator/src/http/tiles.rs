@@ -1,6 +1,6 @@
 //! Tiles of layers: pictures for maps, and arrays.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
@@ -16,18 +16,17 @@ use graticule_common::block::{Block, Kind, Samples};
 use graticule_common::error::{ErrorClass, listing};
 use graticule_common::hash::Hasher;
 use graticule_common::proto::v1 as pb;
-use graticule_common::scene::Properties;
-use graticule_common::{versions, wire};
+use graticule_common::versions;
 use prost::Message as _;
 use tokio::time::Instant;
 
 use super::around::RequestId;
 use super::error::HttpError;
 use super::gather::{Gathered, gather};
-use super::layers::{self, Layer};
+use super::layers::{self, Layer, QUALITY};
 use super::raster::Raster;
 use super::tile_query::{SIZE, SIZE_2X, TileQuery};
-use super::{Http, stretch};
+use super::{Http, aoi, formats, stretch};
 use crate::planning::blocking;
 use crate::render::{self, RenderError, TileStyle};
 use crate::request::Caller;
@@ -40,8 +39,6 @@ const RETRIES_MAX: u32 = 2;
 /// that costs no computation.
 const FRESH_SECONDS: u32 = 60;
 
-/// Header that says whether pixels are exact.
-const QUALITY: HeaderName = HeaderName::from_static("graticule-quality");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Its addresses.
@@ -158,14 +155,13 @@ pub(super) async fn respond(
     let answering = async {
         let layer = layers::open(http, id).await?;
         let place = Place::parse(z, x, y)?;
+        size = if place.is_2x { SIZE_2X } else { SIZE };
         let query = TileQuery::parse(query)?;
         size = match (query.size, place.is_2x) {
             (Some(SIZE), true) => {
                 return Err(HttpError::invalid("`@2x` is a size of 512; leave `size=256` out, or `@2x`"));
             }
-            (None, true) => SIZE_2X,
-            (None, false) => SIZE,
-            (Some(size), _) => size,
+            (asked, _) => asked.unwrap_or(size),
         };
         let request_id = request_id.clone();
         answer(http, Asked { layer, place, query, size, deadline, request_id }, headers).await
@@ -231,12 +227,18 @@ async fn answer(http: &Http, asked: Asked, headers: &HeaderMap) -> Result<Respon
     Ok(response)
 }
 
+/// What can change a pixel without a change of layer or catalog. To ask all ops takes longer than a tile may.
+pub(super) fn engine() -> &'static [u8] {
+    static ENGINE: LazyLock<Vec<u8>> = LazyLock::new(|| versions::own().encode_to_vec());
+    &ENGINE
+}
+
 /// What a tile's bytes follow from; `None` where the catalog does not know whether its answers changed.
 fn tag(http: &Http, asked: &Asked) -> Option<HeaderValue> {
     let generation = http.catalog.generation()?;
     let (zoom, col, row) = asked.place.tile.numbers();
     let mut hasher = Hasher::new("tile");
-    hasher.bytes(&versions::own().encode_to_vec()).str(&asked.layer.id).bytes(&generation.to_le_bytes());
+    hasher.bytes(engine()).str(&asked.layer.id).bytes(&generation.to_le_bytes());
     [zoom, col, row, asked.size].into_iter().for_each(|number| _ = hasher.int(number.into()));
     hasher.str(asked.place.format.media_type()).bytes(asked.query.hash().as_bytes());
     HeaderValue::from_str(&format!("\"{}\"", hasher.finish())).ok()
@@ -332,8 +334,10 @@ async fn computed(
     layer: &Layer,
     is_display: bool,
 ) -> Result<Gathered, HttpError> {
-    let aoi = wire::aoi_to(&asked.place.tile.aoi(asked.size));
-    let request = request(layer, aoi, &asked.query.parameters, (is_display, asked.query.no_cache));
+    let options =
+        pb::Options { display_quality: is_display, no_cache: asked.query.no_cache, ..pb::Options::default() };
+    let area = asked.place.tile.aoi(asked.size);
+    let request = aoi::request(&layer.graft, &area, &asked.query.parameters, options);
     let mut retries = 0;
     loop {
         let timeout = Some(asked.deadline.saturating_duration_since(Instant::now()));
@@ -349,21 +353,6 @@ async fn computed(
             return Err(error);
         }
         tokio::time::sleep_until(again).await;
-    }
-}
-
-/// A layer on an area as a request.
-pub(super) fn request(
-    layer: &Layer,
-    aoi: pb::Aoi,
-    parameters: &Properties,
-    (display_quality, no_cache): (bool, bool),
-) -> pb::ComputeRequest {
-    pb::ComputeRequest {
-        graft: layer.graft.to_vec(),
-        aoi: Some(aoi),
-        options: Some(pb::Options { display_quality, no_cache, ..pb::Options::default() }),
-        parameters: Some(wire::properties_to(parameters)),
     }
 }
 
@@ -414,25 +403,10 @@ fn picture(
 /// columns). What is not valid is NaN, truth values are 0 and 1.
 fn npy(block: &Block) -> Vec<u8> {
     let (rows, cols) = block.shape();
-    let axes: Vec<String> = block
-        .kind()
-        .images()
-        .into_iter()
-        .chain(block.kind().bands())
-        .chain([rows, cols])
-        .map(|axis| axis.to_string())
-        .collect();
-    /// What headers are filled up to.
-    const ALIGNED: usize = 64;
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", axes.join(", "));
-    let before = b"\x93NUMPY\x01\x00".len() + 2;
-    let filled = (before + header.len() + 1).next_multiple_of(ALIGNED) - before;
-    header.extend(std::iter::repeat_n(' ', filled - 1 - header.len()));
-    header.push('\n');
-    let mut out = Vec::with_capacity(before + filled + 4 * block.valid().len());
-    out.extend_from_slice(b"\x93NUMPY\x01\x00");
-    out.extend_from_slice(&(filled as u16).to_le_bytes());
-    out.extend_from_slice(header.as_bytes());
+    let kind = block.kind();
+    let axes = kind.images().into_iter().chain(kind.bands()).chain([rows, cols]).map(u64::from);
+    let mut out = formats::npy::header("<f4", &axes.collect::<Vec<_>>());
+    out.reserve(4 * block.valid().len());
     let mut put = |value: f32, valid: &u8| {
         let value = if *valid == 1 { value } else { f32::NAN };
         out.extend_from_slice(&value.to_le_bytes());
@@ -500,7 +474,7 @@ mod tests {
         let bytes = npy(&block);
         assert_eq!(bytes.len() % 64, 8);
         let text = String::from_utf8_lossy(&bytes[10..bytes.len() - 8]).into_owned();
-        assert_eq!(text.trim_end(), "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 2), }");
+        assert_eq!(text.trim_end(), "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 2,), }");
         let values = bytes[bytes.len() - 8..].as_chunks::<4>().0;
         assert_eq!(f32::from_le_bytes(values[0]), 1.5);
         assert!(f32::from_le_bytes(values[1]).is_nan());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
@@ -17,9 +17,10 @@ use graticule_common::aoi::xyz::HALF_WORLD;
 use serde_json::json;
 
 use super::around::RequestId;
+use super::describe::{self, Described};
 use super::error::HttpError;
-use super::extent::{self, Described};
 use super::layers;
+use super::site::Site;
 use super::tile_query::{Auto, SIZE, TileQuery};
 use super::{Http, tiles};
 use crate::render::Colours;
@@ -28,30 +29,10 @@ use crate::render::Colours;
 const MATRIX_SET: &str = "WebMercatorQuad";
 /// Scale denominator of zoom 0, with pixels of 0.28 mm and 256 of them a tile.
 const SCALE_0: f64 = 559_082_264.028_717_8;
-/// Characters of a host's name and port.
-const HOST_MAX: usize = 300;
 
 /// Its addresses.
 pub(super) fn routes() -> Router<Arc<Http>> {
     Router::new().route("/layers/{id}/tilejson.json", get(tilejson)).route("/layers/{id}/wmts", get(wmts))
-}
-
-/// Where this server is for the caller: scheme, host and port. A proxy in front says so in the usual headers.
-fn base(headers: &HeaderMap, uri: &Uri) -> Result<String, HttpError> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let scheme = match text("x-forwarded-proto").or(uri.scheme_str()) {
-        Some("https") => "https",
-        _ => "http",
-    };
-    let host = text("x-forwarded-host").or(text("host")).or(uri.authority().map(|host| host.as_str()));
-    let is_host = |host: &&str| {
-        let mut bytes = host.bytes();
-        !host.is_empty()
-            && host.len() <= HOST_MAX
-            && bytes.all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
-    };
-    let host = host.filter(is_host).ok_or_else(|| HttpError::invalid("the request names no host"))?;
-    Ok(format!("{scheme}://{host}"))
 }
 
 /// The parameters of the tiles' addresses, as the caller asks for them.
@@ -77,13 +58,12 @@ async fn answer(
     http: &Http,
     path: Result<Path<String>, PathRejection>,
     query: &str,
-    (headers, uri): (&HeaderMap, &Uri),
+    Site(base): &Site,
 ) -> Result<Answer, HttpError> {
     let Path(id) = path.map_err(|_| HttpError::invalid("the address is no text"))?;
     let layer = layers::open(http, &id).await?;
     let query = TileQuery::parse(query)?;
-    let base = base(headers, uri)?;
-    let described = extent::describe(http, &layer).await?;
+    let described = describe::describe(http, &layer).await?;
     Ok(Answer { described, layer: format!("{base}/layers/{id}"), style: style(&query) })
 }
 
@@ -91,11 +71,10 @@ async fn tilejson(
     State(http): State<Arc<Http>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    uri: Uri,
-    headers: HeaderMap,
+    site: Site,
 ) -> Result<Response, HttpError> {
     let query = query.unwrap_or_default();
-    let Answer { described, layer, style } = answer(&http, path, &query, (&headers, &uri)).await?;
+    let Answer { described, layer, style } = answer(&http, path, &query, &site).await?;
     let [west, south, east, north] = described.bounds;
     let middle = [(west + east) / 2.0, (south + north) / 2.0];
     let document = json!({
@@ -104,10 +83,10 @@ async fn tilejson(
         "scheme": "xyz",
         "tiles": [format!("{layer}/tile/{{z}}/{{x}}/{{y}}.png?{style}")],
         "tileSize": SIZE,
-        "minzoom": described.minzoom,
-        "maxzoom": described.maxzoom,
+        "minzoom": 0,
+        "maxzoom": described.max_zoom,
         "bounds": described.bounds,
-        "center": [middle[0], middle[1], described.maxzoom.saturating_sub(6).max(described.minzoom)],
+        "center": [middle[0], middle[1], described.max_zoom.saturating_sub(5)],
         "vector_layers": [],
     });
     let store = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -118,7 +97,7 @@ async fn wmts(
     State(http): State<Arc<Http>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    uri: Uri,
+    site: Site,
     Extension(RequestId(request_id)): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Response {
@@ -130,7 +109,7 @@ async fn wmts(
     }
     let get = |name: &str| said.get(name).map(String::as_str);
     match get("request") {
-        None | Some("GetCapabilities") => match answer(&http, path, &query, (&headers, &uri)).await {
+        None | Some("GetCapabilities") => match answer(&http, path, &query, &site).await {
             Ok(answer) => {
                 let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
                 let store = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -189,10 +168,10 @@ fn capabilities(Answer { described, layer, style }: &Answer) -> String {
     };
     let [west, south, east, north] = described.bounds;
     // The limit of the projection; and a standard that knows no boxes across the antimeridian.
-    let (west, east) = if west < east { (west.max(-180.0), east.min(180.0)) } else { (-180.0, 180.0) };
+    let (west, east) = if east > 180.0 { (-180.0, 180.0) } else { (west, east) };
     let (south, north) = (south.clamp(-85.051_128, 85.051_128), north.clamp(-85.051_128, 85.051_128));
     let mut matrices = String::new();
-    for zoom in described.minzoom..=described.maxzoom {
+    for zoom in 0..=described.max_zoom {
         let tiles = 1u64 << zoom;
         let scale = SCALE_0 / tiles as f64;
         // Writing to a string does not fail.
@@ -268,22 +247,6 @@ fn capabilities(Answer { described, layer, style }: &Answer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_host_is_repeated_only_if_it_is_one() {
-        let of = |name: &'static str, value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, HeaderValue::from_static(value));
-            base(&headers, &Uri::from_static("/layers/x/wmts"))
-        };
-        assert_eq!(of("host", "127.0.0.1:8080").unwrap(), "http://127.0.0.1:8080");
-        assert_eq!(of("host", "[::1]:8080").unwrap(), "http://[::1]:8080");
-        for bad in ["a\" onload=\"", "a/b", "a b", "user@host", ""] {
-            assert!(of("host", bad).is_err(), "{bad}");
-        }
-        let http2 = base(&HeaderMap::new(), &Uri::from_static("https://maps.example/layers/x/wmts"));
-        assert_eq!(http2.unwrap(), "https://maps.example");
-    }
 
     #[test]
     fn tiles_of_other_programs_are_no_patchwork() {
