@@ -15,6 +15,9 @@ use super::error::HttpError;
 /// Nesting of JSON in a body, as of a graft with some room around it.
 const DEPTH_MAX: usize = 300;
 
+/// How often a body may be as large as it may be before its client is not listened to any more.
+const LET_PASS: usize = 4;
+
 /// The bytes of a body.
 pub(crate) struct Raw(pub(crate) Bytes);
 
@@ -32,21 +35,23 @@ impl FromRequest<Arc<Http>> for Raw {
             HttpError::new(ErrorClass::LimitExceeded, message)
         };
         let mut body = request.into_body();
-        // A body that says how large it is, is not read for nothing.
-        if body.size_hint().lower() > limit as u64 {
-            return Err(too_large());
-        }
+        // A body that says how large it is, is not kept for nothing.
+        let mut is_too_large = body.size_hint().lower() > limit as u64;
         let reading = async {
-            let mut bytes = BytesMut::new();
+            let (mut bytes, mut read) = (BytesMut::new(), 0);
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|_| HttpError::invalid("the body ends before its end"))?;
                 let Ok(data) = frame.into_data() else { continue };
-                if bytes.len() + data.len() > limit {
-                    return Err(too_large());
+                read += data.len();
+                is_too_large |= read > limit;
+                match is_too_large {
+                    false => bytes.extend_from_slice(&data),
+                    // Many clients hear nothing before they have said all: some of the rest is let pass.
+                    true if read > LET_PASS * limit => break,
+                    true => bytes = BytesMut::new(),
                 }
-                bytes.extend_from_slice(&data);
             }
-            Ok(Raw(bytes.freeze()))
+            if is_too_large { Err(too_large()) } else { Ok(Raw(bytes.freeze())) }
         };
         let late = |_| {
             let message = format!("the body took longer than {} s", rules.body_within.as_secs());
