@@ -123,6 +123,30 @@ class Forms(unittest.TestCase):
         outside = value_at(red(), 10.0, 10.0)
         self.assertTrue(np.ma.is_masked(outside[0]) or outside[0] is np.ma.masked, outside)
 
+    def test_what_the_map_shows(self):
+        m = dc.map
+        # As the browser would say.
+        edges = {"west": LON - 0.01, "south": LAT - 0.005, "east": LON + 0.01, "north": LAT + 0.005}
+        for name, degrees in edges.items():
+            m.map.set_trait(name, degrees)
+        m.center, m.zoom = (LAT, LON), 14
+        shaped = m.geocontext(shape=(60, 90))
+        self.assertEqual(red().compute(shaped).ndarray.shape, (1, 60, 90))
+        # A CRS that PROJ writes.
+        found = red().compute(m.geocontext(resolution=20.0, crs="utm")).ndarray
+        self.assertLess(abs(found.shape[2] - 68), 4)
+        self.assertFalse(np.ma.getmaskarray(found).any())
+
+    def test_crs_as_text(self):
+        from pyproj import CRS
+
+        expected = red().compute(LAKE.aoi).ndarray
+        for crs in (CRS.from_epsg(32633).to_wkt(), "+proj=utm +zone=33 +datum=WGS84 +units=m +no_defs"):
+            aoi = eo.geo.AOI(
+                bounds=LAKE.bounds, bounds_crs="EPSG:32633", crs=crs, resolution=10.0, align_pixels=False
+            )
+            same_pixels(red().compute(aoi).ndarray, expected)
+
     def test_far_too_large(self):
         import requests
 

@@ -5,6 +5,7 @@ mod aoi;
 mod api;
 mod bad;
 mod catalog;
+mod earthone;
 mod layers;
 mod limits;
 mod process;

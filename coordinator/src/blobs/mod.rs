@@ -450,7 +450,7 @@ impl Blobs {
             let next: Option<Arc<Blob>> = match decide(current.as_deref())? {
                 Next::Stays => return Ok((current.clone(), current)),
                 Next::IsNothing => None,
-                Next::Is(blob) => Some(Arc::from(blob)),
+                Next::Is(blob) => Some(Arc::<Blob>::from(blob)),
             };
             let document = match &next {
                 Some(blob) => serde_json::to_vec(blob.as_ref()).map_err(|error| BlobError::Damaged {

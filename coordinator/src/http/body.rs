@@ -15,8 +15,9 @@ use super::error::HttpError;
 /// Nesting of JSON in a body, as of a graft with some room around it.
 const DEPTH_MAX: usize = 300;
 
-/// How often a body may be as large as it may be before its client is not listened to any more.
-const LET_PASS: usize = 4;
+/// A body that is too large is read, and forgotten, up to this many times the limit: many clients look for
+/// an answer only after they have sent all, and would see a broken connection instead.
+const READ_TIMES_MAX: usize = 4;
 
 /// The bytes of a body.
 pub(crate) struct Raw(pub(crate) Bytes);
@@ -35,23 +36,23 @@ impl FromRequest<Arc<Http>> for Raw {
             HttpError::new(ErrorClass::LimitExceeded, message)
         };
         let mut body = request.into_body();
-        // A body that says how large it is, is not kept for nothing.
-        let mut is_too_large = body.size_hint().lower() > limit as u64;
+        // What says how much too large it is, is not read for nothing.
+        if body.size_hint().lower() > (limit * READ_TIMES_MAX) as u64 {
+            return Err(too_large());
+        }
         let reading = async {
             let (mut bytes, mut read) = (BytesMut::new(), 0);
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|_| HttpError::invalid("the body ends before its end"))?;
                 let Ok(data) = frame.into_data() else { continue };
                 read += data.len();
-                is_too_large |= read > limit;
-                match is_too_large {
-                    false => bytes.extend_from_slice(&data),
-                    // Many clients hear nothing before they have said all: some of the rest is let pass.
-                    true if read > LET_PASS * limit => break,
-                    true => bytes = BytesMut::new(),
+                if read <= limit {
+                    bytes.extend_from_slice(&data);
+                } else if read > limit * READ_TIMES_MAX {
+                    break;
                 }
             }
-            if is_too_large { Err(too_large()) } else { Ok(Raw(bytes.freeze())) }
+            if read > limit { Err(too_large()) } else { Ok(Raw(bytes.freeze())) }
         };
         let late = |_| {
             let message = format!("the body took longer than {} s", rules.body_within.as_secs());
