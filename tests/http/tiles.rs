@@ -469,8 +469,8 @@ async fn low_zooms_over_many_scenes_are_of_display_quality() {
     let cluster = Cluster::start(Setup { http: Some(Objects::memory()), ..setup }).await;
     let site = Site::new(cluster.http.unwrap());
     for (graft, reads_max) in [
-        (json!({"p": "many", "b": "a", "r": ["mosaic", "p", "b"], "returns": "r"}).to_string(), 1000),
-        (reduce("many", "a", "median"), 256),
+        (json!({"p": "many", "b": "a", "r": ["mosaic", "p", "b"], "returns": "r"}).to_string(), 1024),
+        (reduce("many", "a", "median"), 1024),
     ] {
         let layer = site.layer(&graft).await;
         let before = cluster.reads();
