@@ -137,7 +137,7 @@ fn one_band(band: &str) -> String {
 
 /// A value between the ends of a stretch, as a byte.
 fn byte(value: f32, low: f64, high: f64) -> u8 {
-    ((f64::from(value) - low) / (high - low) * 255.0).clamp(0.0, 255.0).round() as u8
+    ((f64::from(value) - low) / (high - low) * 255.0).clamp(0.0, 255.0).round_ties_even() as u8
 }
 
 #[tokio::test(flavor = "multi_thread")]
