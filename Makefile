@@ -30,10 +30,18 @@ test: build ## all tests
 	cargo test $(CARGO_FLAGS)
 	@# Tests that need something are ignored by default and run here where it is meant to be.
 	cargo test $(CARGO_FLAGS) -- --ignored redis
+	@deploy/browser.sh
+	cargo test $(CARGO_FLAGS) -- --ignored browser
 	@if [ -d ../shared/data ] || [[ ",$${GRATICULE_REQUIRE:-}," == *,shared,* ]]; then \
 	  echo "cargo test $(CARGO_FLAGS) -- --ignored shared"; \
 	  cargo test $(CARGO_FLAGS) -- --ignored shared; \
 	else echo "not run: tests that need ../shared, which is not here"; fi
+	@# Nothing is asked of a machine that cannot have the published client: it needs PyPI and a Python of its time.
+	@if deploy/client.sh -c 'import descarteslabs.dynamic_compute' \
+	    || [[ ",$${GRATICULE_REQUIRE:-}," == *,client,* ]]; then \
+	  echo "cargo test $(CARGO_FLAGS) -- --ignored published_client"; \
+	  cargo test $(CARGO_FLAGS) -- --ignored published_client; \
+	else echo "not run: tests of the published client, which cannot be installed here"; fi
 
 # Random faults: from which seed, and how many.
 CHAOS_SEED ?=
@@ -53,6 +61,7 @@ check: deps ## formatting, lints, generated code, builds without GDAL and withou
 	cargo clippy $(CARGO_FLAGS) -p graticule-common --all-targets -- -D warnings
 	cargo clippy $(CARGO_FLAGS) -p graticule-tests -p graticule-cli --features graticule-tests/otlp,graticule-cli/otlp --all-targets -- -D warnings
 	cargo clippy $(CARGO_FLAGS) -p graticule-worker --no-default-features --all-targets -- -D warnings
+	node --test tests/browser/unit/*.test.js
 	@deploy/ruff.sh check && deploy/ruff.sh format --check
 	$(MAKE) gen
 	git diff --exit-code -- common/src/proto docs/ops.md
@@ -99,4 +108,4 @@ docs: ## the Rust documentation
 	cargo doc $(CARGO_FLAGS) --workspace --no-deps
 
 clean: ## remove what was built and computed
-	rm -rf target quickstart cluster-demo .venv
+	rm -rf target quickstart cluster-demo .venv .venv-client

@@ -33,6 +33,10 @@ BY_HAND = {
 }
 # What a worker takes beside its tiles: what is remembered in the process, GDAL, the program itself.
 WORKER_OVERHEAD_MIB = 768
+# What whole results for clients of HTTP take at most, unless `--http-memory` says otherwise.
+HTTP_MEMORY_MIB = 512
+# What a coordinator takes beside them: plans, tiles on their way, the index.
+COORDINATOR_OVERHEAD_MIB = 384
 # Seconds between the end of a server's own grace period and the kill.
 AIR_S = 10
 
@@ -212,7 +216,11 @@ class Manifests:
             asked = (container.get(probe) or {}).get("httpGet", {}).get("path")
             self.expect(asked == path, where, f"{probe} asks {asked}, not {path}")
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        for key, port in (("listen", "grpc"), ("admin", "admin")):
+        asked = [("listen", "grpc"), ("admin", "admin")]
+        if arguments[0] == "coordinator":
+            asked.append(("http", "http"))
+            self.coordinator(where, arguments, container)
+        for key, port in asked:
             address = option(arguments, key) or ""
             self.expect(
                 address == f"0.0.0.0:{ports.get(port)}", where, f"--{key}={address}, port `{port}` is another"
@@ -223,6 +231,12 @@ class Manifests:
         self.expect(given >= needed, where, f"is killed after {given} s, needs {needed} s to stop")
         if arguments[0] == "worker":
             self.worker(where, arguments, container, ports)
+
+    def coordinator(self, where, arguments, container):
+        limit = mib(container["resources"]["limits"]["memory"])
+        results = int(option(arguments, "http-memory") or HTTP_MEMORY_MIB)
+        needed = results + COORDINATOR_OVERHEAD_MIB
+        self.expect(limit >= needed, where, f"{results} MiB of results in {limit} MiB")
 
     def worker(self, where, arguments, container, ports):
         limit, tiles = mib(container["resources"]["limits"]["memory"]), int(option(arguments, "memory"))

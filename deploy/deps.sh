@@ -13,9 +13,10 @@ else
   command -v git >/dev/null || missing+=(git)
   command -v redis-server >/dev/null || missing+=(redis-server)
   command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+  command -v node >/dev/null || missing+=(nodejs)
   pkg-config --exists 'gdal >= 3.5' 2>/dev/null || missing+=(libgdal-dev)
   command -v gdal_translate >/dev/null || missing+=(gdal-bin)
-  manual="GDAL 3.5 or later with headers and programs, pkg-config, a C compiler, git, redis-server, Python 3 with venv"
+  manual="GDAL 3.5 or later with headers and programs, pkg-config, a C compiler, git, redis-server, Node 18 or later, Python 3 with venv"
   if ! command -v cargo >/dev/null; then
     echo "A Rust toolchain (1.88 or later) is needed: install rustup, then run this again." >&2
     exit 1

@@ -36,6 +36,7 @@ What to try next:
   # any CRS and resampling, as a Cloud-Optimized GeoTIFF of integers
   graticule compute examples/true_colour.graft.json --bounds 12.5,52.46,12.7,52.52 --bounds-crs EPSG:4326 \\
     --crs EPSG:3035 --resolution 20 --align --out quickstart/true_colour.tif --dtype uint16 --scale 0.0001
-  # coordinator and workers for other programs, then: graticule compute ... --endpoint http://127.0.0.1:4000
+  # the same on a map, at the address it prints; and the engine for other programs, then:
+  # graticule compute ... --endpoint http://127.0.0.1:4000
   graticule serve
 EOF

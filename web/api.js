@@ -110,7 +110,8 @@ export const colormaps = () => json("colormaps");
 export const postLayer = async (graft, signal) => (await json("layers/", { method: "POST", body: { graft }, signal })).layer_id;
 export const layerInfo = (id, signal) => json(layer(id), { signal });
 export const statistics = (id, signal) => json(`${layer(id)}/statistics`, { signal });
-export const value = (id, lon, lat, signal) => json(`${layer(id)}/value`, { query: { lon, lat }, signal });
+/** The values of the pixel that a tile of a zoom level shows at a place. */
+export const value = (id, { lon, lat, z }, signal) => json(`${layer(id)}/value`, { query: { lon, lat, z }, signal });
 /** The pixels of an area, as a `Response` whose body has the form asked for. */
 export const area = (id, body, accept, signal) => call(`${layer(id)}/aoi`, { method: "POST", body, accept, signal });
 

@@ -87,6 +87,10 @@ const list = new LayerList(layers, mapView, {
     const twin = newLayer({ name: `${layer.name} (copy)`, graft, id, style: { ...style }, opacity });
     add(twin, layers.list.indexOf(layer));
   },
+  retry: (layer) => {
+    layers.update(layer, { error: null });
+    realize(layer);
+  },
   copy,
 });
 
@@ -141,7 +145,7 @@ function applied(layer, { name, graft, id, info, style }) {
   const isSame = JSON.stringify(info.bands) === JSON.stringify(layer.info?.bands);
   // A stretch of other values would show nothing; a template brings its own.
   const kept = isSame ? layer.style : { ...layer.style, scales: null, classes: null, unit: "" };
-  const next = { name, graft, id, info, error: null, statistics: layer.id === id ? layer.statistics : null, style: usual(style ? { ...newLayer({ name, graft, style }).style } : kept, info) };
+  const next = { name, graft, id, info, error: null, draft: null, statistics: layer.id === id ? layer.statistics : null, style: usual(style ? { ...newLayer({ name, graft, style }).style } : kept, info) };
   if (layers.has(layer)) layers.update(layer, next);
   else {
     Object.assign(layer, next);

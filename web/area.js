@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { h, put, icon, button } from "./dom.js";
 import { boundsOf, gridsFor, isRectangle, pixelsOf, rectangle, resolutionOn } from "./geo.js";
 import { count, parse, show } from "./numbers.js";
+import { scalesOf } from "./stretch.js";
 
 // Values of one result; the server's bound (`output_samples` of docs/graft.md).
 const SAMPLES_MAX = 67_108_864;
@@ -146,7 +147,6 @@ export class Area {
     const resolution = parse(this.resolution.value);
     if (!layer || !resolution) return;
     const [west, south, east, north] = this.bounds;
-    const { style } = layer;
     const body = {
       geometry: isRectangle(this.polygon) ? null : this.polygon,
       bounds: [west, south, east, north],
@@ -157,7 +157,7 @@ export class Area {
       align_pixels: false,
       all_touched: false,
       parameters: {},
-      ...(accept === "image/png" ? { style: pictureStyle(style) } : {}),
+      ...(accept === "image/png" ? { style: pictureStyle(layer) } : {}),
     };
     this.running = new AbortController();
     this.error.hidden = true;
@@ -178,10 +178,12 @@ export class Area {
   }
 }
 
-/** A style as a picture of an area takes it: as the tiles are drawn. */
-export function pictureStyle(style) {
-  if (style.classes) return { classes: style.classes };
-  return { ...(style.scales ? { scales: style.scales } : { stretch: "layer" }), ...(style.colormap ? { colormap: style.colormap } : {}) };
+/** A style as a picture of an area takes it: drawn as the tiles are, whatever values the area has. */
+export function pictureStyle(layer) {
+  const { classes, colormap } = layer.style;
+  if (classes) return { classes };
+  const scales = scalesOf(layer);
+  return { ...(scales ? { scales } : { stretch: "layer" }), ...(colormap ? { colormap } : {}) };
 }
 
 function fileName(name) {

@@ -41,8 +41,9 @@ export class Editor {
     this.name.value = layer.name;
     this.#fillReady();
     this.element.hidden = false;
-    this.set(layer.graft);
-    if (layer.error) this.#fail(layer.error);
+    // What was written and not applied is still there.
+    this.set(layer.draft ?? layer.graft);
+    if (layer.error && layer.draft === null) this.#fail(layer.error);
     this.area.focus({ preventScroll: true });
     this.area.setSelectionRange(0, 0);
     this.area.scrollTop = this.area.scrollLeft = 0;
@@ -54,6 +55,7 @@ export class Editor {
     this.running?.abort();
     this.element.hidden = true;
     const { layer } = this;
+    layer.draft = this.area.value === layer.graft ? null : this.area.value;
     this.layer = null;
     this.actions.closed(layer);
   }

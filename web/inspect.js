@@ -48,7 +48,7 @@ export class Inspector {
     this.element.hidden = false;
     await Promise.all(bodies.map(async ({ layer, body }) => {
       try {
-        const answer = await api.value(layer.id, latlng.lng, latlng.lat, stop.signal);
+        const answer = await api.value(layer.id, { lon: latlng.lng, lat: latlng.lat, z: Math.round(this.map.getZoom()) }, stop.signal);
         put(body, rows(layer, answer));
       } catch (error) {
         if (error.name !== "AbortError") put(body, h("tr", {}, h("td", { colspan: 2, class: "failing", text: error.message })));
@@ -78,17 +78,25 @@ function rows(layer, answer) {
   if (Array.isArray(answer.images)) {
     const shown = answer.images.slice(0, IMAGES);
     const rest = answer.images.length - shown.length;
-    const list = shown.map(({ id, acquired, values }) => row(layer, acquired?.slice(0, 10) ?? id, (values ?? []).map(exact).join("  ")));
+    const list = shown.map(({ id, acquired, values }) => row(layer, acquired?.slice(0, 10) ?? id ?? "", (values ?? []).map(text).join("  ")));
     if (rest > 0) list.push(row(layer, "", `and ${rest} more images`));
     return list.length > 0 ? list : [row(layer, "", "no images here")];
   }
+  if (answer.kind === "number") return [row(layer, "", text(answer.value))];
+  if (answer.kind === "array") return [row(layer, "", (answer.values ?? []).slice(0, IMAGES).map(text).join("  "))];
   const bands = answer.bands ?? [];
   if (bands.length === 0) return [row(layer, "", "no data")];
-  return bands.map(({ name, value, unit }) => {
-    const known = layer.style.classes?.find((entry) => entry.value === value);
-    if (known) return row(layer, name, `${exact(value)}  ${known.name}`, known.color);
-    if (typeof value === "boolean") return row(layer, name, String(value));
+  return bands.map(({ name, value, unit, classes }) => {
+    // The catalog's name of a class, and the colour that it is drawn in.
+    const drawn = layer.style.classes?.find((entry) => entry.value === value);
+    const known = drawn ?? classes?.find((entry) => entry.value === value);
+    if (known) return row(layer, name, `${text(value)}  ${known.name ?? ""}`, drawn?.color);
     const suffix = unit || (bands.length === 1 ? layer.style.unit : "");
-    return row(layer, name, value === null ? "no data" : `${exact(value)}${suffix ? ` ${suffix}` : ""}`);
+    return row(layer, name, suffix && typeof value === "number" ? `${text(value)} ${suffix}` : text(value));
   });
+}
+
+// What is not finite comes as a text, truth values as such.
+function text(value) {
+  return typeof value === "number" || value === null || value === undefined ? exact(value) : String(value);
 }

@@ -7,7 +7,7 @@ import { show } from "./numbers.js";
 import { scalesOf, stretchPanel } from "./stretch.js";
 import { coloured } from "./templates.js";
 
-/** The list, kept in step with `layers`. `actions`: `edit zoomTo download copy duplicate products`. */
+/** The list, kept in step with `layers`. `actions`: `edit zoomTo download copy duplicate retry products`. */
 export class LayerList {
   constructor(layers, mapView, actions) {
     Object.assign(this, { layers, mapView, actions, cards: new Map() });
@@ -132,8 +132,11 @@ class Card {
   rename() {
     const { layer, list } = this;
     const input = h("input", { type: "text", class: "rename", value: layer.name, "aria-label": "Name of the layer", maxlength: 200 });
+    // Taking the field away is what makes it lose the focus: it ends once.
+    let isOver = false;
     const end = (isKept) => {
-      if (!input.isConnected) return;
+      if (isOver) return;
+      isOver = true;
       const name = input.value.trim();
       input.replaceWith(this.title);
       this.title.focus();
@@ -195,7 +198,7 @@ class Card {
     this.shownError = text;
     if (!isNew) return;
     this.error.hidden = !text;
-    if (text) put(this.error, icon("warning"), h("span", { text }), layer.error && button("Edit", () => list.actions.edit(layer)));
+    if (text) put(this.error, icon("warning"), h("span", { text }), layer.error && (layer.error.path === null ? button("Try again", () => list.actions.retry(layer)) : button("Edit", () => list.actions.edit(layer))));
     else put(this.error);
   }
 
@@ -259,8 +262,11 @@ export function menu(items) {
       type: "button", role: "menuitem", tabindex: -1, class: kind ?? "",
       on: { click: () => { open(false); opener.focus(); act(); } },
     }, label)));
+    // Over everything: a list that scrolls would cut it off.
     const box = opener.getBoundingClientRect();
-    list.classList.toggle("above", box.bottom + list.offsetHeight + 12 > window.innerHeight);
+    const isAbove = box.bottom + list.offsetHeight + 12 > window.innerHeight;
+    list.style.top = `${Math.max(8, isAbove ? box.top - list.offsetHeight - 4 : box.bottom + 4)}px`;
+    list.style.left = `${Math.max(8, box.right - list.offsetWidth)}px`;
     list.firstElementChild.focus();
   }
 

@@ -88,9 +88,9 @@ export class MapView {
     });
   }
 
-  /** What a layer's tiles are doing: `{loading, failed, message}`. */
+  /** What a layer's tiles are doing: `{loading, failed, coarse, message}`. */
   stateOf(layer) {
-    return this.onMap.get(layer.key)?.state ?? { loading: 0, failed: 0, message: null };
+    return this.onMap.get(layer.key)?.state ?? { loading: 0, failed: 0, coarse: 0, message: null };
   }
 
   retry(layer) {
@@ -101,11 +101,12 @@ export class MapView {
   #tell() {
     this.telling ??= requestAnimationFrame(() => {
       this.telling = null;
-      let [loading, failed, message] = [0, 0, null];
+      let [loading, failed, coarse, message] = [0, 0, 0, null];
       for (const layer of this.layers.list) {
         const state = this.stateOf(layer);
         loading += state.loading;
         failed += state.failed;
+        coarse += state.coarse;
         message ??= state.message && `${layer.name}: ${state.message}`;
       }
       const parts = [];
@@ -114,6 +115,7 @@ export class MapView {
         parts.push(h("span", { class: "failing", title: message, text: `${failed} ${failed === 1 ? "tile" : "tiles"} failed` }));
         parts.push(button("Try again", () => this.layers.list.forEach((layer) => this.stateOf(layer).failed > 0 && this.retry(layer))));
       }
+      if (parts.length === 0 && coarse > 0) parts.push(h("span", { title: "Overviews and few images were read. Zoom in for exact pixels.", text: "display quality" }));
       put(this.status, parts);
       this.status.dataset.loading = String(loading);
       this.status.dataset.failed = String(failed);

@@ -2,17 +2,17 @@
 // sliders to the keyboard and to screen readers: arrows, Shift for ten steps, Page keys, Home and End.
 
 import { h } from "./dom.js";
-import { moved } from "./numbers.js";
+import { moved, snap } from "./numbers.js";
 
 /**
- * `{element, set(values, limits)}`. `names` label the handles, `text(value)` says a value, `steps()` gives
+ * `{element, set(values, limits)}`. `names`, functions, label the handles, `text(value)` says a value, `steps()` gives
  * `{small, gap}`, `change(values, isLast)` hears of each move, and once more when a drag ends.
  */
 export function rangeSlider({ names, text, steps, change, picture }) {
   let values = [0, 1];
   let limits = [0, 1];
-  const handles = names.map((name, at) => h("div", {
-    class: "handle", role: "slider", tabindex: 0, "aria-label": name, "aria-orientation": "horizontal",
+  const handles = names.map((_, at) => h("div", {
+    class: "handle", role: "slider", tabindex: 0, "aria-orientation": "horizontal",
     on: { keydown: (event) => onKey(event, at) },
   }));
   const chosen = h("div", { class: "chosen" });
@@ -23,6 +23,7 @@ export function rangeSlider({ names, text, steps, change, picture }) {
   function draw() {
     handles.forEach((handle, at) => {
       handle.style.setProperty("--at", share(values[at]));
+      handle.setAttribute("aria-label", names[at]());
       handle.setAttribute("aria-valuemin", at === 0 ? limits[0] : values[0]);
       handle.setAttribute("aria-valuemax", at === 0 ? values[1] : limits[1]);
       handle.setAttribute("aria-valuenow", values[at]);
@@ -33,7 +34,8 @@ export function rangeSlider({ names, text, steps, change, picture }) {
   }
 
   function move(at, value, isLast) {
-    const next = moved(values, at, value, limits, steps().gap);
+    const { small, gap } = steps();
+    const next = moved(values, at, snap(value, small / 10), limits, gap);
     if (next[0] === values[0] && next[1] === values[1] && !isLast) return;
     values = next;
     draw();

@@ -14,6 +14,7 @@ export function newLayer({ name, graft, id = null, style = {}, opacity = 1, visi
     info: null,
     statistics: null,
     error: null,
+    draft: null,
     style: { colormap: null, scales: null, classes: null, unit: "", checkerboard: false, ...style },
     opacity,
     visible,

@@ -2,7 +2,7 @@
 
 import { colorsOf } from "./colormaps.js";
 import { h, svg, button, debounce, freshId } from "./dom.js";
-import { bars, domain, parse, show, snap, step } from "./numbers.js";
+import { bars, domain, parse, show, step } from "./numbers.js";
 import { rangeSlider } from "./range.js";
 
 const BAND_COLORS = ["var(--red)", "var(--green)", "var(--blue)"];
@@ -77,17 +77,14 @@ function bandRow(layer, at, count, change) {
     return { small, gap: small / 10 };
   };
   const slider = rangeSlider({
-    names: [`Lowest ${name()} shown`, `Highest ${name()} shown`],
+    names: [() => `Lowest ${name()} shown`, () => `Highest ${name()} shown`],
     text: (value) => show(value, limits[1] - limits[0]),
     steps,
     picture,
-    change: (values, isLast) => {
-      const rounded = values.map((value) => snap(value, steps().small / 10));
-      if (!(rounded[0] < rounded[1])) return;
-      write(rounded);
-      colour(rounded);
-      later(rounded);
-      if (isLast) later(rounded);
+    change: (values) => {
+      write(values);
+      colour(values);
+      later(values);
     },
   });
   const inputs = ["Lowest", "Highest"].map((end, which) => h("input", {
@@ -126,14 +123,16 @@ function bandRow(layer, at, count, change) {
     const values = scalesOf(layer)?.[at] ?? null;
     const known = band();
     element.classList.toggle("waiting", !known || !values);
+    element.inert = !values;
     label.textContent = layer.style.unit ? `${name()}, ${layer.style.unit}` : name();
     if (!values) return;
-    const edges = known?.histogram?.edges ?? values;
+    const edges = histogramOf(known)?.edges ?? values;
     limits = domain(edges, values);
-    const key = JSON.stringify([known?.histogram, limits]);
+    const histogram = histogramOf(known);
+    const key = JSON.stringify([histogram, limits]);
     if (key !== drawn) {
       drawn = key;
-      path.setAttribute("d", outline(known?.histogram, limits));
+      path.setAttribute("d", outline(histogram, limits));
     }
     slider.set(values, limits);
     write(values);
@@ -143,11 +142,19 @@ function bandRow(layer, at, count, change) {
   return { element, update };
 }
 
+// A band without a value has no edges.
+function histogramOf(band) {
+  const histogram = band?.histogram;
+  return histogram?.edges?.every(Number.isFinite) ? histogram : null;
+}
+
 function outline(histogram, [low, high]) {
   if (!histogram) return "";
   const place = (value) => ((value - low) / (high - low)) * WIDTH;
   const [from, to] = histogram.edges;
   const width = (to - from) / histogram.counts.length;
+  // One value alone has no width.
+  if (!(width > 0)) return `M${place(from).toFixed(2)} ${HEIGHT}v${4 - HEIGHT}h2v${HEIGHT - 4}z`;
   return bars(histogram.counts).map((share, at) => {
     const x = place(from + at * width);
     const wide = Math.max(0.8, place(from + (at + 1) * width) - x);

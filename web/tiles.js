@@ -9,7 +9,8 @@ const RETRIES = 3;
 
 /**
  * A Leaflet layer of tiles. Options beyond those of `L.GridLayer`: `address(coords)`. Events: `tilestate`
- * whenever the numbers of loading and failed tiles change; `loading`, `failed` and `message` hold them.
+ * whenever the numbers of tiles change; `loading`, `failed`, `coarse` (of display
+ * quality) and `message` hold them.
  */
 export const Tiles = L.GridLayer.extend({
   options: { keepBuffer: 1, updateWhenZooming: false, updateInterval: 120, minZoom: 0, maxZoom: 26 },
@@ -18,6 +19,7 @@ export const Tiles = L.GridLayer.extend({
     L.GridLayer.prototype.initialize.call(this, options);
     this.loading = 0;
     this.failed = 0;
+    this.coarse = 0;
     this.message = null;
     this.on("tileunload", ({ tile }) => this._forget(tile));
   },
@@ -58,7 +60,13 @@ export const Tiles = L.GridLayer.extend({
       }
       const isPicture = (response.headers.get("content-type") ?? "").startsWith("image/");
       if (isPicture) await show(await response.blob(), image, signal);
-      if (response.ok) return null;
+      if (response.ok) {
+        if (response.headers.get("graticule-quality") === "display") {
+          tile.isCoarse = true;
+          this.coarse += 1;
+        }
+        return null;
+      }
       tile.classList.add("failed");
       if (!isPicture) {
         const { message } = await errorOf(response);
@@ -101,6 +109,8 @@ export const Tiles = L.GridLayer.extend({
   _forget(tile) {
     if (tile.outcome === "loading") this.loading -= 1;
     if (tile.outcome === "failed") this.failed -= 1;
+    if (tile.isCoarse) this.coarse -= 1;
+    tile.isCoarse = false;
     tile.outcome = "gone";
     tile.stop.abort();
     this._changed();
@@ -188,7 +198,7 @@ export class LayerOnMap {
   }
 
   get state() {
-    const { loading = 0, failed = 0, message = null } = this.now ?? {};
-    return { loading, failed, message: failed > 0 ? message : null };
+    const { loading = 0, failed = 0, coarse = 0, message = null } = this.now ?? {};
+    return { loading, failed, coarse, message: failed > 0 ? message : null };
   }
 }

@@ -28,7 +28,7 @@ export function timeline(instants, change) {
   let chosen = span;
   const label = h("span", { class: "hint" });
   const slider = rangeSlider({
-    names: ["First date", "Last date"],
+    names: [() => "First date", () => "Last date"],
     text: (value) => day(value),
     steps: () => ({ small: DAY, gap: DAY }),
     picture: sparkline(instants, span),

@@ -21,7 +21,7 @@ use crate::output::band_notes;
 const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 /// How the HTTP port is opened.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 pub struct HttpArgs {
     /// Address for HTTP: layers, tiles and the map page; `none` for none. TLS as the gRPC port's
     /// [default: `serve` 127.0.0.1:8080, or a free port where that is in use; `coordinator` none]
@@ -55,6 +55,17 @@ pub struct HttpArgs {
         help_heading = "HTTP"
     )]
     layer_secret_file: Option<PathBuf>,
+    /// Memory for whole results that are put together for clients of HTTP, in MiB
+    #[arg(
+        long,
+        value_name = "MIB",
+        default_value_t = 512,
+        env = "GRATICULE_HTTP_MEMORY",
+        hide_env_values = true,
+        value_parser = clap::value_parser!(u64).range(1..=1 << 20),
+        help_heading = "HTTP"
+    )]
+    http_memory: u64,
     /// Base map of the page: a URL with {z}, {x} and {y} that browsers ask for pictures [default: none]
     #[arg(
         long,
@@ -173,7 +184,7 @@ impl HttpArgs {
             geotiff: Some(Arc::new(GeoTiffs)),
             public_url: self.public_url.clone(),
             basemap: basemap.transpose().map_err(Failure::usage)?,
-            rules: HttpRules::default(),
+            rules: HttpRules { results_bytes: self.http_memory << 20, ..HttpRules::default() },
         }))
     }
 }

@@ -141,7 +141,7 @@ mod tests {
             results: vec![raster("m", None, 1, DType::F32), number, raster("s", Some(2), 1, DType::Bool)],
             tile_size: 32,
             tiles: 2,
-            scenes: Vec::new(),
+            ..pb::Header::default()
         }
     }
 

@@ -130,3 +130,23 @@ fn a_parameter_that_hides_an_op_is_refused() {
     let error = open(&graft).unwrap_err();
     assert!(error.to_string().contains("`add`"), "{error}");
 }
+
+#[test]
+fn pickled_functions_are_refused_when_a_graft_is_kept() {
+    // Python's `pickle.dumps(len, 4)` in base64.
+    let pickle = "gASVFAAAAAAAAACMCGJ1aWx0aW5zlIwDbGVulJOULg==";
+    let graft = |call: Value, text: &str| {
+        json!({
+            "p": "sentinel", "b": "red", "scenes": ["select_scenes", "p", "b"], "f": text,
+            "stack": ["stack_scenes", "scenes", "b"], "result": call, "returns": "result",
+        })
+    };
+    for (op, says) in [("filter_data", "comparisons"), ("groupby_data", "traced function")] {
+        let error = open(&graft(json!([op, "stack", "f"]), pickle)).unwrap_err();
+        assert!(matches!(error, GraftError::Callable { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("`/result`: a pickled callable") && text.contains(says), "{text}");
+    }
+    let clear = r#"{"op": "lt", "name": "cloud_fraction", "val": 0.5}"#;
+    assert!(open(&graft(json!(["filter_data", "stack", "f"]), clear)).is_ok());
+}

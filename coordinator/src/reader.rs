@@ -19,6 +19,9 @@ pub const RATE_MIN: u64 = 32 << 10;
 /// How many times faster patience runs out while the coordinator holds so much that others have to wait.
 pub const PRESSED: u32 = 8;
 
+/// Time for what knows of a request's deadline to say so itself.
+const GRACE: Duration = Duration::from_millis(250);
+
 /// How often a client that is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -29,16 +32,22 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 struct Patience {
     limit: Duration,
     left: Duration,
+    /// How long it was waited for in all, but for a wait that goes on.
+    total: Duration,
+    /// When that began.
+    since: Option<Instant>,
 }
 
 impl Patience {
     fn new(limit: Duration) -> Patience {
-        Patience { limit, left: limit }
+        Patience { limit, left: limit, total: Duration::ZERO, since: None }
     }
 
     /// The client let us wait.
     fn waited(&mut self, time: Duration, is_pressed: bool) {
         let counts = if is_pressed { PRESSED } else { 1 };
+        self.total = self.total.saturating_add(time);
+        self.since = None;
         self.left = self.left.saturating_sub(time.saturating_mul(counts));
     }
 
@@ -46,6 +55,13 @@ impl Patience {
     fn taken(&mut self, bytes: usize) {
         let earned = Duration::from_secs_f64(bytes as f64 / RATE_MIN as f64);
         self.left = self.left.saturating_add(earned).min(self.limit);
+    }
+
+    /// Until when a request may take that may take until `deadline`, but for the time in which its client is
+    /// waited for.
+    fn end(&self, deadline: Instant, now: Instant) -> Instant {
+        let current = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        deadline + self.total + current
     }
 
     /// How long it may be waited for at once.
@@ -100,7 +116,12 @@ impl Client {
         let mut place = std::pin::pin!(self.out.reserve());
         loop {
             let pressed = is_pressed();
-            let (since, next) = (Instant::now(), self.patience().next(pressed));
+            let since = Instant::now();
+            let next = {
+                let mut patience = self.patience();
+                patience.since = Some(since);
+                patience.next(pressed)
+            };
             let found = tokio::time::timeout(next, &mut place).await;
             self.patience().waited(since.elapsed(), pressed);
             match found {
@@ -108,6 +129,19 @@ impl Client {
                 Err(_) if next.is_zero() => return Err(DispatchError::Slow { limit: self.limit }),
                 Err(_) => {}
             }
+        }
+    }
+
+    /// Returns somewhat after `deadline` and the time in which the client was waited for: then something hangs
+    /// that knows of no deadline itself.
+    pub(crate) async fn overdue(&self, deadline: Instant) {
+        loop {
+            let now = Instant::now();
+            let end = self.patience().end(deadline, now) + GRACE;
+            if end <= now {
+                return;
+            }
+            tokio::time::sleep_until(end).await;
         }
     }
 
@@ -192,6 +226,33 @@ mod tests {
         // 8 MiB at once, then nothing for most of the limit, and so on.
         let turn = || [LIMIT - Duration::from_secs(2)].into_iter().chain(each(Duration::ZERO, 63));
         assert_eq!(cut_off((0..10).flat_map(|_| turn()), false), None);
+    }
+
+    #[test]
+    fn waiting_for_a_client_takes_no_time_of_its_request() {
+        let (begin, mut patience) = (Instant::now(), Patience::new(LIMIT));
+        let at = |s| begin + Duration::from_secs(s);
+        patience.since = Some(at(0));
+        assert_eq!(patience.end(at(10), at(7)), at(17));
+        patience.waited(Duration::from_secs(8), true);
+        assert_eq!(patience.end(at(10), at(9)), at(18));
+    }
+
+    #[tokio::test]
+    async fn what_hangs_is_overdue_and_a_client_that_is_waited_for_is_not() {
+        let (out, _inbox) = mpsc::channel(1);
+        let client = Client::new(out, LIMIT);
+        let soon = Duration::from_millis(50);
+        client.overdue(Instant::now() + soon).await;
+        let message = || Message::Progress(pb::Progress::default());
+        client.send(message(), || false).await.unwrap();
+        let deadline = Instant::now() + soon;
+        tokio::select! {
+            biased;
+            sent = client.send(message(), || false) => panic!("nobody reads: {sent:?}"),
+            () = client.overdue(deadline) => panic!("only the client is waited for"),
+            () = tokio::time::sleep(3 * (soon + GRACE)) => {}
+        }
     }
 
     #[tokio::test]

@@ -299,6 +299,7 @@ impl Requests {
             let _active = Active::enter(&self.totals);
             tokio::select! {
                 result = self.stream(&request, &asked, &client) => result,
+                () = client.overdue(asked.deadline) => Err(DispatchError::Deadline { limit }.into()),
                 () = client.gone() => Err(DispatchError::Gone.into()),
             }
         };

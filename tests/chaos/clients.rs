@@ -151,19 +151,26 @@ mod chaos {
         let metered = Proxy::before(fleet.coordinators[0].address).await;
         metered.set(Side::Server, Weather::narrow(8 << 20));
         let steady = asking(metered.url("http"), &large, graticule_tests::PATIENCE);
+        let mut served = 0;
         while started.elapsed() < SLOWLY {
             let asked = Instant::now();
             fleet.computes(&small).await;
             assert!(asked.elapsed() < WORK / 2, "{:?}", asked.elapsed());
+            served += 1;
         }
         let all_gone =
             async || fleet.coordinators[0].describe().await.is_ok_and(|fleet| fleet.requests.is_empty());
         until("nothing is left of them", all_gone).await;
+        let mut cut = 0;
         for slow in slow {
-            let status = soon("the end of a slow client", slow).await.unwrap().expect("cut off");
+            // Whose tiles had no turn while it read slowly has been let finish.
+            let Some(status) = soon("the end of a slow client", slow).await.unwrap() else { continue };
             assert_eq!(class_of(&status).name(), "timeout", "{status:?}");
             assert!(status.message().contains("too slowly"), "{status:?}");
+            cut += 1;
         }
+        eprintln!("{cut} of {SLOW} slow clients were cut off, {served} others were served meanwhile");
+        assert!(cut >= SLOW / 2, "{cut} of {SLOW}");
         steady.outcome().await.is_right();
     }
 }

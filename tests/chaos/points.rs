@@ -84,9 +84,6 @@ async fn once_at_a_coordinator(imagery: &Imagery, point: &str, fault: &str) {
             fleet.everybody_is_known().await;
         }
         ("hang", Outcome::Failed { class: "timeout", .. }) | ("error", Outcome::Failed { .. }) => {}
-        // Code that hangs between two messages hangs there; the client gives up.
-        ("hang", Outcome::Hung)
-            if ["coordinator.mid_pass_on", "coordinator.before_summary"].contains(&point) => {}
         ("error" | "delay:500", Outcome::Right(_)) => {}
         _ => panic!("{point} {fault}: {outcome:?}"),
     }

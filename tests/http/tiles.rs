@@ -13,8 +13,8 @@ use graticule_coordinator::objects::Objects;
 use graticule_coordinator::render::Colormap;
 use graticule_tests::cluster::{Cluster, Setup};
 use graticule_tests::colorado::{self, Imagery};
-use graticule_tests::http::{Reply, Site};
 use graticule_tests::probe::Behaviour;
+use graticule_tests::rest::{Reply, Rest};
 use graticule_tests::scenes::{MadeUp, reduce};
 use graticule_tests::{soon, until};
 use graticule_worker::source::Sources;
@@ -82,7 +82,7 @@ fn values(block: &Block) -> Vec<Option<f32>> {
 pub struct World {
     _imagery: Imagery,
     pub cluster: Cluster,
-    pub site: Site,
+    pub site: Rest,
 }
 
 impl World {
@@ -93,8 +93,8 @@ impl World {
     async fn over(objects: Objects) -> World {
         let imagery = Imagery::committed();
         let setup = Setup::new(2, imagery.register(), colorado::source());
-        let cluster = Cluster::start(Setup { http: Some(objects), ..setup }).await;
-        let site = Site::new(cluster.http.expect("an HTTP port"));
+        let cluster = Cluster::start(setup.with_http(objects)).await;
+        let site = Rest::new(cluster.http.expect("an HTTP port"));
         World { _imagery: imagery, cluster, site }
     }
 }
@@ -284,7 +284,7 @@ async fn what_fails_is_a_picture_with_a_status() {
         let side = if rest.contains("@2x") { 512 } else { 256 };
         assert_eq!(size(&reply), (side, side), "{rest}");
         let accept = [("accept", "application/json")];
-        let told = world.site.ask(hyper::Method::GET, &path, &accept, "").await;
+        let told = world.site.send("GET", &path, &accept, "").await;
         assert_eq!(told.status, status, "{rest}");
         assert!(told.json()["message"].as_str().is_some_and(|message| message.len() > 10), "{rest}");
     }
@@ -302,11 +302,11 @@ async fn a_known_tile_is_not_computed_again() {
     assert!(tag.starts_with('"') && first.header("cache-control").contains("max-age"), "{:?}", first.headers);
     let reads = world.cluster.reads();
     assert!(reads > 0);
-    let again = world.site.ask(hyper::Method::GET, &path, &[("if-none-match", &tag)], "").await;
+    let again = world.site.send("GET", &path, &[("if-none-match", &tag)], "").await;
     assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, &*tag));
     assert_eq!(world.cluster.reads(), reads, "a tile that is known is not read again");
     let other = path.replace("magma", "magma_r");
-    let changed = world.site.ask(hyper::Method::GET, &other, &[("if-none-match", &tag)], "").await;
+    let changed = world.site.send("GET", &other, &[("if-none-match", &tag)], "").await;
     assert_eq!(changed.status, 200);
     assert_ne!(changed.header("etag"), tag);
     assert!(world.cluster.reads() > reads);
@@ -392,8 +392,8 @@ async fn an_abandoned_tile_is_not_computed() {
     const SCENES: u64 = 1000;
     let catalog = MadeUp::default().with_everywhere("long", SCENES as usize, &["a"]);
     let setup = Setup::new(1, Arc::new(catalog), Arc::new(Sources::synthetic_only()));
-    let cluster = Cluster::start(Setup { slots: 1, http: Some(Objects::memory()), ..setup }).await;
-    let site = Site::new(cluster.http.unwrap());
+    let cluster = Cluster::start(Setup { slots: 1, ..setup }.with_http(Objects::memory())).await;
+    let site = Rest::new(cluster.http.unwrap());
     let layer = site.layer(&reduce("long", "a", "max")).await;
     let probe = &cluster.probes[0];
     probe.set(Behaviour::Hold);
@@ -401,7 +401,7 @@ async fn an_abandoned_tile_is_not_computed() {
     let path = address(&layer, at(14, MIDDLE), "");
     // A connection of its own, that ends with whoever asked.
     let asking = tokio::spawn({
-        let (site, path) = (Site::new(site.address), path.clone());
+        let (site, path) = (Rest::new(site.address), path.clone());
         async move { site.get(&path).await }
     });
     assert!(probe.held().await.starts_with("long"));
@@ -421,10 +421,10 @@ async fn an_abandoned_tile_is_not_computed() {
 async fn what_passes_is_tried_again() {
     let catalog = Arc::new(MadeUp::default().with_everywhere("made-up", 3, &["a"]));
     let mut setup = Setup::new(0, catalog, Arc::new(Sources::synthetic_only()));
-    setup.http = Some(Objects::memory());
+    setup = setup.with_http(Objects::memory());
     setup.patience = std::time::Duration::from_millis(1);
     let mut cluster = Cluster::start(setup.clone()).await;
-    let site = Site::new(cluster.http.unwrap());
+    let site = Rest::new(cluster.http.unwrap());
     let layer = site.layer(&reduce("made-up", "a", "max")).await;
     let path = address(&layer, at(14, MIDDLE), "");
     let asking = tokio::spawn({
@@ -466,8 +466,8 @@ async fn low_zooms_over_many_scenes_are_of_display_quality() {
     let catalog = MadeUp::default().series("many", SIDE * SIDE, &["a"], grid);
     let catalog = catalog.with_everywhere("few", 2, &["a"]);
     let setup = Setup::new(1, Arc::new(catalog), Arc::new(Sources::synthetic_only()));
-    let cluster = Cluster::start(Setup { http: Some(Objects::memory()), ..setup }).await;
-    let site = Site::new(cluster.http.unwrap());
+    let cluster = Cluster::start(setup.with_http(Objects::memory())).await;
+    let site = Rest::new(cluster.http.unwrap());
     for (graft, reads_max) in [
         (json!({"p": "many", "b": "a", "r": ["mosaic", "p", "b"], "returns": "r"}).to_string(), 1024),
         (reduce("many", "a", "median"), 1024),

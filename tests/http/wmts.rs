@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use graticule_common::aoi::xyz::{HALF_WORLD, XyzTile};
-use graticule_tests::http::Reply;
+use graticule_tests::rest::Reply;
 use serde_json::Value;
 
 use super::tiles::{MIDDLE, World, at, encoded, ndvi, picture};
@@ -26,7 +26,7 @@ fn through_gdal(map: &str, folder: &Path, [col, row]: [f64; 2], side: u32) -> Ve
     gdal("gdal_translate", &["-q", "-of", "PNG", "-srcwin", &col, &row, &side, &side, map, out]);
     let body = std::fs::read(out).expect("what it wrote").into();
     let headers = [("content-type", "image/png")].map(|(name, value)| {
-        (name.parse::<hyper::header::HeaderName>().expect("a name"), value.parse().expect("a value"))
+        (name.parse::<http::header::HeaderName>().expect("a name"), value.parse().expect("a value"))
     });
     picture(&Reply { status: 200, headers: headers.into_iter().collect(), body }).1
 }

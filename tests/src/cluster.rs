@@ -8,6 +8,8 @@ use std::time::Duration;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::fleet_service_client::FleetServiceClient;
 use graticule_common::transform::Proj;
+use graticule_coordinator::Addresses;
+use graticule_coordinator::access::Access;
 use graticule_coordinator::catalog::SceneCatalog;
 use graticule_coordinator::fleet::{Fleet, Timing};
 use graticule_coordinator::http::{HttpConfig, HttpRules};
@@ -21,6 +23,7 @@ use tonic::service::RoutesBuilder;
 
 use crate::client::{Client, request};
 use crate::probe::{Behaviour, Probe};
+use crate::rest::Rest;
 use crate::{scenes, soon};
 
 /// What a cluster is made of.
@@ -42,8 +45,10 @@ pub struct Setup {
     pub schedule: graticule_coordinator::schedule::Rules,
     /// How often workers announce themselves.
     pub timing: Timing,
-    /// Where layers are kept, if it has an HTTP port.
-    pub http: Option<Objects>,
+    /// The HTTP port; without it there is none.
+    pub http: Option<HttpConfig>,
+    /// Who may call.
+    pub access: Arc<Access>,
 }
 
 impl Setup {
@@ -59,7 +64,28 @@ impl Setup {
             schedule: Default::default(),
             timing: Timing::default(),
             http: None,
+            access: Arc::new(Access::open()),
         }
+    }
+
+    /// With an HTTP port over a store.
+    pub fn with_http(self, objects: Objects) -> Setup {
+        Setup { http: Some(http_config(objects)), ..self }
+    }
+}
+
+/// An HTTP port on a free port, over a store.
+pub fn http_config(objects: Objects) -> HttpConfig {
+    HttpConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        may_move: false,
+        objects,
+        cors: Vec::new(),
+        layer_secret: None,
+        geotiff: None,
+        basemap: None,
+        public_url: None,
+        rules: HttpRules::default(),
     }
 }
 
@@ -68,7 +94,7 @@ impl Setup {
 pub struct Cluster {
     /// Where the coordinator listens.
     pub address: SocketAddr,
-    /// Where the coordinator's HTTP port is, if it has one.
+    /// Where it answers over HTTP.
     pub http: Option<SocketAddr>,
     /// Where the workers listen.
     pub worker_addresses: Vec<SocketAddr>,
@@ -90,9 +116,9 @@ struct Part {
 
 impl Part {
     /// Starts a part; `run` makes its future from what stops it and what it tells its address to.
-    async fn start<F: Future<Output = ()> + Send + 'static>(
-        run: impl FnOnce(CancellationToken, oneshot::Sender<SocketAddr>) -> F,
-    ) -> (Part, SocketAddr) {
+    async fn start<A, F: Future<Output = ()> + Send + 'static>(
+        run: impl FnOnce(CancellationToken, oneshot::Sender<A>) -> F,
+    ) -> (Part, A) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("threads");
         let (sender, address) = oneshot::channel();
@@ -116,21 +142,6 @@ impl Drop for Part {
     }
 }
 
-/// An HTTP port of this machine on any free port.
-fn http_config(objects: Objects) -> HttpConfig {
-    HttpConfig {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        may_move: false,
-        objects,
-        cors: Vec::new(),
-        layer_secret: None,
-        geotiff: None,
-        basemap: None,
-        public_url: None,
-        rules: HttpRules::default(),
-    }
-}
-
 impl Cluster {
     /// Starts a cluster and waits until the coordinator knows all workers.
     pub async fn start(setup: Setup) -> Cluster {
@@ -141,25 +152,23 @@ impl Cluster {
             },
             schedule: setup.schedule.clone(),
             fleet: Fleet::new(setup.timing),
-            http: setup.http.clone().map(http_config),
+            http: setup.http.clone(),
+            access: setup.access.clone(),
             ..graticule_coordinator::Config::default()
         };
         let catalog = setup.catalog.clone();
-        let (web, http) = oneshot::channel();
-        let (coordinator, address) = Part::start(move |shutdown, ready| async move {
-            let (transform, extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
-            let ready = |at: graticule_coordinator::Addresses| {
-                _ = web.send(at.http);
-                _ = ready.send(at.grpc);
-            };
-            let run = graticule_coordinator::run(config, catalog, transform, extra, shutdown, ready);
-            run.await.expect("a coordinator");
-        })
-        .await;
+        let (coordinator, Addresses { grpc: address, http }) =
+            Part::start(move |shutdown, ready| async move {
+                let (transform, extra) = (Arc::new(Proj::new()), RoutesBuilder::default());
+                let ready = |at| _ = ready.send(at);
+                let run = graticule_coordinator::run(config, catalog, transform, extra, shutdown, ready);
+                run.await.expect("a coordinator");
+            })
+            .await;
         let client = Client::connect(address).await;
         let mut cluster = Cluster {
             address,
-            http: http.await.expect("it listens"),
+            http,
             worker_addresses: Vec::new(),
             probes: Vec::new(),
             client,
@@ -237,6 +246,19 @@ impl Cluster {
     /// Waits until what the coordinator says of itself fits.
     pub async fn until(&self, what: &str, fits: impl Fn(&pb::DescribeResponse) -> bool) {
         soon(what, async { while !fits(&self.describe().await) {} }).await;
+    }
+
+    /// Its HTTP port.
+    ///
+    /// # Panics
+    /// When the setup has none.
+    pub fn rest(&self) -> Rest {
+        Rest::new(self.http.expect("an HTTP port"))
+    }
+
+    /// Asks the coordinator to stop, as SIGTERM does, without waiting.
+    pub fn stop_coordinator(&mut self) {
+        self.coordinator.shutdown.cancel();
     }
 
     /// Ends the coordinator as a crash would.

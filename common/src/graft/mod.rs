@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::callable::CallableError;
+use crate::callable::{self, CallableError, Place};
 use crate::error::{Classify, ErrorClass, GraftPath, listing};
-use crate::expr::Expr;
+use crate::expr::{Expr, ExprNode};
 use crate::limits::Limits;
 use crate::literal::Literal;
 use crate::ops::Op;
@@ -42,7 +42,29 @@ pub fn resolve_with(bytes: &[u8], parameters: &Parameters, limits: &Limits) -> R
 /// # Errors
 /// [`GraftError`].
 pub fn resolve_open(bytes: &[u8], limits: &Limits) -> Result<Expr, GraftError> {
-    resolve::resolve_open(syntax::parse(bytes, limits)?, limits)
+    let expr = resolve::resolve_open(syntax::parse(bytes, limits)?, limits)?;
+    refuse_callables(&expr)?;
+    Ok(expr)
+}
+
+/// Refuses pickled functions of images when a graft is kept, and not only when it is first computed.
+fn refuse_callables(expr: &Expr) -> Result<(), GraftError> {
+    for (id, node) in expr.iter() {
+        let ExprNode::Call { op, args } = node else { continue };
+        let place = match op.name() {
+            "filter_data" => Place::Predicate,
+            "groupby_data" => Place::Key,
+            _ => continue,
+        };
+        let function = args.get(1).map(|arg| &expr.nodes()[arg.index()]);
+        let Some(ExprNode::Literal(Literal::Str(text))) = function else { continue };
+        if callable::is_pickle(text)
+            && let Err(error) = callable::decide(place, text)
+        {
+            return Err(GraftError::Callable { at: expr.path(id), error });
+        }
+    }
+    Ok(())
 }
 
 /// Bounds the nesting of JSON before anything recurses over it.

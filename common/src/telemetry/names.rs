@@ -89,6 +89,10 @@ pub const STAGES: &[&str] = &["plan", "queue", "first_byte", "total"];
 /// Steps of a tile: waiting for memory and a slot, asking the cache, reading, evaluating, encoding.
 pub const STEPS: &[&str] = &["wait", "cache", "read", "eval", "encode"];
 
+/// What is asked for over HTTP.
+pub const HTTP_WHAT: &[&str] =
+    &["tile", "result", "value", "layer", "statistics", "catalog", "storage", "page", "probe", "other"];
+
 /// Where remembered blocks are.
 pub const TIERS: &[&str] = &["memory", "redis"];
 
@@ -151,6 +155,16 @@ metrics! {
             "Looks for changes in the shared catalog; while they fail, answers may be old.";
         Counter STORE_RETRIES Count "graticule_store_retries_total"
             "Operations of the object store that were tried again.";
+        Counter HTTP_REQUESTS Count "graticule_http_requests_total"
+            { what: HTTP_WHAT, status: &["1xx", "2xx", "3xx", "4xx", "5xx"] }
+            "Requests over HTTP that were answered, by what was asked for and by status.";
+        Histogram HTTP_SECONDS Seconds "graticule_http_seconds"
+            { what: HTTP_WHAT }
+            "Time until the answer to a request over HTTP began.";
+        Gauge HTTP_CONNECTIONS Count "graticule_http_connections"
+            "Connections to the HTTP port.";
+        Gauge HTTP_RESULT_BYTES Bytes "graticule_http_result_bytes"
+            "Memory that whole results for clients of HTTP take.";
     }
     Worker {
         Counter WORKER_TILES Count "graticule_worker_tiles_total"

@@ -440,6 +440,14 @@ async fn keys_are_read_again_when_their_file_changes() {
     };
     let access = Access::new(settings).await.unwrap();
     assert!(access.identify(Some(first.as_bytes()), NOW).await.is_ok());
+    // The published client sends it in the look of a token.
+    let token = keys::as_token(&first, &record);
+    for header in [token.clone(), format!("Bearer {token}")] {
+        let identity = access.identify(Some(header.as_bytes()), NOW).await.unwrap();
+        assert_eq!(&*identity.tenant, &*record.tenant);
+    }
+    let other = token.replace(&record.id, "0123456789abcdef");
+    assert_eq!(access.identify(Some(other.as_bytes()), NOW).await, Err(AccessError::Unauthenticated));
     let (second, _) = file.create(&pepper, new_key(&[Scope::Admin]), now).unwrap();
     assert_eq!(access.identify(Some(second.as_bytes()), NOW).await, Err(AccessError::Unauthenticated));
     access.look().await;
@@ -505,4 +513,28 @@ fn keys_are_fetched_over_https() {
     for good in ["https://id.example/jwks", "http://127.0.0.1:9/jwks", "http://[::1]:9/jwks"] {
         assert!(JwksUrl::new(good).is_ok(), "{good}");
     }
+}
+
+#[tokio::test]
+async fn tiles_wait_for_their_turn() {
+    let settings =
+        AccessSettings { quota: Some(Quota { per_second: 0, at_once: 1 }), ..AccessSettings::default() };
+    let access = Arc::new(Access::new(settings).await.unwrap());
+    let tenant: Arc<str> = "a".into();
+    let first = access.take(&tenant).unwrap();
+    assert!(matches!(access.take(&tenant), Err(AccessError::TooMany { .. })), "other calls do not wait");
+    let late = access.take_in_turn(&tenant, Duration::from_millis(10)).await.unwrap_err();
+    assert!(matches!(late, AccessError::TooMany { .. }), "{late}");
+    let mut turns = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (access, tenant) = (access.clone(), tenant.clone());
+        turns
+            .spawn(async move { drop(access.take_in_turn(&tenant, Duration::from_secs(60)).await.unwrap()) });
+    }
+    tokio::task::yield_now().await;
+    drop(first);
+    while let Some(turn) = turns.join_next().await {
+        turn.unwrap();
+    }
+    assert!(access.take(&tenant).is_ok(), "all of them have gone");
 }

@@ -371,7 +371,7 @@ impl Blobs {
             // The client asks again when an answer is lost.
             Some(blob) if blob.upload == place.upload => Ok(Next::Stays),
             Some(_) => Err(BlobError::Taken { id: id.clone() }),
-            None => Ok(Next::Is(made.clone())),
+            None => Ok(Next::Is(Box::new(made.clone()))),
         })
         .await
         .map(|(_, blob)| blob.unwrap_or_else(|| Arc::new(made)))
@@ -392,7 +392,8 @@ impl Blobs {
         let changed = self.append(tenant, id, |current| {
             let blob = current.ok_or_else(unknown)?;
             let attributes = blob.attributes.clone().apply(said)?;
-            Ok(Next::Is(Blob { attributes, modified: micros(now), ..blob.clone() }))
+            let changed = Blob { attributes, modified: micros(now), ..blob.clone() };
+            Ok(Next::Is(Box::new(changed)))
         });
         changed.await?.1.ok_or_else(unknown)
     }
@@ -446,10 +447,10 @@ impl Blobs {
                 Some(Newest { number, is_deleted: false }) => Some(self.version(&folder, number).await?),
                 _ => None,
             };
-            let next = match decide(current.as_deref())? {
+            let next: Option<Arc<Blob>> = match decide(current.as_deref())? {
                 Next::Stays => return Ok((current.clone(), current)),
                 Next::IsNothing => None,
-                Next::Is(blob) => Some(Arc::new(blob)),
+                Next::Is(blob) => Some(Arc::<Blob>::from(blob)),
             };
             let document = match &next {
                 Some(blob) => serde_json::to_vec(blob.as_ref()).map_err(|error| BlobError::Damaged {
@@ -492,7 +493,7 @@ impl Blobs {
 
 /// What becomes of a blob.
 enum Next {
-    Is(Blob),
+    Is(Box<Blob>),
     IsNothing,
     Stays,
 }

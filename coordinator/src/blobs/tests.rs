@@ -40,7 +40,7 @@ async fn a_blob_is_saved_found_changed_and_deleted() {
         // Another coordinator, or this one after a restart.
         let second = blobs(&objects);
         assert_eq!(second.get("a", &id("maps/ndvi")).await.unwrap(), made);
-        assert_eq!(second.list("a").await.unwrap(), [made.clone()]);
+        assert_eq!(second.list("a").await.unwrap(), std::slice::from_ref(&made));
         let (content, md5) = second.content(&second.place("a", &made)).await.unwrap();
         assert_eq!((&content[..], &md5), (CONTENT.as_bytes(), &made.md5));
         let shared = said(json!({"readers": ["org:x"]}));

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt;
 
 use super::Http;
+use super::around::Held;
 use super::error::HttpError;
 use crate::access::identity::{Identity, Scope};
 use crate::access::table::Needs;
@@ -56,6 +55,12 @@ const CALLS: &[(&str, Needs)] = &[
     ("/api", Needs::Nothing),
 ];
 
+/// Every address.
+#[cfg(test)]
+pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+    CALLS.iter().map(|(path, _)| *path)
+}
+
 /// What an address of the router needs. What is not in the table is the administrator's: one that somebody
 /// adds and forgets here is closed, not open.
 fn needs(path: &str) -> Needs {
@@ -81,12 +86,7 @@ pub(super) async fn check(State(http): State<Arc<Http>>, mut request: Request, n
     };
     request.extensions_mut().insert(identity);
     // The call is under way as long as its answer.
-    next.run(request).await.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let _until_the_end = &permit;
-            frame
-        }))
-    })
+    Held::by(next.run(request).await, permit)
 }
 
 async fn admit(

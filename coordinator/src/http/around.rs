@@ -1,16 +1,21 @@
 //! What is around every address: ids of requests, one shape of errors, limits, access, and other sites.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::body::{Body, HttpBody};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use graticule_common::error::ErrorClass;
-use graticule_common::telemetry;
-use http_body_util::BodyExt;
+use graticule_common::telemetry::{self, names};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt, Limited};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::{error, warn};
@@ -59,10 +64,29 @@ fn panicked(reason: Box<dyn std::any::Any + Send + 'static>) -> Response {
 async fn finish(mut request: Request, next: Next) -> Response {
     let id: Arc<str> = telemetry::request_id().into();
     request.extensions_mut().insert(RequestId(id.clone()));
+    let (started, path) = (Instant::now(), request.extensions().get::<MatchedPath>().cloned());
     let mut response = next.run(request).await;
     if let Some(error) = response.extensions_mut().remove::<HttpError>() {
+        // Such as the methods that an address does take.
+        let allowed = response.headers_mut().remove(header::ALLOW);
         response = error.answer(&id);
+        response.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));
+    } else if is_of_library(&response) {
+        let status = response.status();
+        let text = Limited::new(response.into_body(), LIBRARY_BYTES_MAX).collect().await;
+        let text = text.map(|text| String::from_utf8_lossy(&text.to_bytes()).into_owned());
+        response = HttpError::of_library(status, &text.unwrap_or_default()).answer(&id);
     }
+    let what = path.map_or("other", |path| what(path.as_str()));
+    let status = match response.status().as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    };
+    metrics::counter!(names::HTTP_REQUESTS, "what" => what, "status" => status).increment(1);
+    metrics::histogram!(names::HTTP_SECONDS, "what" => what).record(started.elapsed());
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);
@@ -72,20 +96,77 @@ async fn finish(mut request: Request, next: Next) -> Response {
     response
 }
 
+/// What is asked for at an address of the router, in metrics.
+fn what(path: &str) -> &'static str {
+    let is_of =
+        |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    match path {
+        "/healthz" | "/readyz" => "probe",
+        "/layers/{id}/aoi" => "result",
+        "/layers/{id}/value" => "value",
+        "/layers/{id}/statistics" => "statistics",
+        _ if path.contains("/tile/") => "tile",
+        _ if path.contains("/storage") => "storage",
+        _ if is_of("/layers") => "layer",
+        _ if is_of("/catalog") || is_of("/products") => "catalog",
+        "/" => "page",
+        _ if is_of("/web") => "page",
+        _ => "other",
+    }
+}
+
+/// Bytes of a message of a library.
+const LIBRARY_BYTES_MAX: usize = 4 << 10;
+
+/// Whether an error was answered by a library, as text.
+fn is_of_library(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    is_error && kind.is_none_or(|kind| kind.starts_with("text/plain"))
+}
+
+/// A body with what must last as long as it does.
+pub(super) struct Held<T> {
+    body: Body,
+    _until_the_end: T,
+}
+
+impl<T: Send + Unpin + 'static> Held<T> {
+    /// The same answer, with what must last as long as it does.
+    pub(super) fn by(response: Response, held: T) -> Response {
+        response.map(|body| Body::new(Held { body, _until_the_end: held }))
+    }
+}
+
+impl<T: Unpin> HttpBody for Held<T> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Refuses what is too long and too much, and what comes when the coordinator is ending.
 async fn within_limits(State(http): State<Arc<Http>>, request: Request, next: Next) -> Response {
     match enter(&http, request.uri()) {
-        Ok(inside) => next.run(request).await.map(|body| {
-            Body::new(body.map_frame(move |frame| {
-                let _until_the_end = &inside;
-                frame
-            }))
-        }),
+        Ok(inside) => Held::by(next.run(request).await, inside),
         Err(error) => error.into_response(),
     }
 }
 
-fn enter(http: &Http, uri: &Uri) -> Result<impl Send + 'static, HttpError> {
+fn enter(http: &Http, uri: &Uri) -> Result<impl Send + Unpin + 'static, HttpError> {
     let rules = &http.rules;
     let query = uri.query().map_or(0, str::len);
     if uri.path().len() + query > rules.url_bytes || query > rules.query_bytes {
@@ -132,4 +213,26 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         .expose_headers(exposed.map(HeaderName::from_static))
         .max_age(std::time::Duration::from_secs(600));
     Some(layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_has_a_name_that_is_a_label() {
+        for (path, expect) in [
+            ("/layers/{id}/tile/{z}/{x}/{y}", "tile"),
+            ("/layers/", "layer"),
+            ("/layers/{id}/aoi", "result"),
+            ("/catalog/v2/storage/{*id}", "storage"),
+            ("/catalog/products", "catalog"),
+            ("/web/{*path}", "page"),
+            ("/colormaps", "other"),
+            ("/healthz", "probe"),
+        ] {
+            assert_eq!(what(path), expect, "{path}");
+            assert!(names::HTTP_WHAT.contains(&what(path)));
+        }
+    }
 }

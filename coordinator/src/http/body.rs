@@ -15,6 +15,10 @@ use super::error::HttpError;
 /// Nesting of JSON in a body, as of a graft with some room around it.
 const DEPTH_MAX: usize = 300;
 
+/// A body that is too large is read, and forgotten, up to this many times the limit: many clients look for
+/// an answer only after they have sent all, and would see a broken connection instead.
+const READ_TIMES_MAX: usize = 4;
+
 /// The bytes of a body.
 pub(crate) struct Raw(pub(crate) Bytes);
 
@@ -32,21 +36,23 @@ impl FromRequest<Arc<Http>> for Raw {
             HttpError::new(ErrorClass::LimitExceeded, message)
         };
         let mut body = request.into_body();
-        // A body that says how large it is, is not read for nothing.
-        if body.size_hint().lower() > limit as u64 {
+        // What says how much too large it is, is not read for nothing.
+        if body.size_hint().lower() > (limit * READ_TIMES_MAX) as u64 {
             return Err(too_large());
         }
         let reading = async {
-            let mut bytes = BytesMut::new();
+            let (mut bytes, mut read) = (BytesMut::new(), 0);
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|_| HttpError::invalid("the body ends before its end"))?;
                 let Ok(data) = frame.into_data() else { continue };
-                if bytes.len() + data.len() > limit {
-                    return Err(too_large());
+                read += data.len();
+                if read <= limit {
+                    bytes.extend_from_slice(&data);
+                } else if read > limit * READ_TIMES_MAX {
+                    break;
                 }
-                bytes.extend_from_slice(&data);
             }
-            Ok(Raw(bytes.freeze()))
+            if read > limit { Err(too_large()) } else { Ok(Raw(bytes.freeze())) }
         };
         let late = |_| {
             let message = format!("the body took longer than {} s", rules.body_within.as_secs());

@@ -124,21 +124,29 @@ pub(crate) async fn describe(http: &Http, layer: &Layer) -> Result<Described, Ht
     Ok(Described { kind, bands: names, dtype, products, bounds, max_zoom: max_zoom(finest), parameters })
 }
 
-/// What the result is at one place in the middle of the bounds; `None` where it cannot be planned.
+/// What the result is; `None` where it cannot be planned. First all of the area, in which no image is
+/// missing; where that is too much, a place in its middle.
 async fn probe(http: &Http, layer: &Layer, [west, south, east, north]: [f64; 4]) -> Option<pb::Header> {
     let (lon, lat) = ((west + east) / 2.0, ((south + north) / 2.0).clamp(-89.0, 89.0));
     let half = PROBE_DEGREES / 2.0;
-    let aoi = Aoi {
-        geometry: Geometry::default(),
-        bounds: Some([lon - half, lat - half, lon + half, lat + half]),
-        bounds_crs: Some(LON_LAT.to_owned()),
-        crs: LON_LAT.to_owned(),
-        sampling: Sampling::Shape { rows: 1, cols: 1 },
-        align_pixels: false,
-        all_touched: false,
-    };
-    let request = aoi::request(&layer.graft, &aoi, &Parameters::new(), pb::Options::default());
-    http.requests.explain(request).await.ok()?.header
+    // A footprint may be a point.
+    let all = [west, south, east.max(west + half), north.max(south + half)];
+    for bounds in [all, [lon - half, lat - half, lon + half, lat + half]] {
+        let aoi = Aoi {
+            geometry: Geometry::default(),
+            bounds: Some(bounds),
+            bounds_crs: Some(LON_LAT.to_owned()),
+            crs: LON_LAT.to_owned(),
+            sampling: Sampling::Shape { rows: 1, cols: 1 },
+            align_pixels: false,
+            all_touched: false,
+        };
+        let request = aoi::request(&layer.graft, &aoi, &Parameters::new(), pb::Options::default());
+        if let Ok(explained) = http.requests.explain(request).await {
+            return explained.header;
+        }
+    }
+    None
 }
 
 /// The zoom level beyond which files of such pixels have nothing more to show.

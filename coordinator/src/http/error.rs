@@ -59,6 +59,23 @@ impl HttpError {
         HttpError::new(ErrorClass::Internal, format!("a defect of the server: {reason}"))
     }
 
+    /// What a library answered instead of this program.
+    pub(super) fn of_library(status: StatusCode, message: &str) -> Self {
+        let class = match status.as_u16() {
+            404 => ErrorClass::NotFound,
+            405 => return HttpError::method(),
+            408 | 504 => ErrorClass::Timeout,
+            413 | 414 | 431 => ErrorClass::LimitExceeded,
+            401 => ErrorClass::Unauthenticated,
+            403 => ErrorClass::Forbidden,
+            429 => ErrorClass::Overloaded,
+            503 => ErrorClass::Unavailable,
+            400..=499 => ErrorClass::InvalidRequest,
+            _ => ErrorClass::Internal,
+        };
+        HttpError::new(class, format!("the request cannot be read: {message}"))
+    }
+
     /// An address that has other methods.
     pub(super) fn method() -> Self {
         let message = "this address does not take this method; `/api` describes what there is";
@@ -73,7 +90,8 @@ impl HttpError {
 
     /// Any error that classifies itself.
     pub(crate) fn of(error: &dyn Classify) -> Self {
-        let path = error.place().map(|place| place.pointer());
+        // The whole graft is no place in it.
+        let path = error.place().map(|place| place.pointer()).filter(|path| !path.is_empty());
         HttpError { path, ..HttpError::new(error.class(), error.to_string()) }
     }
 
@@ -137,7 +155,11 @@ impl IntoResponse for HttpError {
 impl From<Status> for HttpError {
     fn from(status: Status) -> Self {
         let error = HttpError::new(class_of(&status), status.message());
-        HttpError { path: path_of(&status), retry_after: retry_after(&status).or(error.retry_after), ..error }
+        HttpError {
+            path: path_of(&status).filter(|path| !path.is_empty()),
+            retry_after: retry_after(&status).or(error.retry_after),
+            ..error
+        }
     }
 }
 

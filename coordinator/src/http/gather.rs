@@ -7,6 +7,7 @@ use graticule_common::assembly::{Assembly, AssemblyError, Finished};
 use graticule_common::error::ErrorClass;
 use graticule_common::proto::v1 as pb;
 use graticule_common::proto::v1::compute_response::Message;
+use graticule_common::telemetry::names;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::Http;
@@ -31,6 +32,13 @@ pub(crate) struct Memory {
 #[derive(Debug)]
 pub(crate) struct Share {
     _permit: OwnedSemaphorePermit,
+    bytes: f64,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        metrics::gauge!(names::HTTP_RESULT_BYTES).decrement(self.bytes);
+    }
 }
 
 impl Memory {
@@ -57,7 +65,11 @@ impl Memory {
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let taking = self.left.clone().acquire_many_owned(units);
         match tokio::time::timeout(self.within, taking).await {
-            Ok(Ok(permit)) => Ok(Share { _permit: permit }),
+            Ok(Ok(permit)) => {
+                let bytes = bytes as f64;
+                metrics::gauge!(names::HTTP_RESULT_BYTES).increment(bytes);
+                Ok(Share { _permit: permit, bytes })
+            }
             _ => {
                 let message = "the memory for results is in use; try again";
                 Err(HttpError::new(ErrorClass::Unavailable, message))
@@ -69,8 +81,6 @@ impl Memory {
 /// A result, whole, with its share of the memory.
 #[derive(Debug)]
 pub(crate) struct Gathered {
-    /// What the result is.
-    pub(crate) header: pb::Header,
     /// The results, in the header's order.
     pub(crate) results: Vec<Finished>,
     /// What it took.
@@ -132,7 +142,7 @@ pub(crate) async fn gather_copies(
             Some(Message::Summary(summary)) => {
                 let results = assembly.finish(&header)?;
                 let is_display = header.display_quality;
-                return Ok(Gathered { header, results, summary, is_display, share });
+                return Ok(Gathered { results, summary, is_display, share });
             }
             _ => return Err(AssemblyError::OutOfOrder.into()),
         }

@@ -24,7 +24,7 @@ use super::tile_query::Look;
 use super::{Http, describe, value};
 use crate::access::Identity;
 use crate::http::Raster;
-use crate::layers::{LayerError, LayerKey};
+use crate::layers::LayerError;
 use crate::planning::blocking;
 use crate::render::{self, TileStyle};
 use crate::request::Caller;
@@ -41,8 +41,6 @@ pub(crate) struct Layer {
     pub(crate) tenant: Arc<str>,
     /// Its graft: JSON in normal form, parameters without values.
     pub(crate) graft: Bytes,
-    /// Where it is kept.
-    pub(crate) key: LayerKey,
 }
 
 /// The layer of an id.
@@ -52,7 +50,7 @@ pub(crate) struct Layer {
 pub(crate) async fn open(http: &Http, id: &str) -> Result<Layer, HttpError> {
     let key = http.capabilities.check(id)?;
     match http.layers.get(key).await {
-        Ok(kept) => Ok(Layer { id: id.into(), tenant: kept.tenant, graft: kept.graft, key }),
+        Ok(kept) => Ok(Layer { id: id.into(), tenant: kept.tenant, graft: kept.graft }),
         Err(LayerError::Unknown) => Err(unknown()),
         Err(error) => Err(error.into()),
     }

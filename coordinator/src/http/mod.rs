@@ -35,6 +35,7 @@ mod formats;
 mod gather;
 mod health;
 mod layers;
+mod openapi;
 mod query;
 mod raster;
 mod serve;
@@ -214,6 +215,7 @@ impl Http {
 pub(crate) fn router(http: Arc<Http>) -> Router {
     let routes = Router::new()
         .merge(health::routes())
+        .merge(openapi::routes())
         .merge(layers::routes())
         .merge(tiles::routes())
         .merge(stretch::routes())

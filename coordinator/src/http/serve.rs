@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::{Extension, Router};
+use graticule_common::telemetry::names;
 use graticule_common::tls::ServerTls;
 use graticule_common::transport::{self, Connection};
 use hyper::body::Incoming;
@@ -63,6 +64,7 @@ pub(crate) async fn serve(
 }
 
 async fn answer(connection: Connection, router: Router, rules: HttpRules, stop: CancellationToken) {
+    let _counted = Counted::new();
     let is_http2 = connection.is_http2();
     let io = TokioIo::new(Patient::new(connection, rules.progress_within));
     let router = router.map_request(|request: Request<Incoming>| request.map(Body::new));
@@ -103,6 +105,22 @@ async fn answer(connection: Connection, router: Router, rules: HttpRules, stop: 
     };
     if let Err(error) = ended {
         debug!(%error, "a connection ended");
+    }
+}
+
+/// A connection, in metrics.
+struct Counted;
+
+impl Counted {
+    fn new() -> Counted {
+        metrics::gauge!(names::HTTP_CONNECTIONS).increment(1);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::gauge!(names::HTTP_CONNECTIONS).decrement(1);
     }
 }
 

@@ -441,10 +441,10 @@ mod tests {
             [-0.001, -80.0, 0.001, 80.0],
         ] {
             let area = overview(bounds);
-            let Sampling::Shape { rows, cols } = aoi.sampling else { panic!("a shape") };
+            let Sampling::Shape { rows, cols } = area.sampling else { panic!("a shape") };
             assert!((1..=512).contains(&rows) && (1..=512).contains(&cols), "{bounds:?}: {rows} x {cols}");
             assert!(rows.max(cols) == 512, "{bounds:?}: {rows} x {cols}");
-            let [west, south, east, north] = aoi.bounds.unwrap();
+            let [west, south, east, north] = area.bounds.unwrap();
             assert!(west < east && south < north, "{bounds:?}");
             assert!([west, south, east].iter().all(|edge| edge.abs() <= HALF_WORLD * 1.0001), "{bounds:?}");
         }

@@ -307,17 +307,16 @@ fn class(value: &Value, is_ranges: bool) -> Result<Class, &'static str> {
         Value::Bool(value) => Some(f32::from(u8::from(*value))),
         other => other.as_f64().map(|value| value as f32).filter(|value| value.is_finite()),
     };
-    let matches = match is_ranges {
-        true => {
-            let ends = number("min").zip(number("max"));
-            let (low, high) =
-                ends.ok_or("with `val_range` it must have finite numbers as `min` and `max`")?;
-            Matches::Range(low, high)
+    let ends = number("min").zip(number("max"));
+    let matches = match (is_ranges, number("value"), ends) {
+        // The published client asks for ranges by `val_range=true` only when its layer is changed once
+        // more; a class that has no value can be nothing else.
+        (true, _, Some((low, high))) | (false, None, Some((low, high))) => Matches::Range(low, high),
+        (true, _, None) => return Err("with `val_range` it must have finite numbers as `min` and `max`"),
+        (false, Some(value), _) => Matches::Value(value),
+        (false, None, None) => {
+            return Err("it must have a finite number as `value`, or as `min` and `max`");
         }
-        false => Matches::Value(
-            number("value")
-                .ok_or("it must have a finite number as `value`; ranges of values need `val_range=true`")?,
-        ),
     };
     let name = members.get("name").or(members.get("label")).and_then(Value::as_str).unwrap_or_default();
     let colour = colour.ok_or("`color` must be `#rrggbb`, six hexadecimal digits")?;
@@ -359,7 +358,7 @@ mod tests {
         assert_eq!(query.look.colours, Colours::Map(Colormap::from_name("RdYlGn_r").unwrap()));
         assert!(query.look.checkerboard);
         assert_eq!(query.alpha.as_deref(), Some("some-id"));
-        assert_eq!(query.parameters["start"], "2024-01-01".into());
+        assert_eq!(query.parameters["start"], Literal::Str("2024-01-01".into()));
         assert!(!query.to_text().contains("param_id"));
         let plain = TileQuery::parse("").unwrap();
         assert_eq!(plain, TileQuery::default());
