@@ -128,5 +128,5 @@ async fn a_layer_says_where_its_tiles_are() {
     assert_eq!((legend.status, legend.header("content-type")), (200, "image/png"));
     let maps = world.site.get("/colormaps").await.json();
     let viridis = maps.as_array().unwrap().iter().find(|map| map["name"] == "viridis").unwrap();
-    assert_eq!((&viridis["colors"][0], &viridis["colors"][15]), (&"#440154".into(), &"#fde725".into()));
+    assert_eq!((&viridis["colors"][0], &viridis["colors"][15]), (&"#440154".into(), &"#fde724".into()));
 }
