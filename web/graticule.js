@@ -66,8 +66,8 @@ export class Graticule {
     for (const [lon, x] of xs) paint.fillText(angle(lon, step, false), Math.round(x) + 5, 6);
     paint.textAlign = "right";
     paint.textBaseline = "bottom";
-    // The zoom buttons stand in the corner.
-    for (const [lat, y] of ys) if (y > 110) paint.fillText(angle(lat, upright, true), width - 8, Math.round(y) - 3);
+    // The zoom buttons and the scale stand in the corners.
+    for (const [lat, y] of ys) if (y > 110 && y < height - 40) paint.fillText(angle(lat, upright, true), width - 8, Math.round(y) - 3);
     paint.textAlign = "left";
   }
 }

@@ -260,12 +260,32 @@ const PALETTE = [
   "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#edc948", "#b07aa1", "#ff9da7", "#9c755f", "#bab0ac", "#86bcb6", "#d37295",
 ];
 
+// What classes are often called, and the colours that one expects of them.
+const EXPECTED = [
+  [/shadow|dark/i, "#57534e"],
+  [/cirrus|thin/i, "#c9d3de"],
+  [/cloud/i, "#f1f3f5"],
+  [/snow|ice\b/i, "#9fe3f2"],
+  [/water|ocean|lake/i, "#3f78b5"],
+  [/fill|no.?data|outside|unclassified/i, "#26292c"],
+  [/forest|tree|wood/i, "#2f7d4f"],
+  [/vegetation|grass|crop|pasture/i, "#7fb05b"],
+  [/urban|developed|built/i, "#c05b4d"],
+  [/clear|land|soil|bare/i, "#c8b486"],
+];
+
+function expected(name) {
+  return EXPECTED.find(([pattern]) => pattern.test(name ?? "") && !/not/i.test(name))?.[1] ?? null;
+}
+
 /** Classes as the server draws them: each with a value, a name and a colour. */
 export function coloured(classes) {
+  // Where some classes bring colours, these are one another's company.
+  const hasOwn = classes.some((entry) => colour(entry.color) !== null);
   return classes.map((entry, at) => ({
     value: entry.value,
     name: entry.name ?? String(entry.value),
-    color: colour(entry.color) ?? PALETTE[at % PALETTE.length],
+    color: colour(entry.color) ?? (hasOwn ? null : expected(entry.name)) ?? PALETTE[at % PALETTE.length],
   }));
 }
 

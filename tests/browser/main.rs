@@ -95,7 +95,7 @@ async fn browser_is_told_how_to_begin_with_an_empty_catalog() {
 async fn browser_is_asked_for_a_key() {
     let keys = TempDir::new().expect("a folder");
     let secret = keys.path().join("secret");
-    std::fs::write(&secret, "for this test, and nothing else: 0123456789").expect("a file");
+    std::fs::write(&secret, "0123456789abcdef".repeat(4)).expect("a file");
     let (keys, secret) = (text(&keys.path().join("keys")), text(&secret));
     let access = ["--keys", &keys, "--auth-secret-file", &secret];
     let made = run([&["key", "create", "--tenant", "page"], &access[..]].concat()).await;

@@ -7,7 +7,7 @@ use graticule_coordinator::http::HttpRules;
 use graticule_coordinator::objects::Objects;
 use graticule_tests::cluster::{Cluster, Setup, http_config};
 use graticule_tests::probe::Behaviour;
-use graticule_tests::scenes::reduce;
+use graticule_tests::scenes::{reduce, stack};
 use graticule_tests::{soon, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -101,6 +101,39 @@ async fn memory_for_results_is_bounded() {
     let both = rest.layer(&reduce("made-up", "a b", "max")).await;
     let refused = rest.post(&format!("/layers/{both}/aoi"), &area()).await;
     assert_eq!((refused.status, &refused.error()["code"]), (413, &"limit_exceeded".into()));
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_off() {
+    // Room for one result of 366 x 366 pixels.
+    let rules = HttpRules {
+        results_bytes: 12 << 20,
+        results_within: Duration::from_millis(100),
+        progress_within: Duration::from_millis(500),
+        ..HttpRules::default()
+    };
+    let cluster = with(rules).await;
+    let rest = cluster.rest();
+    let id = rest.layer(&stack("made-up", "a b")).await;
+    let mut body = area();
+    body["resolution"] = 5.0.into();
+    let body = body.to_string();
+    let head = format!("POST /layers/{id}/aoi HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let mut lazy = soon("a connection", TcpStream::connect(cluster.http.unwrap())).await.unwrap();
+    lazy.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    // The first bytes come, and then nobody takes more.
+    let mut first = [0; 12];
+    soon("the first bytes", lazy.read_exact(&mut first)).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    until("its memory is free again", async || {
+        let reply = rest.send("POST", &format!("/layers/{id}/aoi"), &[], body.clone()).await;
+        assert!(matches!(reply.status, 200 | 503), "{}", reply.status);
+        reply.status == 200
+    })
+    .await;
+    let mut rest_of_it = Vec::new();
+    let _ = soon("the end", lazy.read_to_end(&mut rest_of_it)).await;
+    assert!(rest_of_it.len() < 10 << 20, "{} bytes", rest_of_it.len());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod catalog;
 mod earthone;
 mod layers;
 mod limits;
+mod process;
 mod tiles;
 mod wmts;
 

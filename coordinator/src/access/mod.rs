@@ -393,6 +393,7 @@ impl Access {
     /// [`AccessError::TooMany`] where its turn has not come in time.
     pub async fn take_in_turn(&self, tenant: &Arc<str>, within: Duration) -> Result<Permit, AccessError> {
         let end = tokio::time::Instant::now() + within;
+        let mut place = None;
         loop {
             // Whoever ends between the look and the wait is heard, too.
             let ended = self.quotas.ended();
@@ -400,7 +401,8 @@ impl Access {
                 Ok(permit) => return Ok(permit),
                 Err(retry_after) => retry_after,
             };
-            if tokio::time::Instant::now() >= end {
+            place = place.or_else(|| self.quotas.wait(tenant));
+            if tokio::time::Instant::now() >= end || place.is_none() {
                 metrics::counter!(names::SHEDS, "reason" => "tenant").increment(1);
                 return Err(AccessError::TooMany { retry_after });
             }

@@ -10,6 +10,9 @@ use tokio::sync::Notify;
 /// forgotten first; when all are busy, one more waits.
 const TENANTS_MAX: usize = 10_000;
 
+/// Calls of one tenant that wait for their turn: others need places, too.
+const WAITING_MAX: usize = 256;
+
 /// When a tenant whose calls are all under way is to come back.
 const COME_BACK: Duration = Duration::from_secs(1);
 
@@ -40,6 +43,24 @@ pub struct Quotas {
     tenants: Arc<Mutex<HashMap<Arc<str>, Used>>>,
     /// Hears of calls that end.
     ends: Arc<Notify>,
+    /// Calls that wait for their turn.
+    waiting: Arc<Mutex<HashMap<Arc<str>, usize>>>,
+}
+
+/// A place among the calls of a tenant that wait.
+#[derive(Debug)]
+pub struct Waiting(Quotas, Arc<str>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting();
+        if let Some(count) = waiting.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.1);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -69,12 +90,28 @@ impl Drop for Permit {
 impl Quotas {
     /// The same bounds for every tenant.
     pub fn new(quota: Quota) -> Quotas {
-        Quotas { quota, tenants: Arc::default(), ends: Arc::default() }
+        Quotas { quota, tenants: Arc::default(), ends: Arc::default(), waiting: Arc::default() }
     }
 
     fn tenants(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Used>> {
         // The map is consistent after every statement.
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, usize>> {
+        // The map is consistent after every statement.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place to wait for a turn in; `None` where too many calls of the tenant wait already.
+    pub fn wait(&self, tenant: &Arc<str>) -> Option<Waiting> {
+        let mut waiting = self.waiting();
+        let count = waiting.entry(tenant.clone()).or_default();
+        if *count >= WAITING_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Waiting(self.clone(), tenant.clone()))
     }
 
     /// Returns when a call of any tenant ends after this was called.
@@ -150,6 +187,17 @@ mod tests {
         assert_eq!(quotas.take(&tenant, AT(0)).unwrap_err(), COME_BACK);
         drop(first);
         assert!(quotas.take(&tenant, AT(0)).is_ok());
+    }
+
+    #[test]
+    fn so_many_wait_and_no_more() {
+        let quotas = Quotas::new(Quota { per_second: 0, at_once: 1 });
+        let tenant: Arc<str> = "a".into();
+        let waiting: Vec<_> = (0..WAITING_MAX).map(|_| quotas.wait(&tenant).unwrap()).collect();
+        assert!(quotas.wait(&tenant).is_none());
+        assert!(quotas.wait(&"b".into()).is_some(), "others have their own");
+        drop(waiting);
+        assert!(quotas.wait(&tenant).is_some() && quotas.waiting().is_empty());
     }
 
     #[test]

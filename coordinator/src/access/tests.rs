@@ -514,3 +514,27 @@ fn keys_are_fetched_over_https() {
         assert!(JwksUrl::new(good).is_ok(), "{good}");
     }
 }
+
+#[tokio::test]
+async fn tiles_wait_for_their_turn() {
+    let settings =
+        AccessSettings { quota: Some(Quota { per_second: 0, at_once: 1 }), ..AccessSettings::default() };
+    let access = Arc::new(Access::new(settings).await.unwrap());
+    let tenant: Arc<str> = "a".into();
+    let first = access.take(&tenant).unwrap();
+    assert!(matches!(access.take(&tenant), Err(AccessError::TooMany { .. })), "other calls do not wait");
+    let late = access.take_in_turn(&tenant, Duration::from_millis(10)).await.unwrap_err();
+    assert!(matches!(late, AccessError::TooMany { .. }), "{late}");
+    let mut turns = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (access, tenant) = (access.clone(), tenant.clone());
+        turns
+            .spawn(async move { drop(access.take_in_turn(&tenant, Duration::from_secs(60)).await.unwrap()) });
+    }
+    tokio::task::yield_now().await;
+    drop(first);
+    while let Some(turn) = turns.join_next().await {
+        turn.unwrap();
+    }
+    assert!(access.take(&tenant).is_ok(), "all of them have gone");
+}

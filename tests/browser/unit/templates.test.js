@@ -100,4 +100,6 @@ test("classes have a value, a name and a colour each", () => {
   assert.deepEqual(classes[0], { value: 3, name: "Ice", color: "#a0b0c0" });
   assert.equal(classes[1].name, "4");
   assert.match(classes[1].color, /^#[0-9a-f]{6}$/);
+  const [cloud, water] = coloured([{ value: 1, name: "cloud" }, { value: 2, name: "water" }]);
+  assert.ok(parseInt(cloud.color.slice(1), 16) > 0xe00000 && water.color !== cloud.color);
 });
