@@ -71,7 +71,11 @@ function bandRow(layer, at, count, change) {
   const band = () => layer.statistics?.bands?.[at] ?? null;
   const name = () => layer.info?.bands?.[at] ?? band()?.name ?? "value";
   // A drag gives a tile request for each position that it rests at, not for each that it passes.
-  const later = debounce(change, 140);
+  let pending = null;
+  const later = debounce((values) => {
+    pending = null;
+    change(values);
+  }, 140);
   const steps = () => {
     const small = step(...limits);
     return { small, gap: small / 10 };
@@ -82,6 +86,7 @@ function bandRow(layer, at, count, change) {
     steps,
     picture,
     change: (values) => {
+      pending = values;
       write(values);
       colour(values);
       later(values);
@@ -120,7 +125,8 @@ function bandRow(layer, at, count, change) {
   }
 
   function update() {
-    const values = scalesOf(layer)?.[at] ?? null;
+    // A handle that is on its way is not set back by what else changes meanwhile.
+    const values = pending ?? scalesOf(layer)?.[at] ?? null;
     const known = band();
     element.classList.toggle("waiting", !known || !values);
     element.inert = !values;
