@@ -243,7 +243,8 @@ function firstSight() {
     return;
   }
   const { product, template } = look;
-  mapView.zoomTo(product.footprint, { animate: false });
+  // Who came with a view of their own keeps it.
+  if (!hasView) mapView.zoomTo(product.footprint, { animate: false });
   tab.select("layers");
   add(newLayer({ name: template.name, graft: format(template.graft), style: template.style }));
 }
@@ -259,6 +260,7 @@ async function writeAddress() {
 }
 
 let isRestoring = true;
+let hasView = false;
 const rememberSoon = debounce(writeAddress, 400);
 function remember() {
   if (!isRestoring) rememberSoon();
@@ -271,6 +273,7 @@ async function restore() {
   rememberSoon.cancel();
   try {
     const state = await decode(location.hash);
+    hasView = state.view !== null;
     if (state.view) mapView.view = state.view;
     if (!state.layers) return false;
     layers.clear();

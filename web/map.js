@@ -50,8 +50,11 @@ export class MapView {
     L.tileLayer(url, { maxZoom: 24, maxNativeZoom: 19, zIndex: 0, className: "basemap" }).addTo(this.map);
     this.graticule.canvas.hidden = true;
     const note = L.control.attribution({ position: "bottomright", prefix: false }).addTo(this.map);
-    // Leaflet takes attributions as HTML; this one is text.
-    note.getContainer().textContent = attribution;
+    // Leaflet takes attributions as HTML; this one is text. It stands lowest in its corner.
+    const words = note.getContainer();
+    words.textContent = attribution;
+    words.parentElement.append(words);
+    document.body.classList.add("has-basemap");
   }
 
   #follow({ type, layer }) {

@@ -72,15 +72,24 @@ export async function settled(page) {
 }
 
 /**
- * What the tiles on the map show: how many there are, how many colours, the share of opaque pixels, and a sum
+ * What the tiles in view show: how many there are, how many colours, the share of opaque pixels, and a sum
  * that changes with any pixel.
  */
 export function painted(page) {
   return page.evaluate(() => {
     const colours = new Set();
     let [opaque, all, sum] = [0, 0, 0];
-    const tiles = [...document.querySelectorAll(".leaflet-tile-pane .tile img")].filter((image) => image.naturalWidth > 0);
-    tiles.sort((a, b) => (a.parentElement.style.transform < b.parentElement.style.transform ? -1 : 1));
+    // Tiles beyond the window may be kept or not; within it they have one order: by layer, row and column.
+    const isSeen = ({ left, top, right, bottom }) => right > 2 && bottom > 2 && left < innerWidth - 2 && top < innerHeight - 2;
+    const order = (image) => {
+      const { left, top } = image.getBoundingClientRect();
+      return [Number(image.closest(".leaflet-layer").style.zIndex), Math.round(top / 128), Math.round(left / 128)];
+    };
+    const tiles = [...document.querySelectorAll(".leaflet-tile-pane .tile img")].filter((image) => image.naturalWidth > 0 && isSeen(image.getBoundingClientRect()));
+    tiles.sort((one, other) => {
+      const [a, b] = [order(one), order(other)];
+      return a[0] - b[0] || a[1] - b[1] || a[2] - b[2];
+    });
     for (const image of tiles) {
       const canvas = document.createElement("canvas");
       [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
