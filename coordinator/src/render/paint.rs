@@ -126,10 +126,18 @@ fn stretched(values: &[f32], (low, high): (f64, f64)) -> Vec<u8> {
         };
         return values.iter().map(side).collect();
     }
+    /// Added to a number from 0 to 255 it leaves the nearest whole number in the lowest byte, of two as near the
+    /// even one. A conversion would be a test and a branch for every pixel.
+    const WHOLE: f64 = (1u64 << 52) as f64;
     let span = high - low;
-    // Rounded half up; what is no number becomes 0, and is never shown.
-    let byte = |value: &f32| ((f64::from(*value) - low) / span * 255.0).clamp(0.0, 255.0) + 0.5;
-    values.iter().map(|value| byte(value) as i32 as u8).collect()
+    let byte = |value: &f32| {
+        let at = (f64::from(*value) - low) / span * 255.0;
+        // What is no number becomes 0, and is never shown.
+        let at = if at > 0.0 { at } else { 0.0 };
+        let at = if at < 255.0 { at } else { 255.0 };
+        (at + WHOLE).to_bits() as u8
+    };
+    values.iter().map(byte).collect()
 }
 
 fn mapped(

@@ -1,7 +1,7 @@
 //! Raster files, window by window. All reading through GDAL is here, and the one place that swaps
 //! (row, col) for GDAL's (x, y).
 //!
-//! A dataset stays with the thread that opened it, which keeps the last few open. What a header says is
+//! The last few datasets stay open; one thread at a time uses each. What a header says is
 //! remembered for all threads, because to understand a CRS costs twenty times what opening a file does.
 
 mod header;

@@ -1,10 +1,9 @@
 //! From a catalog's asset to an open dataset: what may be opened, as what, and together with what.
 
-use std::cell::RefCell;
 use std::ops::Deref;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use gdal::config::{clear_thread_local_config_option, set_thread_local_config_option};
 use gdal::errors::GdalError;
@@ -17,10 +16,7 @@ use super::settings::{IMAGE_DRIVERS, drivers, listen, optional_driver, reason};
 use super::vsi::Mount;
 use super::{jp2, vrt};
 
-/// Datasets that a thread keeps open, the ones used last.
-const KEPT_PER_THREAD_MAX: usize = 16;
-
-/// Datasets kept open by all threads together. A system gives a process 1024 files as a rule.
+/// Datasets kept open by all threads together, the ones used last. A system gives a process 1024 files as a rule.
 const KEPT_MAX: usize = 256;
 
 /// Bytes of a side-car of text: GDAL reads it whole.
@@ -329,47 +325,36 @@ pub(super) fn refuse_references(dataset: &Dataset) -> Result<(), ReadProblem> {
     Ok(())
 }
 
-/// Datasets that this thread keeps open, the one used last at the end. GDAL's handles belong to one
-/// thread; they close with it.
+/// Datasets that are kept open, the one used last at the end. One thread at a time has a dataset; it may be
+/// another one each time, so that what one thread has decoded is there for the next.
 #[derive(Default)]
 struct Kept(Vec<(Target, Opened)>);
 
-static KEPT: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static OPEN: RefCell<Kept> = RefCell::default();
-}
+static OPEN: Mutex<Kept> = Mutex::new(Kept(Vec::new()));
 
 impl Kept {
     fn take(&mut self, target: &Target) -> Option<Opened> {
-        let at = self.0.iter().position(|(kept, _)| kept == target)?;
-        KEPT.fetch_sub(1, Ordering::Relaxed);
+        let at = self.0.iter().rposition(|(kept, _)| kept == target)?;
         Some(self.0.remove(at).1)
     }
 
-    fn put(&mut self, target: &Target, dataset: Opened) {
-        let full = KEPT.fetch_add(1, Ordering::Relaxed) >= KEPT_MAX;
+    /// Keeps a dataset; the one that has to go for it.
+    fn put(&mut self, target: &Target, dataset: Opened) -> Option<(Target, Opened)> {
         self.0.push((target.clone(), dataset));
-        if full || self.0.len() > KEPT_PER_THREAD_MAX {
-            KEPT.fetch_sub(1, Ordering::Relaxed);
-            self.0.remove(0);
-        }
+        (self.0.len() > KEPT_MAX).then(|| self.0.remove(0))
     }
 }
 
-impl Drop for Kept {
-    fn drop(&mut self) {
-        KEPT.fetch_sub(self.0.len(), Ordering::Relaxed);
-    }
-}
-
-/// The dataset that this thread kept of a target, of exactly this version.
+/// A dataset that was kept of a target, of exactly this version.
 pub(super) fn take_kept(target: &Target) -> Option<Opened> {
-    OPEN.with_borrow_mut(|open| open.take(target))
+    // Consistent after every statement, so a panic elsewhere does not spoil it.
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner).take(target)
 }
 
-/// Keeps a dataset for this thread's next read of the target. Only for one whose file is known to be
-/// of the target's version still.
+/// Keeps a dataset for the next read of the target. Only for one whose file is known to be of the target's
+/// version still.
 pub(super) fn keep_open(target: &Target, dataset: Opened) {
-    OPEN.with_borrow_mut(|open| open.put(target, dataset));
+    let gone = OPEN.lock().unwrap_or_else(PoisonError::into_inner).put(target, dataset);
+    // To close a file takes time, which nobody else waits for.
+    drop(gone);
 }

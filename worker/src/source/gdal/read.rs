@@ -39,7 +39,10 @@ pub(super) fn band(
     let resampler = if is_classes { warp::of_classes(read.resampler) } else { read.resampler };
     let level = read.overviews.then(|| overview(source, read, file, &stored.overviews)).flatten();
     let smaller = level.map(|level| smaller(file, stored.overviews[level]));
-    let warp = place_window(source, read, smaller.as_ref().unwrap_or(file), resampler)?;
+    let warp = match &smaller {
+        Some(overview) => place_window(source, read, overview, resampler, true)?,
+        None => place_window(source, read, file, resampler, false)?,
+    };
     if !warp.is_in_file() {
         return Ok(0);
     }
@@ -122,6 +125,7 @@ fn place_window(
     read: &BandRead<'_>,
     file: &AssetGrid,
     resampler: Resampler,
+    is_overview: bool,
 ) -> Result<Warp, ReadProblem> {
     let transform = source.transform.as_ref();
     let (lattice, window) = (read.lattice, &read.window);
@@ -131,6 +135,10 @@ fn place_window(
     };
     let no_place = || ReadProblem::NoPlace { file: file.crs.clone(), grid: lattice.crs().clone() };
     let scale = warp::scale::scale(file, lattice, transform).ok_or_else(no_place)?;
+    // An overview has at most two pixels for one of the grid, and is a mean already: between its nearest
+    // pixels there is nothing more to see than a wider kernel would show, at a multiple of the cost.
+    let is_blend = matches!(resampler, Resampler::Bilinear | Resampler::Cubic);
+    let scale = if is_overview && is_blend { (scale.0.max(1.0), scale.1.max(1.0)) } else { scale };
     Warp::new(lattice, window, file, relation, resampler, scale, transform).ok_or(ReadProblem::NoGeotransform)
 }
 
