@@ -58,6 +58,9 @@ export async function visit(url, { width = 1280, height = 800, colorScheme = "li
   return { page, context, faults, requests };
 }
 
+// A median of a hundred dates takes its time where a build without optimisation shares a processor.
+export const PATIENCE = 90_000;
+
 /** Waits until every tile that is wanted is there, or failed. */
 export async function settled(page) {
   await page.waitForFunction(() => {
@@ -65,7 +68,7 @@ export async function settled(page) {
     const tiles = document.querySelectorAll(".leaflet-tile-pane .tile img[src]");
     const busy = document.querySelector(".card .spinner:not([hidden])");
     return status.dataset.loading === "0" && !busy && tiles.length > 0;
-  });
+  }, null, { timeout: PATIENCE });
 }
 
 /**

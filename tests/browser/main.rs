@@ -41,6 +41,9 @@ async fn serve(has_imagery: bool, more: &[&str]) -> Server {
     Server { process, url: format!("http://{address}/"), data, _folder: folder_of_data }
 }
 
+/// One browser at a time: each takes a processor or two.
+static BROWSER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Runs a file of tests in a browser; its report is what this test says where one fails.
 async fn browse(file: &str, settings: &[(&str, &str)]) {
     let browser = folder("browser");
@@ -48,6 +51,7 @@ async fn browse(file: &str, settings: &[(&str, &str)]) {
         browser.join("node_modules").is_dir(),
         "what drives the browser is not installed; run deploy/browser.sh"
     );
+    let _alone = BROWSER.lock().await;
     let mut command = Command::new("node");
     command.args(["--test", "--test-concurrency=1"]).arg(browser.join("page").join(file));
     command.env("GRATICULE_BINARY", graticule()).envs(settings.iter().copied());

@@ -15,7 +15,7 @@ fn error(reply: &Reply, status: u16, code: &str) -> String {
     assert_eq!(body["errors"][0]["detail"], body["message"]);
     assert_eq!(body["errors"][0]["status"], status.to_string());
     assert_eq!(reply.header("x-request-id"), body["request_id"]);
-    body["message"].as_str().unwrap().to_owned()
+    body["message"].as_str().expect("a text").to_owned()
 }
 
 fn attributes(name: &str) -> Value {
@@ -34,14 +34,14 @@ async fn upload(rest: &Rest, prefix: &str, attributes: &Value) -> Reply {
 
 fn place(rest: &Rest, reply: &Reply) -> (String, String) {
     let said = reply.json()["data"]["attributes"].clone();
-    let url = said["resumable_url"].as_str().unwrap();
+    let url = said["resumable_url"].as_str().expect("a text");
     let path = url.strip_prefix(&format!("http://{}", rest.address)).expect("the address that was asked");
-    (path.to_owned(), said["signature"].as_str().unwrap().to_owned())
+    (path.to_owned(), said["signature"].as_str().expect("a text").to_owned())
 }
 
 async fn finish(rest: &Rest, signature: &str, mut attributes: Value) -> Reply {
     attributes["upload_signature"] = signature.into();
-    let id = format!("dyncomp/org:user/{}", attributes["name"].as_str().unwrap());
+    let id = format!("dyncomp/org:user/{}", attributes["name"].as_str().expect("a text"));
     let body = json!({ "data": { "type": "storage", "id": id, "attributes": attributes } });
     rest.post("/storage", &body).await
 }
@@ -58,7 +58,7 @@ async fn save(rest: &Rest, name: &str) -> String {
     assert_eq!(put(rest, &path, CONTENT).await.status, 200);
     let reply = finish(rest, &signature, attributes(name)).await;
     assert_eq!(reply.status, 201, "{}", reply.json());
-    reply.json()["data"]["id"].as_str().unwrap().to_owned()
+    reply.json()["data"]["id"].as_str().expect("a text").to_owned()
 }
 
 #[tokio::test]

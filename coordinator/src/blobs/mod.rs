@@ -21,7 +21,7 @@ mod ticket;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use graticule_common::error::{Classify, ErrorClass};
@@ -46,6 +46,10 @@ const VERSION_BYTES_MAX: u64 = 256 << 10;
 const BLOBS_MAX: usize = 10_000;
 /// Others may be first this often before a change is given up.
 const CHANGES_MAX: usize = 8;
+/// Versions of one blob that are still there: those of the last quarter of an hour.
+const VERSIONS_MAX: usize = 100;
+/// Uploads for one blob that nobody has finished.
+const UPLOADS_MAX: usize = 8;
 /// Versions read at once.
 const READS_MAX: usize = 16;
 /// Bytes of versions that are remembered: whoever searches reads all of a tenant's.
@@ -129,6 +133,14 @@ pub enum BlobError {
         /// The limit.
         limit: usize,
     },
+    /// Too many changes or uploads of one blob.
+    #[error("too many {what} of one blob within {}; come back later", human(*within))]
+    TooOften {
+        /// Of what.
+        what: &'static str,
+        /// How long they count.
+        within: Duration,
+    },
     /// Others are always first.
     #[error("the blob `{id}` is being changed by many at once; try again")]
     Busy {
@@ -162,7 +174,9 @@ impl Classify for BlobError {
             | BlobError::Attribute { .. } => ErrorClass::InvalidRequest,
             BlobError::NotKept { .. } => ErrorClass::Unsupported,
             BlobError::Unknown { .. } => ErrorClass::NotFound,
-            BlobError::TooLarge { .. } | BlobError::TooMany { .. } => ErrorClass::LimitExceeded,
+            BlobError::TooLarge { .. } | BlobError::TooMany { .. } | BlobError::TooOften { .. } => {
+                ErrorClass::LimitExceeded
+            }
             BlobError::Busy { .. } => ErrorClass::Unavailable,
             BlobError::Damaged { .. } => ErrorClass::Source,
             BlobError::Store(error) => error.class(),
@@ -328,6 +342,12 @@ impl Blobs {
             return Err(BlobError::TooLarge { what: "contents", limit: self.content_bytes_max });
         }
         check_json(&content)?;
+        let folder = format!("{PREFIX}/{}/{}", place.tenant, place.blob);
+        let listed = self.objects.list(&folder).await?;
+        let others = listed.iter().filter_map(upload_of).filter(|upload| *upload != place.upload);
+        if others.count() >= UPLOADS_MAX {
+            return Err(BlobError::TooOften { what: "uploads", within: sweep::ABANDONED_AGE_MIN });
+        }
         match self.objects.put_new(&content_name(place), content).await? {
             Made::Created | Made::Same => Ok(()),
             Made::Taken => Err(BlobError::Uploaded),
@@ -357,17 +377,10 @@ impl Blobs {
         };
         let (bytes, md5) = (content.len() as u64, hex(&Md5::digest(&content)));
         claims.check(bytes, &md5)?;
-        let now = micros(now);
-        let made = Blob {
-            id: id.clone(),
-            attributes,
-            bytes,
-            md5,
-            upload: place.upload,
-            created: now,
-            modified: now,
-        };
-        self.append(tenant, id, |current| match current {
+        let at = micros(now);
+        let made =
+            Blob { id: id.clone(), attributes, bytes, md5, upload: place.upload, created: at, modified: at };
+        self.append((tenant, id), now, |current| match current {
             // The client asks again when an answer is lost.
             Some(blob) if blob.upload == place.upload => Ok(Next::Stays),
             Some(_) => Err(BlobError::Taken { id: id.clone() }),
@@ -389,7 +402,7 @@ impl Blobs {
         now: SystemTime,
     ) -> Result<Arc<Blob>, BlobError> {
         let unknown = || BlobError::Unknown { id: id.to_string() };
-        let changed = self.append(tenant, id, |current| {
+        let changed = self.append((tenant, id), now, |current| {
             let blob = current.ok_or_else(unknown)?;
             let attributes = blob.attributes.clone().apply(said)?;
             let changed = Blob { attributes, modified: micros(now), ..blob.clone() };
@@ -402,9 +415,10 @@ impl Blobs {
     ///
     /// # Errors
     /// [`BlobError::Busy`], [`BlobError::Store`].
-    pub async fn delete(&self, tenant: &str, id: &BlobId) -> Result<bool, BlobError> {
-        let deleted = self
-            .append(tenant, id, |current| Ok(if current.is_some() { Next::IsNothing } else { Next::Stays }));
+    pub async fn delete(&self, tenant: &str, id: &BlobId, now: SystemTime) -> Result<bool, BlobError> {
+        let deleted = self.append((tenant, id), now, |current| {
+            Ok(if current.is_some() { Next::IsNothing } else { Next::Stays })
+        });
         let Some(was) = deleted.await?.0 else { return Ok(false) };
         // Nobody reaches it any more; should this fail, it is swept away later.
         let place = Place { tenant: digest(tenant), blob: id.digest(), upload: was.upload };
@@ -436,13 +450,14 @@ impl Blobs {
     /// what there was, and what there is.
     async fn append(
         &self,
-        tenant: &str,
-        id: &BlobId,
+        (tenant, id): (&str, &BlobId),
+        now: SystemTime,
         decide: impl Fn(Option<&Blob>) -> Result<Next, BlobError>,
     ) -> Result<(Option<Arc<Blob>>, Option<Arc<Blob>>), BlobError> {
         let folder = folder(tenant, id);
         for _ in 0..CHANGES_MAX {
-            let newest = newest(&self.objects.list(&folder).await?);
+            let listed = self.objects.list(&folder).await?;
+            let newest = newest(&listed);
             let current = match newest {
                 Some(Newest { number, is_deleted: false }) => Some(self.version(&folder, number).await?),
                 _ => None,
@@ -452,6 +467,10 @@ impl Blobs {
                 Next::IsNothing => None,
                 Next::Is(blob) => Some(Arc::<Blob>::from(blob)),
             };
+            if listed.iter().filter_map(version_of).count() >= VERSIONS_MAX {
+                self.sweep(&folder, &listed, now).await;
+                return Err(BlobError::TooOften { what: "changes", within: sweep::REPLACED_AGE_MIN });
+            }
             let document = match &next {
                 Some(blob) => serde_json::to_vec(blob.as_ref()).map_err(|error| BlobError::Damaged {
                     name: folder.clone(),
@@ -566,6 +585,10 @@ fn by_folder(objects: Vec<Listed>) -> BTreeMap<String, Vec<Listed>> {
         }
     }
     folders
+}
+
+fn human(within: Duration) -> String {
+    format!("{} minutes", within.as_secs() / 60)
 }
 
 fn micros(now: SystemTime) -> i64 {

@@ -7,9 +7,9 @@ use crate::objects::Listed;
 
 /// Versions stay this long after they were made: no call takes so long, so nobody makes a version on top
 /// of one that is gone.
-const REPLACED_AGE_MIN: Duration = Duration::from_secs(900);
+pub(super) const REPLACED_AGE_MIN: Duration = Duration::from_secs(900);
 /// Uploads that nobody finished for this long.
-const ABANDONED_AGE_MIN: Duration = Duration::from_secs(86_400);
+pub(super) const ABANDONED_AGE_MIN: Duration = Duration::from_secs(86_400);
 
 /// Names of one blob's objects that are of no use, in the order of their removal. `kept` is the upload
 /// whose content counts.

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -49,8 +47,8 @@ async fn a_blob_is_saved_found_changed_and_deleted() {
         assert_eq!(changed.attributes.description.as_deref(), Some("maps/ndvi"));
         assert_eq!((changed.created().0, changed.modified().0), (1_000_000_000, 2_000_000_000));
         assert_eq!(first.get("a", &id("maps/ndvi")).await.unwrap(), changed, "the other sees it");
-        assert!(first.delete("a", &id("maps/ndvi")).await.unwrap());
-        assert!(!second.delete("a", &id("maps/ndvi")).await.unwrap());
+        assert!(first.delete("a", &id("maps/ndvi"), at(0)).await.unwrap());
+        assert!(!second.delete("a", &id("maps/ndvi"), at(0)).await.unwrap());
         let error = second.get("a", &id("maps/ndvi")).await.unwrap_err();
         assert_eq!(error.class(), ErrorClass::NotFound, "{error}");
         let error = second.change("a", &id("maps/ndvi"), &shared, at(2000)).await.unwrap_err();
@@ -72,7 +70,7 @@ async fn tenants_do_not_see_each_other() {
     for other in ["", "b", "A", "../a"] {
         assert!(blobs.get(other, &made.id).await.is_err(), "{other}");
         assert!(blobs.list(other).await.unwrap().is_empty(), "{other}");
-        assert!(!blobs.delete(other, &made.id).await.unwrap(), "{other}");
+        assert!(!blobs.delete(other, &made.id, at(0)).await.unwrap(), "{other}");
         // Content that one tenant uploaded makes no blob of another's.
         let place = blobs.place("a", &made);
         let none = Claims::default();
@@ -156,7 +154,7 @@ async fn what_is_of_no_use_is_swept_away() {
     blobs.change("", &id("x"), &said(json!({"tags": ["a"]})), at(0)).await.unwrap();
     let abandoned = blobs.begin("", &id("never"), at(0)).await.unwrap();
     blobs.put_content(&abandoned, Bytes::from_static(b"{}")).await.unwrap();
-    blobs.delete("", &id("gone")).await.unwrap();
+    blobs.delete("", &id("gone"), at(0)).await.unwrap();
     let later = SystemTime::now() + Duration::from_secs(2 * 86_400);
     blobs.begin("", &id("y"), later).await.unwrap();
     let names: Vec<_> = objects.list(PREFIX).await.unwrap().into_iter().map(|object| object.name).collect();
@@ -172,4 +170,35 @@ async fn what_is_damaged_is_not_given_out() {
     objects.put_new(&name, Bytes::from_static(b"{\"id\": 1}")).await.unwrap();
     let error = blobs.get("", &id("x")).await.unwrap_err();
     assert!(matches!(error, BlobError::Damaged { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_fills_the_store_with_one_blob() {
+    let objects = Objects::memory();
+    let blobs = blobs(&objects);
+    let x = id("x");
+    let mut places = Vec::new();
+    for _ in 0..=UPLOADS_MAX {
+        places.push(blobs.begin("", &x, at(0)).await.unwrap());
+    }
+    let (last, first) = places.split_last().unwrap();
+    for place in first {
+        blobs.put_content(place, Bytes::from_static(b"{}")).await.unwrap();
+    }
+    blobs.put_content(&first[0], Bytes::from_static(b"{}")).await.unwrap();
+    let error = blobs.put_content(last, Bytes::from_static(b"{}")).await.unwrap_err();
+    assert!(matches!(error, BlobError::TooOften { what: "uploads", .. }), "{error}");
+    assert!(error.to_string().contains("1440 minutes"), "{error}");
+    blobs.finish("", &x, &first[0], Attributes::default(), &Claims::default(), at(0)).await.unwrap();
+    let tag = |number: usize| said(json!({"tags": [number.to_string()]}));
+    for number in 1..VERSIONS_MAX {
+        blobs.change("", &x, &tag(number), at(0)).await.unwrap();
+    }
+    let error = blobs.change("", &x, &tag(0), at(0)).await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::LimitExceeded, "{error}");
+    // Those that were replaced go away in time, and it goes on.
+    let later = SystemTime::now() + Duration::from_secs(1000);
+    blobs.change("", &x, &tag(0), later).await.unwrap_err();
+    blobs.change("", &x, &tag(0), later).await.unwrap();
+    assert_eq!(blobs.get("", &x).await.unwrap().attributes.tags, ["0"]);
 }

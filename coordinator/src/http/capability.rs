@@ -5,6 +5,7 @@
 //! looked up, and everything that is wrong with an id has one message.
 
 use std::fmt;
+use std::os::unix::fs::PermissionsExt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +15,7 @@ use serde_json::json;
 use super::error::HttpError;
 use crate::access::keys;
 use crate::layers::LayerKey;
-use crate::objects::{ObjectError, Objects};
+use crate::objects::{Made, ObjectError, Objects};
 
 /// Version of the form of ids.
 const VERSION: u8 = 1;
@@ -67,7 +68,13 @@ impl LayerSecret {
         let random = keys::random::<32>().map_err(|error| ObjectError::Task { reason: error.to_string() })?;
         let document = json!({ "layer-secret": keys::hex(&random) }).to_string();
         // Somebody else may be first.
-        objects.put_new(SECRET, Bytes::from(document)).await?;
+        let made = objects.put_new(SECRET, Bytes::from(document)).await?;
+        if let (Made::Created, Some(folder)) = (made, objects.as_folder()) {
+            // In a bucket, its own rules say who may read it.
+            let path = folder.join(SECRET);
+            let closed = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600));
+            closed.map_err(|source| ObjectError::File { path: path.display().to_string(), source })?;
+        }
         let damaged = || ObjectError::Task { reason: format!("`{SECRET}` in the store is no secret") };
         LayerSecret::stored(objects).await?.ok_or_else(damaged)
     }
@@ -212,6 +219,11 @@ mod tests {
         let objects = Objects::memory();
         let (one, other) = tokio::join!(LayerSecret::of_store(&objects), LayerSecret::of_store(&objects));
         assert_eq!(one.unwrap().0, other.unwrap().0);
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Objects::folder(dir.path(), true).unwrap();
+        LayerSecret::of_store(&folder).await.unwrap();
+        let mode = std::fs::metadata(dir.path().join(SECRET)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "others of this machine do not read it: {mode:o}");
         let damaged = Objects::memory();
         damaged.put_new(SECRET, Bytes::from_static(b"{}")).await.unwrap();
         assert!(LayerSecret::of_store(&damaged).await.is_err());

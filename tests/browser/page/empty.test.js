@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test, { after } from "node:test";
 
-import { close, run, settled, setting, visit } from "../driver.js";
+import { PATIENCE, close, run, settled, setting, visit } from "../driver.js";
 
 const url = setting("GRATICULE_EMPTY_URL");
 const root = new URL("../../..", import.meta.url).pathname;
@@ -18,7 +18,7 @@ test("an empty catalog says what to do, and the page goes on by itself", async (
   // The command as the page has it.
   const [, ...words] = commands[0].split(" ");
   await run(setting("GRATICULE_BINARY"), ["--data", setting("GRATICULE_EMPTY_CATALOG"), ...words], { cwd: root });
-  await page.locator(".card").waitFor({ timeout: 30_000 });
+  await page.locator(".card").waitFor({ timeout: PATIENCE });
   await settled(page);
   assert.match(await page.locator(".card .name").textContent(), /NDVI median/);
   assert.deepEqual(faults, []);

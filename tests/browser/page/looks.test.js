@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test, { after } from "node:test";
 
-import { close, painted, settled, setting, visit } from "../driver.js";
+import { PATIENCE, close, settled, setting, visit } from "../driver.js";
 
 const url = setting("GRATICULE_URL");
 
@@ -158,7 +158,8 @@ test("without motion nothing moves, and nothing jumps while the page comes", asy
 
 test("dense screens get dense tiles", async () => {
   const { page, requests } = await visit(url, { deviceScaleFactor: 2 });
-  await settled(page);
-  assert.ok(requests.some((request) => request.includes("@2x.png")));
-  assert.ok((await painted(page)).colours > 50);
+  await page.waitForFunction(() => [...document.querySelectorAll(".tile img")].some((image) => image.naturalWidth === 512), null, { timeout: PATIENCE });
+  const tiles = requests.filter((request) => request.includes("/tile/"));
+  assert.ok(tiles.length > 0 && tiles.every((request) => request.includes("@2x.png")));
+  assert.equal(await page.locator(".tile img").first().evaluate((image) => image.offsetWidth), 256);
 });

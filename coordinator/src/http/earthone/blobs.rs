@@ -215,7 +215,7 @@ async fn delete(
     let mut deleted = Vec::new();
     for id in ids {
         let Ok(known) = BlobId::parse(id) else { continue };
-        if http.blobs.delete(&identity.tenant, &known).await? {
+        if http.blobs.delete(&identity.tenant, &known, SystemTime::now()).await? {
             deleted.push(id);
         }
     }
