@@ -10,12 +10,13 @@ use serde_json::Value;
 use super::tiles::{MIDDLE, World, at, encoded, ndvi, picture};
 
 /// Runs a program of GDAL; what it printed.
-fn gdal(program: &str, arguments: &[&str], folder: &Path) -> String {
+fn gdal(program: &str, arguments: &[&str]) -> String {
+    // What it has asked for is kept where it runs: it is to ask anew, and to leave nothing here.
+    let place = tempfile::TempDir::new().expect("a folder");
     let done = Command::new(program)
         .args(arguments)
-        .envs([("GDAL_HTTP_TIMEOUT", "60")])
-        // What it remembers of tiles goes with the test.
-        .env("GDAL_DEFAULT_WMS_CACHE_PATH", folder.join("remembered"))
+        .env("GDAL_HTTP_TIMEOUT", "60")
+        .current_dir(place.path())
         .output();
     let done = done.unwrap_or_else(|error| panic!("{program} (gdal-bin) is installed: {error}"));
     let error = String::from_utf8_lossy(&done.stderr);
@@ -28,7 +29,7 @@ fn through_gdal(map: &str, folder: &Path, [col, row]: [f64; 2], side: u32) -> Ve
     let out = folder.join("part.png");
     let out = out.to_str().expect("a path");
     let (col, row, side) = (col.to_string(), row.to_string(), side.to_string());
-    gdal("gdal_translate", &["-q", "-of", "PNG", "-srcwin", &col, &row, &side, &side, map, out], folder);
+    gdal("gdal_translate", &["-q", "-of", "PNG", "-srcwin", &col, &row, &side, &side, map, out]);
     let body = std::fs::read(out).expect("what it wrote").into();
     let headers = [("content-type", "image/png")].map(|(name, value)| {
         (name.parse::<http::header::HeaderName>().expect("a name"), value.parse().expect("a value"))
@@ -74,8 +75,7 @@ async fn gdal_reads_the_tiles_over_wmts_and_xyz() {
     let wmts = format!("WMTS:{base}/wmts?{style},tilematrix=14,extendbeyonddateline=NO");
     let report: Value = {
         let wmts = wmts.clone();
-        let folder = folder.path().to_owned();
-        let asking = tokio::task::spawn_blocking(move || gdal("gdalinfo", &["-json", &wmts], &folder));
+        let asking = tokio::task::spawn_blocking(move || gdal("gdalinfo", &["-json", &wmts]));
         serde_json::from_str(&asking.await.unwrap()).unwrap()
     };
     assert!(report["coordinateSystem"]["wkt"].as_str().unwrap().contains("3857"), "{report}");
