@@ -86,7 +86,7 @@ fn renamed(graft: &Value) -> Value {
                 Value::String(text) => name(text).into(),
                 Value::Object(named) => named
                     .iter()
-                    .map(|(key, of)| (key.clone(), Value::from(name(of.as_str().unwrap()))))
+                    .map(|(key, of)| (key.clone(), Value::from(name(of.as_str().expect("a name")))))
                     .collect(),
                 other => other.clone(),
             })
@@ -94,7 +94,7 @@ fn renamed(graft: &Value) -> Value {
         other => other.clone(),
     };
     let of = |(key, given): (&String, &Value)| match key.as_str() {
-        "returns" => (key.clone(), name(given.as_str().unwrap()).into()),
+        "returns" => (key.clone(), name(given.as_str().expect("a name")).into()),
         "parameters" => (key.clone(), given.clone()),
         key => (name(key), value(given)),
     };

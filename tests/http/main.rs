@@ -1,5 +1,7 @@
 //! The HTTP port, asked over real HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, helpers included")]
+
 mod access;
 mod aoi;
 mod api;

@@ -92,10 +92,6 @@ pub struct HttpRules {
     pub query_bytes: usize,
     /// Highest zoom level of tiles.
     pub zoom_max: u8,
-    /// Stretches of a picture.
-    pub scales_max: usize,
-    /// Classes of a picture.
-    pub classes_max: usize,
     /// Connections at a time.
     pub connections: usize,
     /// Time for the head of a request.
@@ -121,8 +117,6 @@ impl Default for HttpRules {
             url_bytes: 32 << 10,
             query_bytes: 16 << 10,
             zoom_max: 26,
-            scales_max: 4,
-            classes_max: 256,
             connections: 4096,
             header_within: Duration::from_secs(10),
             body_within: Duration::from_secs(30),

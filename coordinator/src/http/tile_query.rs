@@ -435,7 +435,7 @@ mod tests {
             ("classes", "[{\"value\": 1}]", "#rrggbb"),
             ("classes", "[{\"value\": 1, \"color\": \"red\"}]", "#rrggbb"),
             ("classes", "[{\"value\": 1, \"color\": \"#+12345\"}]", "#rrggbb"),
-            ("classes", "[{\"value\": \"x\", \"color\": \"#000000\"}]", "val_range"),
+            ("classes", "[{\"value\": \"x\", \"color\": \"#000000\"}]", "`min` and `max`"),
             ("classes", &many, "at most 256"),
             ("parameters", "[]", "JSON object"),
             ("parameters", "{", "JSON object"),

@@ -57,10 +57,8 @@ fn a_palette_has_room_for_what_has_no_value() {
         let pixels = rgba(picture);
         let differing = (0..256).filter(|at| pixels[*at] != opaque(map.colours()[*at])).count();
         assert!(differing <= if checkerboard { 2 } else { 1 }, "{name}: {differing}");
-        for at in 0..256 {
-            let [red, green, blue] = map.colours()[at];
-            let off: u32 =
-                pixels[at].iter().zip([red, green, blue, 255]).map(|(a, b)| u32::from(a.abs_diff(b))).sum();
+        for (at, (pixel, colour)) in pixels.iter().zip(map.colours()).enumerate() {
+            let off: u32 = pixel.iter().zip(opaque(*colour)).map(|(a, b)| u32::from(a.abs_diff(b))).sum();
             assert!(off <= 6, "{name}: shade {at} is off by {off}");
         }
         let hidden: Vec<[u8; 4]> = pixels[256..].to_vec();

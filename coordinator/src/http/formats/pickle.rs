@@ -90,15 +90,17 @@ fn array(out: &mut Writer, outcome: Outcome, share: &Arc<Share>) {
 
 /// A list of pairs of a key and a list of ids, as a grouping of images is. Clients keep the keys in dicts.
 fn groups(value: &Literal) -> Option<Vec<(&Literal, &Literal)>> {
-    let Literal::List(items) = value else { return None };
-    let pair = |item| match item {
-        &Literal::List(ref pair) => match &pair[..] {
+    fn pair(item: &Literal) -> Option<(&Literal, &Literal)> {
+        let Literal::List(pair) = item else { return None };
+        match &pair[..] {
             [key, ids @ Literal::List(_)] => Some((key, ids)),
             _ => None,
-        },
+        }
+    }
+    match value {
+        Literal::List(items) => items.iter().map(pair).collect(),
         _ => None,
-    };
-    items.iter().map(pair).collect()
+    }
 }
 
 /// An empty array, then its state: version 1, shape, type, C order, values, mask, no fill value.

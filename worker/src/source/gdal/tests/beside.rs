@@ -199,7 +199,7 @@ fn handles_are_used_again_and_never_for_another_version() {
     assert!(matches!(read(&old).unwrap_err().problem, ReadProblem::Changed { .. }));
     assert_eq!(read(&band_of(&path, 1)).unwrap(), (1, vec![7.0, 8.0, 9.0]));
     // Many files: what stays open is bounded.
-    for i in 0..40 {
+    for i in 0..300 {
         let other = dir.path().join(format!("{i}.tif"));
         std::fs::copy(&path, &other).unwrap();
         read(&band_of(&other, 1)).unwrap();
@@ -207,7 +207,7 @@ fn handles_are_used_again_and_never_for_another_version() {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
     let here = open.filter_map(|fd| std::fs::read_link(fd.path()).ok());
     let here: Vec<_> = here.filter(|path| path.starts_with(dir.path())).collect();
-    assert!((1..=16).contains(&here.len()), "{here:?}");
+    assert!((1..=256).contains(&here.len()), "{} files are open", here.len());
 }
 
 /// Writes a copy of a file in another format.
