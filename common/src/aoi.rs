@@ -18,6 +18,10 @@ use crate::limits::Limits;
 use crate::transform::{Transform, TransformError};
 use project::Projector;
 
+/// How far the vertices of a geometry may be from the corners of a grid that it stands for: six decimals, as clients
+/// write them, rounded.
+const CORNER_DEGREES: f64 = 0.6e-6;
+
 /// CRS of geometries: longitude and latitude in WGS 84.
 pub const LON_LAT: &str = "EPSG:4326";
 
@@ -187,7 +191,9 @@ impl Aoi {
     /// 3. With `align_pixels` a resolution's edges move outward to its multiples, again but for a
     ///    thousandth of a pixel. West and east edges on multiples counted from the central meridian of
     ///    a UTM zone stay: there are tilings that count so.
-    /// 4. A geometry hides the pixels outside it; with bounds it does not change the grid.
+    /// 4. A geometry hides the pixels outside it; with bounds it does not change the grid. One whose corners
+    ///    are the grid's own, but for the sixth decimal of a degree, is the grid and hides nothing: clients
+    ///    send tiles so, whose edges are not straight in degrees.
     ///
     /// # Errors
     /// [`AoiError`].
@@ -226,12 +232,37 @@ impl Aoi {
                 Grid::try_new(crs, (x, y), (res_x, res_y), (rows, cols), limits)?
             }
         };
-        if self.geometry.is_empty() {
+        if self.geometry.is_empty() || self.is_grid(&grid, transform) {
             return Ok((grid, None));
         }
         let placed = projector.place(&self.geometry, &grid, limits)?;
         let outline = Outline::new(placed, self.all_touched);
         Ok((grid, Some(outline)))
+    }
+
+    /// Whether the geometry is the quadrilateral between the grid's corners.
+    fn is_grid(&self, grid: &Grid, transform: &dyn Transform) -> bool {
+        let ([polygon], []) = (&self.geometry.polygons[..], &self.geometry.lines[..]) else { return false };
+        let [ring] = &polygon[..] else { return false };
+        let [first, second, third, fourth, rest @ ..] = &ring[..] else { return false };
+        if !matches!(rest, [] | [_]) || rest.first().is_some_and(|last| last != first) {
+            return false;
+        }
+        let (west, south, east, north) = grid.bounds();
+        let mut corners = [(west, south), (east, south), (east, north), (west, north)];
+        if transform.points(grid.crs(), &Crs::from_canonical(LON_LAT), &mut corners).is_err() {
+            return false;
+        }
+        let is_near = |vertex: &(f64, f64), (lon, lat): (f64, f64)| {
+            let turns = ((vertex.0 - lon) / TURN).round() * TURN;
+            (vertex.0 - lon - turns).abs() <= CORNER_DEGREES && (vertex.1 - lat).abs() <= CORNER_DEGREES
+        };
+        // Either way around, from any corner.
+        let vertices = [first, second, third, fourth];
+        let goes = |step: usize, start: usize| {
+            vertices.iter().enumerate().all(|(at, vertex)| is_near(vertex, corners[(start + step * at) % 4]))
+        };
+        (0..4).any(|start| goes(1, start) || goes(3, start))
     }
 
     fn check_geometry(&self, limits: &Limits) -> Result<(), AoiError> {

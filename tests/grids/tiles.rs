@@ -6,7 +6,7 @@ use std::time::Instant;
 use graticule_common::aoi::{Aoi, AoiError, Geometry, Sampling, lon_lat_box};
 use graticule_common::grid::Window;
 use graticule_common::limits::Limits;
-use graticule_common::transform::Proj;
+use graticule_common::transform::{Proj, Transform};
 
 use crate::{aoi, resolution, resolve};
 
@@ -86,6 +86,37 @@ fn utm_tiles_have_their_size_and_pad() {
             }
         }
     }
+}
+
+/// Clients send tiles with their outline in degrees, of six decimals, whose straight edges are not those of the tile.
+#[test]
+fn an_outline_between_the_corners_of_the_grid_hides_nothing() {
+    let bounds = [460_000.0, 4_300_000.0, 480_480.0, 4_320_480.0];
+    let mut corners = [(0, 1), (2, 1), (2, 3), (0, 3), (0, 1)].map(|(x, y)| (bounds[x], bounds[y]));
+    let transform = Proj::new();
+    let [from, to] = ["EPSG:32613", "EPSG:4326"].map(|crs| transform.canonical(crs).unwrap());
+    transform.points(&from, &to, &mut corners).unwrap();
+    let rounded = |(lon, lat): (f64, f64)| ((lon * 1e6).round() / 1e6, (lat * 1e6).round() / 1e6);
+    let ring: Vec<_> = corners.into_iter().map(rounded).collect();
+    let outlined = |ring: Vec<(f64, f64)>| {
+        let tile = Aoi {
+            geometry: Geometry { polygons: vec![vec![ring]], lines: Vec::new() },
+            bounds_crs: Some("EPSG:32613".into()),
+            align_pixels: true,
+            ..aoi("EPSG:32613", bounds, resolution(10.0))
+        };
+        let (grid, outline) = resolve(&tile).unwrap();
+        assert_eq!((grid.rows(), grid.cols()), (2048, 2048));
+        outline.is_some()
+    };
+    assert!(!outlined(ring.clone()));
+    assert!(!outlined(ring.iter().rev().copied().collect()), "either way around");
+    assert!(!outlined([&ring[2..4], &ring[..3]].concat()), "from any corner");
+    let mut moved = ring.clone();
+    moved[1].0 += 3e-6;
+    assert!(outlined(moved), "a third of a metre is no rounding");
+    let crossed = vec![ring[0], ring[2], ring[1], ring[3], ring[0]];
+    assert!(outlined(crossed), "another order is another shape");
 }
 
 #[test]

@@ -59,7 +59,9 @@ impl Asked {
                 .map_err(|error| HttpError::of(&error).at("/geometry"))?,
             Some(_) => return Err(geometry.wrong("a GeoJSON geometry or null")),
         };
-        let bounds = member("bounds").bounds()?;
+        // Those of a point or of an upright line enclose nothing; the geometry says where.
+        let encloses = |[west, south, east, north]: &[f64; 4]| west != east && south != north;
+        let bounds = member("bounds").bounds()?.filter(|bounds| geometry.is_empty() || encloses(bounds));
         if bounds.is_none() && geometry.is_empty() {
             return Err(HttpError::invalid("say where: `bounds` or `geometry`").at("/bounds"));
         }
@@ -221,6 +223,17 @@ mod tests {
             "all_touched": true, "parameters": {},
         });
         assert_eq!(read(value_at).unwrap().aoi.sampling, Sampling::Shape { rows: 1, cols: 1 });
+    }
+
+    #[test]
+    fn bounds_of_a_point_are_none() {
+        let mut body = whole();
+        body["geometry"] = json!({"type": "Point", "coordinates": [-105.0, 40.0]});
+        body["bounds"] = json!([-105.0, 40.0, -105.0, 40.0]);
+        body["all_touched"] = json!(true);
+        assert_eq!(read(body.clone()).unwrap().aoi.bounds, None);
+        body["geometry"] = Value::Null;
+        assert!(read(body).unwrap().aoi.bounds.is_some(), "alone they are a mistake, and said to be one");
     }
 
     #[test]

@@ -21,7 +21,8 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::{error, warn};
 
 use super::error::HttpError;
-use super::{Http, access};
+use super::tile_query::SIZE;
+use super::{Http, access, tiles};
 
 /// Header with a request's id.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -65,11 +66,16 @@ async fn finish(mut request: Request, next: Next) -> Response {
     let id: Arc<str> = telemetry::request_id().into();
     request.extensions_mut().insert(RequestId(id.clone()));
     let (started, path) = (Instant::now(), request.extensions().get::<MatchedPath>().cloned());
+    let what = path.map_or("other", |path| what(path.as_str()));
+    let is_looked_at = what == "tile" && !tiles::wants_json(request.headers());
     let mut response = next.run(request).await;
     if let Some(error) = response.extensions_mut().remove::<HttpError>() {
         // Such as the methods that an address does take.
         let allowed = response.headers_mut().remove(header::ALLOW);
-        response = error.answer(&id);
+        response = match is_looked_at {
+            true => tiles::picture_of(&error, SIZE, &id),
+            false => error.answer(&id),
+        };
         response.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));
     } else if is_of_library(&response) {
         let status = response.status();
@@ -77,7 +83,6 @@ async fn finish(mut request: Request, next: Next) -> Response {
         let text = text.map(|text| String::from_utf8_lossy(&text.to_bytes()).into_owned());
         response = HttpError::of_library(status, &text.unwrap_or_default()).answer(&id);
     }
-    let what = path.map_or("other", |path| what(path.as_str()));
     let status = match response.status().as_u16() / 100 {
         1 => "1xx",
         2 => "2xx",

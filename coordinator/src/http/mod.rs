@@ -115,7 +115,7 @@ impl Default for HttpRules {
         HttpRules {
             body_bytes: 4 << 20,
             url_bytes: 32 << 10,
-            query_bytes: 16 << 10,
+            query_bytes: 31 << 10,
             zoom_max: 26,
             connections: 4096,
             header_within: Duration::from_secs(10),

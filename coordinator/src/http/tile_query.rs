@@ -161,6 +161,12 @@ impl TileQuery {
         form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.said).finish()
     }
 
+    /// The same without a size of its own.
+    pub(crate) fn without_size(mut self) -> TileQuery {
+        self.said.remove("size");
+        TileQuery { size: None, ..self }
+    }
+
     /// What the parameters that count hash to.
     pub(crate) fn hash(&self) -> ContentHash {
         let mut hasher = Hasher::new("tile query");
@@ -231,7 +237,8 @@ fn scales(text: &str) -> Result<Vec<Option<Range>>, HttpError> {
     let range = |value: &Value| match value {
         Value::Null => Ok(None),
         Value::Array(ends) => match &ends[..] {
-            [Value::Null, Value::Null] => Ok(None),
+            // The client sends half a range while its user types the other half.
+            [Value::Null, Value::Null | Value::Number(_)] | [Value::Number(_), Value::Null] => Ok(None),
             [low, high] => {
                 let (low, high) = (low.as_f64().ok_or_else(wrong)?, high.as_f64().ok_or_else(wrong)?);
                 ends_of(low, high).map(Some).ok_or_else(wrong)

@@ -181,13 +181,13 @@ pub(super) async fn respond(
 }
 
 /// Whether the caller reads errors as JSON instead of looking at them.
-fn wants_json(headers: &HeaderMap) -> bool {
+pub(super) fn wants_json(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     accept.contains("application/json") && !accept.contains("image/")
 }
 
 /// An error as a picture: who looks at a map sees nothing else.
-fn picture_of(error: &HttpError, size: u32, request_id: &str) -> Response {
+pub(super) fn picture_of(error: &HttpError, size: u32, request_id: &str) -> Response {
     let status = error.status();
     let title = format!("{} {}", status.as_u16(), error.class.name().replace('_', " "));
     let foot = format!("request {request_id}");

@@ -35,15 +35,25 @@ pub(super) fn routes() -> Router<Arc<Http>> {
     Router::new().route("/layers/{id}/tilejson.json", get(tilejson)).route("/layers/{id}/wmts", get(wmts))
 }
 
-/// The parameters of the tiles' addresses, as the caller asks for them.
-fn style(query: &TileQuery) -> String {
-    let mut style = query.to_text();
+/// The parameters of the tiles' addresses, as the caller asks for them, of a layer of so many bands. Bands that
+/// have no range have the layer's: neighbours are to fit. The size is that of the tile matrices.
+fn style(query: &TileQuery, bands: usize) -> String {
+    let mut style = query.clone().without_size().to_text();
     let look = &query.look;
-    let is_open = look.scales.iter().all(Option::is_none) && matches!(look.colours, Colours::Map(_));
+    let is_open = (0..bands.max(1)).any(|band| look.scales.get(band).copied().flatten().is_none())
+        && (bands > 1 || matches!(look.colours, Colours::Map(_)));
     if is_open && look.auto == Auto::Tile && !style.contains("stretch=") {
         style.push_str(if style.is_empty() { "stretch=layer" } else { "&stretch=layer" });
     }
     style
+}
+
+/// A box in degrees for standards that know none across the antimeridian.
+fn within_world([west, south, east, north]: [f64; 4]) -> [f64; 4] {
+    match west < -180.0 || east > 180.0 {
+        true => [-180.0, south, 180.0, north],
+        false => [west, south, east, north],
+    }
 }
 
 /// What describes a layer, and how its tiles are asked for.
@@ -64,7 +74,8 @@ async fn answer(
     let layer = layers::open(http, &id).await?;
     let query = TileQuery::parse(query)?;
     let described = describe::describe(http, &layer).await?;
-    Ok(Answer { described, layer: format!("{base}/layers/{id}"), style: style(&query) })
+    let bands = described.bands.as_ref().map_or(1, Vec::len);
+    Ok(Answer { described, layer: format!("{base}/layers/{id}"), style: style(&query, bands) })
 }
 
 async fn tilejson(
@@ -75,8 +86,9 @@ async fn tilejson(
 ) -> Result<Response, HttpError> {
     let query = query.unwrap_or_default();
     let Answer { described, layer, style } = answer(&http, path, &query, &site).await?;
-    let [west, south, east, north] = described.bounds;
-    let middle = [(west + east) / 2.0, (south + north) / 2.0];
+    let [west, south, east, north] = within_world(described.bounds);
+    let [left, _, right, _] = described.bounds;
+    let middle = [((left + right) / 2.0 + 180.0).rem_euclid(360.0) - 180.0, (south + north) / 2.0];
     let document = json!({
         "tilejson": "3.0.0",
         "name": described.products.join(", "),
@@ -85,7 +97,7 @@ async fn tilejson(
         "tileSize": SIZE,
         "minzoom": 0,
         "maxzoom": described.max_zoom,
-        "bounds": described.bounds,
+        "bounds": [west, south, east, north],
         "center": [middle[0], middle[1], described.max_zoom.saturating_sub(5)],
         "vector_layers": [],
     });
@@ -135,7 +147,8 @@ async fn wmts(
                 }
             };
             let row = format!("{y}.{extension}");
-            let query = TileQuery::parse(&query).map(|parsed| style(&parsed)).unwrap_or(query);
+            // What the capabilities say stands in it already.
+            let query = TileQuery::parse(&query).map(|parsed| style(&parsed, 1)).unwrap_or(query);
             tiles::respond(&http, (&id, [z, x, &row]), &query, &headers, &request_id).await
         }
         Some(_) => HttpError::invalid("`request` must be `GetCapabilities` or `GetTile`").into_response(),
@@ -166,9 +179,8 @@ fn capabilities(Answer { described, layer, style }: &Answer) -> String {
         true => "layer".to_owned(),
         false => xml(&described.products.join(", ")),
     };
-    let [west, south, east, north] = described.bounds;
-    // The limit of the projection; and a standard that knows no boxes across the antimeridian.
-    let (west, east) = if east > 180.0 { (-180.0, 180.0) } else { (west, east) };
+    let [west, south, east, north] = within_world(described.bounds);
+    // The limit of the projection.
     let (south, north) = (south.clamp(-85.051_128, 85.051_128), north.clamp(-85.051_128, 85.051_128));
     let mut matrices = String::new();
     for zoom in 0..=described.max_zoom {
@@ -250,12 +262,23 @@ mod tests {
 
     #[test]
     fn tiles_of_other_programs_are_no_patchwork() {
-        let of = |query: &str| style(&TileQuery::parse(query).unwrap());
+        let style_of = |query: &str, bands| style(&TileQuery::parse(query).unwrap(), bands);
+        let of = |query: &str| style_of(query, 1);
         assert_eq!(of(""), "stretch=layer");
         assert_eq!(of("colormap=magma"), "colormap=magma&stretch=layer");
         assert_eq!(of("stretch=tile"), "stretch=tile");
         assert_eq!(of("stretch=0,1"), "stretch=0%2C1");
         assert!(!of("scales=[[0,1]]").contains("stretch"));
         assert_eq!(of("request=GetCapabilities&service=WMTS"), "stretch=layer");
+        // Every band without a range needs the layer's, and the matrices have the size.
+        assert!(style_of("scales=[[0,1]]", 3).contains("stretch=layer"));
+        assert!(!style_of("scales=[[0,1],[0,1],[0,1]]", 3).contains("stretch"));
+        assert_eq!(of("size=512"), "stretch=layer");
+    }
+
+    #[test]
+    fn boxes_end_at_the_antimeridian() {
+        assert_eq!(within_world([170.0, -20.0, 190.0, -10.0]), [-180.0, -20.0, 180.0, -10.0]);
+        assert_eq!(within_world([10.0, 1.0, 20.0, 2.0]), [10.0, 1.0, 20.0, 2.0]);
     }
 }
