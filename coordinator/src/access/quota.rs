@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 const TENANTS_MAX: usize = 10_000;
 
 /// Calls of one tenant that wait for their turn: others need places, too.
-const WAITING_MAX: usize = 256;
+const WAITING_MAX: usize = 128;
 
 /// When a tenant whose calls are all under way is to come back.
 const COME_BACK: Duration = Duration::from_secs(1);

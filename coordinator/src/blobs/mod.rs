@@ -375,6 +375,10 @@ impl Blobs {
             }
             Err(error) => return Err(error.into()),
         };
+        // Uploads that began when there was room may be many.
+        if by_folder(self.objects.list(&tenant_folder(tenant)).await?).len() > BLOBS_MAX {
+            return Err(BlobError::TooMany { limit: BLOBS_MAX });
+        }
         let (bytes, md5) = (content.len() as u64, hex(&Md5::digest(&content)));
         claims.check(bytes, &md5)?;
         let at = micros(now);

@@ -116,7 +116,7 @@ struct Histogram {
 #[derive(Debug)]
 pub(crate) struct Known {
     remembered: Cache<ContentHash, Arc<Statistics>>,
-    under_way: Mutex<HashMap<ContentHash, Arc<OnceCell<Arc<Statistics>>>>>,
+    under_way: Mutex<HashMap<ContentHash, Cell>>,
 }
 
 impl Default for Known {
@@ -131,24 +131,27 @@ impl Default for Known {
 }
 
 impl Known {
-    fn under_way(&self) -> MutexGuard<'_, HashMap<ContentHash, Arc<OnceCell<Arc<Statistics>>>>> {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<ContentHash, Cell>> {
         // Consistent after every statement, so a panic elsewhere does not spoil it.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+type Cell = Arc<OnceCell<Arc<Statistics>>>;
+
 /// Everybody who waits for the same statistics; the last one clears up.
-struct Sharing<'a> {
-    known: &'a Known,
+struct Sharing {
+    http: Arc<Http>,
     key: ContentHash,
-    cell: Arc<OnceCell<Arc<Statistics>>>,
+    cell: Cell,
 }
 
-impl Drop for Sharing<'_> {
+impl Drop for Sharing {
     fn drop(&mut self) {
-        let mut under_way = self.known.under_way();
-        // One is in the map, one is this.
-        if Arc::strong_count(&self.cell) <= 2 {
+        let mut under_way = self.http.statistics.under_way();
+        // Given up under the lock: of two that end at once, one is the last.
+        self.cell = Cell::default();
+        if under_way.get(&self.key).is_some_and(|cell| Arc::strong_count(cell) == 1) {
             under_way.remove(&self.key);
         }
     }
@@ -159,7 +162,7 @@ impl Drop for Sharing<'_> {
 /// # Errors
 /// Those of [`of_layer`].
 pub(super) async fn ranges(
-    http: &Http,
+    http: &Arc<Http>,
     layer: &Layer,
     parameters: &Parameters,
 ) -> Result<Vec<Range>, HttpError> {
@@ -175,53 +178,68 @@ pub(super) async fn ranges(
     Ok(statistics.bands.iter().map(range).collect())
 }
 
-/// Statistics of a layer with values for its parameters.
+/// Statistics of a layer with values for its parameters. Once begun they are finished, though those who asked
+/// have gone: a tile may have less time than they take, and the next one finds them.
 ///
 /// # Errors
 /// Those of computing the layer; what is no raster has none.
 pub(super) async fn of_layer(
-    http: &Http,
+    http: &Arc<Http>,
     layer: &Layer,
     parameters: &Parameters,
 ) -> Result<Arc<Statistics>, HttpError> {
+    let parameters = used(layer, parameters);
     let Some(generation) = http.catalog.generation() else {
-        return compute(http, layer, parameters).await.map(Arc::new);
+        return compute(http, layer, &parameters).await.map(Arc::new);
     };
     let key = {
         let mut hasher = Hasher::new("statistics");
         hasher.str(&layer.id);
-        for (name, value) in parameters {
+        for (name, value) in &parameters {
             hasher.str(name).bytes(&wire::literal_to(value).encode_to_vec());
         }
         hasher.bytes(&generation.to_le_bytes()).bytes(tiles::engine());
         hasher.finish()
     };
-    let known = &http.statistics;
-    if let Some(statistics) = known.remembered.get(&key) {
+    if let Some(statistics) = http.statistics.remembered.get(&key) {
         return Ok(statistics);
     }
-    let cell = known.under_way().entry(key).or_default().clone();
-    let sharing = Sharing { known, key, cell };
-    let making = async {
-        let statistics = Arc::new(kept(http, layer, parameters, key).await?);
-        known.remembered.insert(key, statistics.clone());
-        Ok::<_, HttpError>(statistics)
+    let cell = http.statistics.under_way().entry(key).or_default().clone();
+    let (sharing, layer) = (Sharing { http: http.clone(), key, cell }, layer.clone());
+    let making = async move {
+        let http = &sharing.http;
+        let made = sharing.cell.get_or_try_init(|| async {
+            let statistics = match parameters.is_empty() {
+                true => kept(http, &layer, key).await?,
+                // Of as many as there are values: they are not kept for good.
+                false => compute(http, &layer, &parameters).await?,
+            };
+            let statistics = Arc::new(statistics);
+            http.statistics.remembered.insert(key, statistics.clone());
+            Ok::<_, HttpError>(statistics)
+        });
+        made.await.cloned()
     };
-    sharing.cell.get_or_try_init(|| making).await.cloned()
+    tokio::spawn(making).await.map_err(HttpError::internal)?
+}
+
+/// The parameters whose names stand in a graft: others change nothing, and would be statistics of their own.
+fn used(layer: &Layer, parameters: &Parameters) -> Parameters {
+    let stands = |name: &str| {
+        let name = Value::from(name).to_string();
+        layer.graft.windows(name.len()).any(|window| window == name.as_bytes())
+    };
+    let used = parameters.iter().filter(|(name, _)| stands(name));
+    used.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Statistics from the store; if there are none yet, computed, and kept there.
-async fn kept(
-    http: &Http,
-    layer: &Layer,
-    parameters: &Parameters,
-    key: ContentHash,
-) -> Result<Statistics, HttpError> {
+async fn kept(http: &Http, layer: &Layer, key: ContentHash) -> Result<Statistics, HttpError> {
     let name = format!("{PREFIX}/{key}.json");
     if let Some(statistics) = stored(http, &name).await? {
         return Ok(statistics);
     }
-    let statistics = compute(http, layer, parameters).await?;
+    let statistics = compute(http, layer, &Parameters::new()).await?;
     let document = serde_json::to_vec(&statistics).map_err(HttpError::internal)?;
     match http.objects.put_new(&name, Bytes::from(document)).await? {
         Made::Created | Made::Same => Ok(statistics),

@@ -20,9 +20,9 @@ use graticule_common::versions;
 use prost::Message as _;
 use tokio::time::Instant;
 
-use super::around::RequestId;
+use super::around::{Held, RequestId};
 use super::error::HttpError;
-use super::gather::{Gathered, gather};
+use super::gather::{Gathered, Share, gather};
 use super::layers::{self, Layer, QUALITY};
 use super::raster::Raster;
 use super::tile_query::{SIZE, SIZE_2X, TileQuery};
@@ -143,7 +143,7 @@ async fn tile(
 
 /// A tile or, where it fails, a picture of why.
 pub(super) async fn respond(
-    http: &Http,
+    http: &Arc<Http>,
     (id, [z, x, y]): (&str, [&str; 3]),
     query: &str,
     headers: &HeaderMap,
@@ -204,14 +204,14 @@ pub(super) fn picture_of(error: &HttpError, size: u32, request_id: &str) -> Resp
     response
 }
 
-async fn answer(http: &Http, asked: Asked, headers: &HeaderMap) -> Result<Response, HttpError> {
+async fn answer(http: &Arc<Http>, asked: Asked, headers: &HeaderMap) -> Result<Response, HttpError> {
     let tag = tag(http, &asked);
     if let Some(tag) = tag.as_ref().filter(|tag| is_known(headers, tag)) {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
         cacheable(&mut response, Some(tag));
         return Ok(response);
     }
-    let _turn = http.admit_layer(&asked.layer).await?;
+    let turn = http.admit_layer(&asked.layer).await?;
     let is_display = asked.query.is_display.unwrap_or(asked.place.format.is_picture());
     let made = make(http, &asked, is_display).await?;
     let timing = made.timing;
@@ -224,7 +224,8 @@ async fn answer(http: &Http, asked: Asked, headers: &HeaderMap) -> Result<Respon
         headers.insert(SERVER_TIMING, timing);
     }
     cacheable(&mut response, tag.as_ref());
-    Ok(response)
+    // Under way, and in memory, until it is sent.
+    Ok(Held::by(response, (turn, made.share)))
 }
 
 /// What can change a pixel without a change of layer or catalog. To ask all ops takes longer than a tile may.
@@ -270,12 +271,14 @@ fn cacheable(response: &mut Response, tag: Option<&HeaderValue>) {
 /// A tile, ready to be sent.
 struct Made {
     bytes: Bytes,
+    /// Its memory.
+    share: Share,
     is_display: bool,
     /// How long it took, as `Server-Timing` has it.
     timing: String,
 }
 
-async fn make(http: &Http, asked: &Asked, is_display: bool) -> Result<Made, HttpError> {
+async fn make(http: &Arc<Http>, asked: &Asked, is_display: bool) -> Result<Made, HttpError> {
     let look = &asked.query.look;
     let is_picture = asked.place.format.is_picture();
     let own = computed(http, asked, &asked.layer, is_display);
@@ -296,11 +299,11 @@ async fn make(http: &Http, asked: &Asked, is_display: bool) -> Result<Made, Http
     let (style, format) = (look.style(&ranges), asked.place.format);
     let geotiff = http.geotiff.clone();
     let started = Instant::now();
-    let encoding = move || -> Result<Bytes, HttpError> {
+    let encoding = move || -> Result<(Bytes, Share), HttpError> {
         let opacity = opacity.as_ref().map(raster).transpose()?.map(|(block, _)| block);
-        match format {
-            Format::Png | Format::Jpeg => Ok(picture(raster(&own)?.0, &style, opacity, format)?.into()),
-            Format::Npy => Ok(npy(raster(&own)?.0).into()),
+        let bytes = match format {
+            Format::Png | Format::Jpeg => picture(raster(&own)?.0, &style, opacity, format)?.into(),
+            Format::Npy => npy(raster(&own)?.0).into(),
             Format::GeoTiff => {
                 let writer = geotiff.ok_or_else(|| {
                     let message = "this server writes no GeoTIFF; ask for `.npy`";
@@ -311,11 +314,12 @@ async fn make(http: &Http, asked: &Asked, is_display: bool) -> Result<Made, Http
                     return Err(HttpError::internal("a raster is none"));
                 };
                 let raster = Raster { grid, block, props, bands: &finished.bands };
-                writer.geotiff(raster).map_err(|error| HttpError::of(&error))
+                writer.geotiff(raster).map_err(|error| HttpError::of(&error))?
             }
-        }
+        };
+        Ok((bytes, own.share))
     };
-    let bytes = blocking(encoding).await??;
+    let (bytes, share) = blocking(encoding).await??;
     let timing = format!(
         "compute;dur={:.1}, queue;dur={:.1}, read;dur={:.1}, eval;dur={:.1}, encode;dur={:.1}",
         summary.wall_ms,
@@ -324,7 +328,7 @@ async fn make(http: &Http, asked: &Asked, is_display: bool) -> Result<Made, Http
         summary.eval_ms,
         started.elapsed().as_secs_f64() * 1e3
     );
-    Ok(Made { bytes, is_display, timing })
+    Ok(Made { bytes, share, is_display, timing })
 }
 
 /// Computes a layer on a tile; what fails and may pass is tried again.

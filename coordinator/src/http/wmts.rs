@@ -73,6 +73,8 @@ async fn answer(
     let Path(id) = path.map_err(|_| HttpError::invalid("the address is no text"))?;
     let layer = layers::open(http, &id).await?;
     let query = TileQuery::parse(query)?;
+    // It is planned for, as tiles are.
+    let _turn = http.admit_layer(&layer).await?;
     let described = describe::describe(http, &layer).await?;
     let bands = described.bands.as_ref().map_or(1, Vec::len);
     Ok(Answer { described, layer: format!("{base}/layers/{id}"), style: style(&query, bands) })

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -74,9 +74,11 @@ async fn upload(
 async fn put_content(
     State(http): State<Arc<Http>>,
     Named(ticket): Named,
-    Raw(content): Raw,
+    request: Request,
 ) -> Result<Response, HttpError> {
+    // Nobody without a ticket sends megabytes.
     let place = http.tickets.check(&ticket, Deed::Put, now()).ok_or_else(unknown_url)?;
+    let Raw(content) = Raw::from_request(request, &http).await?;
     http.blobs.put_content(&place, content).await?;
     Ok(StatusCode::OK.into_response())
 }

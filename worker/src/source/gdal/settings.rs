@@ -28,7 +28,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("USE_RRD", "NO"),
     ("ESRI_XML_PAM", "NO"),
     // MiB for the whole process; the default is a share of the machine.
-    ("GDAL_CACHEMAX", "256"),
+    ("GDAL_CACHEMAX", "512"),
     ("VSI_CACHE", "FALSE"),
     // Tiles are what runs in parallel.
     ("GDAL_NUM_THREADS", "1"),
