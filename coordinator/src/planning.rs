@@ -379,8 +379,9 @@ struct Sharing<'a> {
 impl Drop for Sharing<'_> {
     fn drop(&mut self) {
         let mut shared = self.planner.planning();
-        // The list's and this one: others are made and dropped under the lock.
-        if Arc::strong_count(&self.cell) <= 2 {
+        // Given up under the lock: of two that end at once, one is the last.
+        self.cell = Arc::default();
+        if shared.get(&self.key).is_some_and(|cell| Arc::strong_count(cell) == 1) {
             shared.remove(&self.key);
         }
     }
