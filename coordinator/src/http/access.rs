@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Http;
-use super::around::Held;
+use super::answers::Held;
 use super::error::HttpError;
 use crate::access::identity::{Identity, Scope};
 use crate::access::table::Needs;

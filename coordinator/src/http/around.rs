@@ -1,25 +1,21 @@
 //! What is around every address: ids of requests, one shape of errors, limits, access, and other sites.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use graticule_common::error::ErrorClass;
 use graticule_common::telemetry::{self, names};
-use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Limited};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::{error, warn};
 
+use super::answers::{Cut, Held, watched};
 use super::error::HttpError;
 use super::tile_query::SIZE;
 use super::{Http, access, tiles};
@@ -130,43 +126,17 @@ fn is_of_library(response: &Response) -> bool {
     is_error && kind.is_none_or(|kind| kind.starts_with("text/plain"))
 }
 
-/// A body with what must last as long as it does.
-pub(super) struct Held<T> {
-    body: Body,
-    _until_the_end: T,
-}
-
-impl<T: Send + Unpin + 'static> Held<T> {
-    /// The same answer, with what must last as long as it does.
-    pub(super) fn by(response: Response, held: T) -> Response {
-        response.map(|body| Body::new(Held { body, _until_the_end: held }))
-    }
-}
-
-impl<T: Unpin> HttpBody for Held<T> {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// Refuses what is too long and too much, and what comes when the coordinator is ending.
 async fn within_limits(State(http): State<Arc<Http>>, request: Request, next: Next) -> Response {
     match enter(&http, request.uri()) {
-        Ok(inside) => Held::by(next.run(request).await, inside),
+        Ok(inside) => {
+            let cut = request.extensions().get::<Cut>().cloned();
+            let response = Held::by(next.run(request).await, inside);
+            match cut {
+                Some(cut) => watched(response, cut, http.rules.progress_within),
+                None => response,
+            }
+        }
         Err(error) => error.into_response(),
     }
 }

@@ -23,6 +23,7 @@ use crate::objects::{ObjectError, Objects};
 use crate::request::Requests;
 
 mod access;
+mod answers;
 mod aoi;
 mod around;
 mod body;

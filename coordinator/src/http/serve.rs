@@ -26,6 +26,7 @@ use tower::ServiceExt;
 use tracing::debug;
 
 use super::HttpRules;
+use super::answers::Cut;
 use super::site::IsTls;
 
 /// Bytes of a request's head that are held at a time.
@@ -67,7 +68,13 @@ async fn answer(connection: Connection, router: Router, rules: HttpRules, stop: 
     let _counted = Counted::new();
     let is_http2 = connection.is_http2();
     let io = TokioIo::new(Patient::new(connection, rules.progress_within));
-    let router = router.map_request(|request: Request<Incoming>| request.map(Body::new));
+    let cut = CancellationToken::new();
+    let own = Cut(cut.clone());
+    let router = router.map_request(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(own.clone());
+        request
+    });
     let service = TowerToHyperService::new(router);
     // What ends a connection is of no interest to anybody but who was at its other end.
     let ended = if is_http2 {
@@ -81,9 +88,13 @@ async fn answer(connection: Connection, router: Router, rules: HttpRules, stop: 
         let mut serving = std::pin::pin!(builder.serve_connection(io, service));
         tokio::select! {
             ended = serving.as_mut() => ended,
+            () = cut.cancelled() => return,
             () = stop.cancelled() => {
                 serving.as_mut().graceful_shutdown();
-                serving.await
+                tokio::select! {
+                    ended = serving => ended,
+                    () = cut.cancelled() => return,
+                }
             }
         }
     } else {
@@ -97,9 +108,13 @@ async fn answer(connection: Connection, router: Router, rules: HttpRules, stop: 
         let mut serving = std::pin::pin!(builder.serve_connection(io, service));
         tokio::select! {
             ended = serving.as_mut() => ended,
+            () = cut.cancelled() => return,
             () = stop.cancelled() => {
                 serving.as_mut().graceful_shutdown();
-                serving.await
+                tokio::select! {
+                    ended = serving => ended,
+                    () = cut.cancelled() => return,
+                }
             }
         }
     };

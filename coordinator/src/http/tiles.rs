@@ -20,7 +20,8 @@ use graticule_common::versions;
 use prost::Message as _;
 use tokio::time::Instant;
 
-use super::around::{Held, RequestId};
+use super::answers::Held;
+use super::around::RequestId;
 use super::error::HttpError;
 use super::gather::{Gathered, Share, gather};
 use super::layers::{self, Layer, QUALITY};
