@@ -367,6 +367,7 @@ mod tests {
         assert_eq!(query.alpha.as_deref(), Some("some-id"));
         assert_eq!(query.parameters["start"], Literal::Str("2024-01-01".into()));
         assert!(!query.to_text().contains("param_id"));
+        assert_eq!(parse(&[("scales", "[[0, null], [null, 1]]")]).unwrap().look.scales, [None, None]);
         let plain = TileQuery::parse("").unwrap();
         assert_eq!(plain, TileQuery::default());
         let same =
@@ -423,7 +424,7 @@ mod tests {
             ("scales", "[[NaN, 1]]", "finite"),
             ("scales", "[[0, Infinity]]", "finite"),
             ("scales", "[[0, 1e300]]", "finite"),
-            ("scales", "[[0, null]]", "finite"),
+            ("scales", "[[0, 1, 2]]", "finite"),
             ("scales", "[[0]]", "finite"),
             ("scales", "[[\"0\", 1]]", "finite"),
             ("scales", "[0, 1]", "[[0, 0.4]"),
