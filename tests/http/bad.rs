@@ -110,7 +110,7 @@ async fn addresses_and_methods_that_there_are_not() {
         );
         assert!(!reply.header("allow").is_empty(), "{method} {path}");
     }
-    let long = format!("/catalog/products?x={}", "x".repeat(17 << 10));
+    let long = format!("/catalog/products?x={}", "x".repeat(31 << 10));
     assert_eq!(rest.get(&long).await.error()["code"], "limit_exceeded");
     let long = format!("/{}", "x".repeat(33 << 10));
     assert_eq!(rest.get(&long).await.error()["code"], "limit_exceeded");
