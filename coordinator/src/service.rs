@@ -12,7 +12,7 @@ use graticule_common::status::{status, to_status};
 use graticule_common::telemetry::{self, names};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataMap;
@@ -129,6 +129,8 @@ impl FleetService for Workers {
             let answer = pb::RegisterResponse { heartbeat_ms: heartbeat.as_millis() as u32 };
             let mut goes_on = sender.send(Ok(answer)).await.is_ok();
             let mut cause = "ended";
+            // Not anew with every look: a worker that hangs says nothing, however often one looks.
+            let mut heard = Instant::now();
             let mut look = tokio::time::interval(LOOK_EVERY);
             look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while goes_on {
@@ -146,8 +148,9 @@ impl FleetService for Workers {
                         cause = "call";
                         false
                     }
-                    next = tokio::time::timeout(silence_max, announcements.next()) => match next {
+                    next = tokio::time::timeout_at(heard + silence_max, announcements.next()) => match next {
                         Ok(Some(Ok(announcement))) => {
+                            heard = Instant::now();
                             registration.heard(&announcement);
                             // A worker that does not take answers is not waited for.
                             !matches!(sender.try_send(Ok(answer)), Err(TrySendError::Closed(_)))
